@@ -1,0 +1,3 @@
+//! The `claudebox` binary.
+
+fn main() {}
