@@ -2,4 +2,15 @@
 //!
 //! ARCHITECTURE.md has the bird's-eye view; each module says what it is for.
 
+pub mod boot;
+pub mod claude;
+pub mod cli;
+pub mod config;
+pub mod exit_code;
+pub mod init;
+pub mod json_file;
 pub mod offline_model;
+pub mod privilege;
+pub mod process;
+pub mod runs;
+pub mod sys;

@@ -1,0 +1,217 @@
+//! What one run of the CLI is asked to do, and the arguments that say so.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
+pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
+
+/// Options of a run.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+pub struct Options {
+    /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full model name
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Replace the system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system_prompt: Option<String>,
+    /// Add to the system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub append_system_prompt: Option<String>,
+    /// JSON Schema the answer must follow (structured output)
+    #[arg(long, value_name = "SCHEMA", value_parser = parse_schema)]
+    pub json_schema: Option<String>,
+    /// Reasoning effort
+    #[arg(long, value_name = "LEVEL")]
+    pub effort: Option<Effort>,
+    /// Resume the session with this id
+    #[arg(long, value_name = "SESSION_ID")]
+    pub resume: Option<String>,
+    /// Start a fresh session instead of continuing the workspace's last one
+    #[arg(long)]
+    pub no_continue: bool,
+    /// Stop the run when it has cost this much, in US dollars
+    #[arg(long, value_name = "USD", value_parser = parse_positive)]
+    pub max_budget_usd: Option<f64>,
+    /// Stop the run after this many turns
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_turns: Option<u32>,
+    /// Stop the run after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: Option<Duration>,
+}
+
+/// How hard the model thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names are the CLI's own levels")]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+/// What is printed of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// The answer's text
+    #[default]
+    Text,
+    /// One JSON object: the result with its cost, usage and session
+    Json,
+    /// The same with every turn: tool calls, tool results, messages
+    JsonVerbose,
+    /// One JSON event per line, as they come
+    StreamJson,
+}
+
+/// Which conversation a run belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// A new one.
+    Fresh,
+    /// This one; whoever asked named it.
+    Resume(String),
+    /// The workspace's last one. Should it have gone, a new one does as well.
+    Continue(String),
+}
+
+impl Session {
+    /// The id to resume.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Fresh => None,
+            Self::Resume(id) | Self::Continue(id) => Some(id),
+        }
+    }
+}
+
+/// Arguments of a one-shot run. The prompt is not among them: it goes through standard input, because one argument
+/// holds at most 131,071 bytes.
+#[must_use]
+pub fn one_shot(options: &Options, session: &Session) -> Vec<OsString> {
+    let mut args: Vec<OsString> = ["-p", "--output-format", "stream-json", "--verbose"].map(Into::into).to_vec();
+    args.extend(common(options, session));
+    if let Some(schema) = &options.json_schema {
+        args.extend(["--json-schema".into(), schema.into()]);
+    }
+    if let Some(budget) = options.max_budget_usd {
+        args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
+    }
+    if let Some(turns) = options.max_turns {
+        args.extend(["--max-turns".into(), turns.to_string().into()]);
+    }
+    args
+}
+
+/// Arguments of the interactive CLI.
+#[must_use]
+pub fn interactive(options: &Options, session: &Session) -> Vec<OsString> {
+    common(options, session)
+}
+
+fn common(options: &Options, session: &Session) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["--dangerously-skip-permissions".into()];
+    let effort = options.effort.and_then(|effort| effort.to_possible_value()).map(|value| value.get_name().to_owned());
+    let pairs = [
+        ("--model", options.model.as_deref()),
+        ("--system-prompt", options.system_prompt.as_deref()),
+        ("--append-system-prompt", options.append_system_prompt.as_deref()),
+        ("--effort", effort.as_deref()),
+        ("--resume", session.id()),
+    ];
+    for (flag, value) in pairs {
+        if let Some(value) = value {
+            args.extend([flag.into(), value.into()]);
+        }
+    }
+    args
+}
+
+fn parse_schema(text: &str) -> Result<String, String> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(_)) => Ok(text.to_owned()),
+        Ok(_) => Err("a JSON Schema is a JSON object".into()),
+        Err(error) => Err(format!("not valid JSON: {error}")),
+    }
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("a number above 0, such as 0.50".into()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = parse_positive(text).map_err(|_| "seconds, a number above 0, such as 90".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(args: &[OsString]) -> Vec<&str> {
+        args.iter().map(|arg| arg.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_plain_run_streams_json_and_takes_its_prompt_from_standard_input() {
+        let args = one_shot(&Options::default(), &Session::Fresh);
+        assert_eq!(
+            strings(&args),
+            ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+        );
+    }
+
+    #[test]
+    fn every_option_reaches_the_cli() {
+        let options = Options {
+            model: Some("sonnet[1m]".into()),
+            system_prompt: Some("-x".into()),
+            append_system_prompt: Some("b".into()),
+            json_schema: Some("{}".into()),
+            effort: Some(Effort::Xhigh),
+            max_budget_usd: Some(0.5),
+            max_turns: Some(3),
+            ..Options::default()
+        };
+        let args = one_shot(&options, &Session::Resume("id".into()));
+        let tail = [
+            "--model",
+            "sonnet[1m]",
+            "--system-prompt",
+            "-x",
+            "--append-system-prompt",
+            "b",
+            "--effort",
+            "xhigh",
+            "--resume",
+            "id",
+            "--json-schema",
+            "{}",
+            "--max-budget-usd",
+            "0.5",
+            "--max-turns",
+            "3",
+        ];
+        assert_eq!(strings(&args)[5..], tail);
+    }
+
+    #[test]
+    fn bad_values_say_what_is_allowed() {
+        assert!(parse_schema("[1]").unwrap_err().contains("object"));
+        assert!(parse_schema("{").unwrap_err().contains("not valid JSON"));
+        for text in ["0", "-1", "nan", "inf", "x"] {
+            assert!(parse_positive(text).is_err(), "{text}");
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+        assert!(parse_seconds("1e300").is_err());
+        assert_eq!(parse_seconds("1.5").unwrap(), Duration::from_millis(1500));
+    }
+}

@@ -1,0 +1,16 @@
+//! The Claude Code CLI as a typed thing: its arguments, its event stream, how a run of it ended, its files.
+//!
+//! Facts about the CLI were measured with the version in `claude-cli.version`; `tests/fixtures/claude-cli` holds what
+//! it printed.
+
+pub mod arguments;
+pub mod binary;
+pub mod envelope;
+pub mod event;
+pub mod first_run;
+pub mod outcome;
+pub mod sessions;
+pub mod transcript;
+
+/// The CLI version everything here was measured with, and the one the image installs.
+pub const PINNED_VERSION: &str = include_str!("../../claude-cli.version").trim_ascii();

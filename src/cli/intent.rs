@@ -1,0 +1,207 @@
+//! What the arguments of `init` and `run` ask for: a prompt, the interactive CLI, or one of the CLI's own commands.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser};
+
+use super::Failure;
+use crate::claude::arguments::{Options, OutputFormat};
+use crate::exit_code::ExitCode;
+
+/// The CLI's own commands, which reach it as they are.
+pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
+const CLI_FLAGS: [&str; 2] = ["--version", "-v"];
+
+/// Arguments of a run.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct RunArgs {
+    /// The prompt; several words need no quotes. What standard input holds is added to it
+    #[arg(value_name = "PROMPT")]
+    pub words: Vec<String>,
+    /// Take the words as a prompt, whatever they are
+    #[arg(short = 'p', long)]
+    pub print: bool,
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: OutputFormat,
+    /// Options of the run itself.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+impl RunArgs {
+    /// The words of the command line, as one text.
+    #[must_use]
+    pub fn prompt_words(&self) -> String {
+        self.words.join(" ")
+    }
+}
+
+/// `claudebox run`, parsed on its own.
+#[derive(Debug, Parser)]
+#[command(name = "claudebox run", about = "Answer one prompt and exit", max_term_width = 110)]
+struct RunCommand {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+/// What the arguments ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Intent {
+    /// The CLI on this terminal.
+    Interactive(RunArgs),
+    /// One prompt, answered.
+    Prompt(RunArgs),
+    /// The CLI with these arguments, untouched.
+    Passthrough(Vec<OsString>),
+}
+
+/// Reads `args`. Errors are clap's, with a hint where a word looks like a mistyped command.
+pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, clap::Error> {
+    let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
+    if CLI_COMMANDS.contains(&first) || CLI_FLAGS.contains(&first) {
+        return Ok(Intent::Passthrough(args.to_vec()));
+    }
+    let run =
+        RunCommand::try_parse_from(std::iter::once(OsString::from("claudebox run")).chain(args.iter().cloned()))?.args;
+    if let ([word], false) = (run.words.as_slice(), run.print)
+        && let Some(command) = mistyped(word, CLI_COMMANDS)
+    {
+        return Err(typo(word, command));
+    }
+    let interactive = run.words.is_empty() && !run.print && stdin_is_terminal;
+    Ok(if interactive { Intent::Interactive(run) } else { Intent::Prompt(run) })
+}
+
+/// The command that `word` is one edit (an insertion, a deletion, a change or a swap) away from.
+fn mistyped<'name>(word: &str, commands: impl IntoIterator<Item = &'name str>) -> Option<&'name str> {
+    commands.into_iter().find(|command| strsim::osa_distance(word, command) == 1)
+}
+
+fn typo(word: &str, command: &str) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::InvalidSubcommand).with_cmd(&RunCommand::command());
+    error.insert(ContextKind::InvalidSubcommand, ContextValue::String(word.into()));
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint(word, command).into()]));
+    error
+}
+
+fn hint(word: &str, command: &str) -> String {
+    format!("did you mean {command}? to send it as a prompt: -p {word}")
+}
+
+/// Whether `args`, the first of which is no role, start a prompt rather than a flag of claudebox itself.
+pub(super) fn is_prompt(args: &[OsString], roles: &[String]) -> bool {
+    let own_flags = ["-h", "--help", "-V", "--version", "help"];
+    args.first()
+        .and_then(|arg| arg.to_str())
+        .is_some_and(|first| !own_flags.contains(&first) && !roles.iter().any(|role| role == first))
+}
+
+/// Refuses a single word that is a mistyped role.
+pub(super) fn refuse_typo(args: &[OsString], roles: &[String]) -> Result<(), Failure> {
+    if let [word] = args
+        && let Some(word) = word.to_str()
+        && let Some(role) = mistyped(word, roles.iter().map(String::as_str))
+    {
+        return Err(Failure::new(ExitCode::Usage, format!("unknown command '{word}': {}", hint(word, role))));
+    }
+    Ok(())
+}
+
+/// Whether `init`'s own help is asked for: after `--` everything belongs to the run.
+pub(super) fn wants_help(args: &[OsString]) -> bool {
+    args.first().is_some_and(|first| first == "-h" || first == "--help")
+}
+
+/// `init`'s arguments without the separator that the image's entrypoint ends with.
+pub(super) fn after_separator(args: &[OsString]) -> &[OsString] {
+    args.strip_prefix(&[OsString::from("--")]).unwrap_or(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn args(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(Into::into).collect()
+    }
+
+    fn prompt_of(words: &[&str]) -> String {
+        match classify(&args(words), true).unwrap() {
+            Intent::Prompt(run) => run.prompt_words(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case(&["--version"])]
+    #[case(&["-v"])]
+    #[case(&["doctor"])]
+    #[case(&["mcp", "add", "x", "--", "npx", "-y"])]
+    #[case(&["setup-token"])]
+    fn the_clis_own_commands_reach_it_untouched(#[case] words: &[&str]) {
+        assert_eq!(classify(&args(words), true).unwrap(), Intent::Passthrough(args(words)));
+    }
+
+    #[rstest]
+    #[case(&["explain this"], "explain this")]
+    #[case(&["explain", "this"], "explain this")]
+    #[case(&["hello"], "hello")]
+    #[case(&["-p", "dcotor"], "dcotor")]
+    #[case(&["--model", "opus", "hi", "--effort", "low"], "hi")]
+    #[case(&["--", "--version"], "--version")]
+    #[case(&["the doctor"], "the doctor")]
+    fn anything_else_is_a_prompt(#[case] words: &[&str], #[case] prompt: &str) {
+        assert_eq!(prompt_of(words), prompt);
+    }
+
+    #[rstest]
+    #[case("dcotor", "doctor")]
+    #[case("docto", "doctor")]
+    #[case("doctors", "doctor")]
+    #[case("aith", "auth")]
+    #[case("setuptoken", "setup-token")]
+    #[case("mpc", "mcp")]
+    fn a_word_one_edit_away_from_a_command_is_a_typo(#[case] word: &str, #[case] command: &str) {
+        let error = classify(&args(&[word]), true).unwrap_err().to_string();
+        assert!(error.contains(&format!("did you mean {command}? to send it as a prompt: -p {word}")), "{error}");
+    }
+
+    #[test]
+    fn two_edits_are_a_prompt() {
+        assert_eq!(prompt_of(&["octors"]), "octors");
+    }
+
+    #[test]
+    fn no_words_and_a_terminal_is_the_interactive_cli() {
+        assert!(matches!(classify(&args(&["--model", "opus"]), true).unwrap(), Intent::Interactive(_)));
+        assert!(matches!(classify(&[], false).unwrap(), Intent::Prompt(_)));
+        assert!(matches!(classify(&args(&["-p"]), true).unwrap(), Intent::Prompt(_)));
+    }
+
+    #[rstest]
+    #[case(&["x", "--modle", "opus"], "--model")]
+    #[case(&["x", "--effort", "hihg"], "high")]
+    #[case(&["x", "--output-format", "jsn"], "json")]
+    fn a_wrong_flag_or_value_is_named_with_the_nearest_right_one(#[case] words: &[&str], #[case] right: &str) {
+        let error = classify(&args(words), true).unwrap_err().to_string();
+        assert!(error.contains(right), "{error}");
+    }
+
+    #[test]
+    fn roles_are_known_and_their_typos_too() {
+        let roles = ["init".to_owned(), "healthcheck".to_owned()];
+        assert!(!is_prompt(&args(&["init"]), &roles) && !is_prompt(&args(&["--help"]), &roles));
+        assert!(is_prompt(&args(&["hello"]), &roles) && is_prompt(&args(&["--model", "x"]), &roles));
+        assert!(refuse_typo(&args(&["helthcheck"]), &roles).is_err());
+        assert!(refuse_typo(&args(&["helthcheck", "now"]), &roles).is_ok());
+    }
+
+    #[test]
+    fn the_separator_of_the_entrypoint_is_dropped_once() {
+        assert_eq!(after_separator(&args(&["--", "--", "x"])), args(&["--", "x"]));
+        assert_eq!(after_separator(&args(&["x"])), args(&["x"]));
+    }
+}

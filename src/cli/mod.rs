@@ -1,0 +1,145 @@
+//! The command line: which role this process plays, and the one place where errors become exit codes.
+
+pub mod doctor;
+pub mod healthcheck;
+pub mod intent;
+pub mod log;
+pub mod roles;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::environment::ProcessEnvironment;
+use crate::exit_code::ExitCode;
+use crate::privilege::helper;
+use intent::{Intent, RunArgs};
+
+/// PID 1 for Claude Code: runs the CLI as an unprivileged user and looks after everything it starts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "claudebox",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (for Claude Code CLI ", include_str!("../../claude-cli.version"), ")"),
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_help = "Anything else is a prompt: `claudebox \"explain this codebase\"` is `claudebox run \"explain this codebase\"`.\n\
+                  Settings are environment variables; the README lists them."
+)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Boot the box and run Claude in it: the image's entrypoint
+    ///
+    /// With no arguments and a terminal it opens the interactive CLI. With a prompt it answers it and exits; `run --help`
+    /// lists the options. The CLI's own commands (--version, doctor, auth, mcp, setup-token, update) reach the CLI.
+    Init {
+        /// A prompt and its options, or one of the CLI's own commands
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
+    /// Answer one prompt and exit (what `docker exec` calls)
+    Run(RunArgs),
+    /// Run the servers: HTTP API, OpenAI, MCP, Telegram, cron
+    Serve,
+    /// Check this box and say what is wrong with it
+    Doctor,
+    /// Exit 0 if the box is healthy (the image's HEALTHCHECK)
+    Healthcheck,
+    /// Serve a scripted Messages API on loopback, so that the CLI runs with no account
+    ///
+    /// Prints its URL on standard output once it accepts connections. Send the prompt `offline:help` for its scenarios.
+    OfflineModel {
+        /// Address to listen on; it must be a loopback address, port 0 picks a free one
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+        listen: std::net::SocketAddr,
+    },
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// An error on its way to `main`: what to say and with which code to exit.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code.
+    pub code: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with this code.
+    pub fn new(code: ExitCode, message: impl ToString) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+/// Plays the role that `args` (the program's name first) ask for.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let (first, rest) = (args.get(1).and_then(|arg| arg.to_str()), args.get(2..).unwrap_or_default());
+    // These carry the rest of their command line to somebody else, so clap does not get to read it.
+    match first {
+        Some(helper::ROLE) => {
+            let error = helper::run(rest.iter().cloned());
+            return Err(Failure::new(error.exit_code(), error));
+        }
+        Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
+        Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
+        Some("init") if !intent::wants_help(rest) => {
+            return roles::init(intent::after_separator(rest), &ProcessEnvironment);
+        }
+        Some("run") => return roles::supervised_run(rest, &ProcessEnvironment),
+        Some(word) if intent::is_prompt(&args[1..], &role_names()) => {
+            tracing::debug!("{word:?} is no role, so this is a prompt");
+            intent::refuse_typo(&args[1..], &role_names())?;
+            return roles::supervised_run(&args[1..], &ProcessEnvironment);
+        }
+        _ => {}
+    }
+    match Cli::try_parse_from(args).map(|cli| cli.role) {
+        Err(error) => report(&error),
+        Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
+        Ok(Role::Serve) => Err(roles::not_enabled("serve")),
+        Ok(Role::Doctor) => doctor::run(&ProcessEnvironment, &mut io::stdout()),
+        Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
+        Ok(Role::OfflineModel { listen }) => roles::offline_model(listen),
+        Ok(Role::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "claudebox", &mut script);
+            print(&script)
+        }
+    }
+}
+
+/// Prints clap's own message: help and version are answers, everything else is a usage error.
+pub(crate) fn report(error: &clap::Error) -> Result<ExitCode, Failure> {
+    // Nobody may be there to read it.
+    let _ = error.print();
+    Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok })
+}
+
+fn print(text: &[u8]) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(ExitCode::Internal, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(ExitCode::Ok),
+    }
+}
+
+fn role_names() -> Vec<String> {
+    Cli::command().get_subcommands().map(|role| role.get_name().to_owned()).collect()
+}
+
+/// Reads `args` as those of a run.
+pub(crate) fn intent(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, clap::Error> {
+    intent::classify(args, stdin_is_terminal)
+}

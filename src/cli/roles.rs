@@ -1,0 +1,163 @@
+//! The roles that run something: what each puts together from the layers below.
+
+use std::ffi::{CString, OsString};
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::intent::{Intent, RunArgs};
+use super::{Failure, intent, log, report};
+use crate::boot;
+use crate::claude::arguments;
+use crate::claude::sessions::Sessions;
+use crate::claude::{binary, first_run};
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::exit_code::ExitCode;
+use crate::init::start::{MainChild, start};
+use crate::init::supervise::Supervisor;
+use crate::offline_model;
+use crate::privilege::helper;
+use crate::process::events::Signals;
+use crate::runs::one_shot::{self, Request};
+use crate::runs::prompt::{self, PromptError};
+use crate::sys;
+
+/// Hidden role: prepares the CLI's files and becomes the interactive CLI.
+pub(super) const LAUNCH: &str = "launch";
+/// Hidden role: carries out one run.
+pub(super) const WORKER: &str = "worker";
+
+/// `init`: PID 1.
+pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    if args.is_empty()
+        && let Some(mode) = config.server_modes.first()
+    {
+        return Err(not_enabled(mode));
+    }
+    supervise(args, &config, env)
+}
+
+/// `run`: the same for one prompt, in a box that is already up.
+pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    supervise(args, &configure(env)?, env)
+}
+
+pub(super) fn not_enabled(what: &str) -> Failure {
+    Failure::new(
+        ExitCode::Config,
+        format!("{what}: the servers (HTTP API, OpenAI, MCP, Telegram, cron) are not enabled in this version"),
+    )
+}
+
+fn supervise(args: &[OsString], config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
+    let main = match intent(args, io::stdin().is_terminal()) {
+        Err(error) => return report(&error),
+        Ok(Intent::Passthrough(args)) => MainChild::Claude(args),
+        Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
+        Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
+    };
+    let booted = boot::boot(config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let internal = |error: &dyn std::error::Error| Failure::new(ExitCode::Internal, error);
+    let supervisor = Supervisor::new().map_err(|error| internal(&error))?;
+    start(&supervisor, &main, config, &booted, env).map_err(|error| internal(&error))
+}
+
+/// `launch`: already the box's user, in the workspace, on the terminal.
+pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
+    let place = Place::of_child(&config)?;
+    let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    place.settle(env);
+    let session = place.sessions.choose(&run.options, &place.workspace);
+    let mut command = vec![program.into_os_string()];
+    command.extend(arguments::interactive(&run.options, &session));
+    let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
+    let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    match helper::execute(&command, sys::inherited_signals()) {
+        Ok(never) => match never {},
+        Err(error) => Err(Failure::new(error.exit_code(), error)),
+    }
+}
+
+/// `worker`: already the box's user, in the workspace.
+pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let signals = Signals::block_all().map_err(internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
+    let place = Place::of_child(&config)?;
+    let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let RunArgs { output_format, .. } = run;
+    let prompt = prompt::collect(&run.prompt_words(), &signals).map_err(|error| match error {
+        PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
+        PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
+        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
+    })?;
+    place.settle(env);
+    let request = Request {
+        claude_bin: program.to_string_lossy().into_owned(),
+        prompt,
+        options: run.options,
+        format: output_format,
+        workspace: place.workspace,
+        sessions: place.sessions,
+    };
+    let finished = one_shot::run(&request, &signals, io::stdout().lock()).map_err(internal)?;
+    if let Some(complaint) = finished.complaint() {
+        tracing::error!("{complaint}");
+    }
+    Ok(finished.outcome.exit_code())
+}
+
+/// `offline-model`.
+pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
+    log::start(false);
+    match offline_model::serve(&offline_model::Options { listen }) {
+        Ok(()) => Ok(ExitCode::Ok),
+        Err(error) => Err(Failure::new(ExitCode::Config, error)),
+    }
+}
+
+fn configure(env: &impl Environment) -> Result<Config, Failure> {
+    let config = Config::read(env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    log::start(config.debug);
+    Ok(config)
+}
+
+fn parse(args: &[OsString]) -> Result<Intent, Failure> {
+    intent(args, io::stdin().is_terminal()).map_err(|error| Failure::new(ExitCode::Usage, error))
+}
+
+fn not_a_run() -> Failure {
+    Failure::new(ExitCode::Usage, "this role is internal")
+}
+
+/// Where a child of the box works, from the environment that the box gave it.
+struct Place {
+    workspace: PathBuf,
+    config_dir: PathBuf,
+    sessions: Sessions,
+}
+
+impl Place {
+    fn of_child(config: &Config) -> Result<Self, Failure> {
+        let Some(config_dir) = config.config_dir.clone() else { return Err(not_a_run()) };
+        let state_dir =
+            config.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&config.container_name));
+        let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
+        Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
+    }
+
+    /// Answers the CLI's first-run questions. If that fails the CLI asks them itself, or fails with its own message.
+    fn settle(&self, env: &impl Environment) {
+        let key = env.get("ANTHROPIC_API_KEY").and_then(|key| key.into_string().ok());
+        if let Err(error) = first_run::settle(&self.config_dir, &self.workspace, key.as_deref()) {
+            tracing::warn!("{error}");
+        }
+    }
+}

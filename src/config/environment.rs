@@ -1,0 +1,58 @@
+//! Where settings come from: the process environment, behind a trait so that parsing is tested without it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+/// Named values.
+pub trait Environment {
+    /// The value of `name`, if it is set.
+    fn get(&self, name: &str) -> Option<OsString>;
+}
+
+/// This process's environment.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn get(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+}
+
+impl Environment for HashMap<String, OsString> {
+    fn get(&self, name: &str) -> Option<OsString> {
+        Self::get(self, name).cloned()
+    }
+}
+
+const PREFIX: &str = "CLAUDEBOX_";
+const OLD_PREFIX: &str = "CLAUDE_";
+/// Settings that did not exist under the predecessor's prefix, or would mean something else there.
+const NEW_NAMES: [&str; 5] = [
+    super::name::USER,
+    super::name::CLAUDE_BIN,
+    super::name::STATE_DIR,
+    super::name::GRACE_SECONDS,
+    super::name::OFFLINE,
+];
+
+/// The spellings under which the setting `canonical` is accepted, the one that wins first.
+#[must_use]
+pub fn spellings(canonical: &str) -> Vec<String> {
+    let mut names = vec![canonical.to_owned()];
+    if let Some(rest) = canonical.strip_prefix(PREFIX)
+        && !NEW_NAMES.contains(&canonical)
+    {
+        names.push(format!("{OLD_PREFIX}{rest}"));
+    }
+    names
+}
+
+/// The spelling of `canonical` that is set to something, and its value.
+#[must_use]
+pub fn lookup(env: &impl Environment, canonical: &str) -> Option<(String, OsString)> {
+    spellings(canonical).into_iter().find_map(|name| {
+        let value = env.get(&name).filter(|value| !value.is_empty())?;
+        Some((name, value))
+    })
+}

@@ -1,0 +1,11 @@
+//! PID 1: one main child, every orphan reaped, signals forwarded, a bounded shutdown.
+//!
+//! The decisions are [`machine`], a pure state machine; [`supervise`] feeds it and carries its actions out. No runtime,
+//! no network and no output of Claude in this process. Where it is not PID 1 (`docker run --init`, `docker exec`, a
+//! shell) it becomes a child subreaper and does the same for its own descendants.
+
+pub mod machine;
+pub mod restart;
+pub mod start;
+pub mod supervise;
+pub mod tty;

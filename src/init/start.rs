@@ -1,0 +1,153 @@
+//! From a booted box to its main child: the offline model first, where it was asked for, then the child.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::process::{ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use super::machine::Machine;
+use super::supervise::{Supervisor, Waited};
+use crate::boot::Booted;
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::exit_code::ExitCode;
+use crate::privilege::helper::Group;
+use crate::process::events;
+use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+
+/// The offline model answers within milliseconds; this is for a machine on its knees.
+const OFFLINE_MODEL_DEADLINE: Duration = Duration::from_secs(10);
+/// The key the CLI is given when the offline model answers. It opens nothing.
+const OFFLINE_KEY: &str = "sk-ant-claudebox-offline-model";
+/// Variables that would lead the CLI past the offline model, to a real API.
+const REAL_API: [&str; 6] = [
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_USE_VERTEX",
+    "ANTHROPIC_MODEL",
+];
+
+/// What the main child is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MainChild {
+    /// claudebox itself in another role, with these arguments.
+    Role(&'static str, Vec<OsString>),
+    /// The CLI, with these arguments.
+    Claude(Vec<OsString>),
+}
+
+/// Why the box did not get to its main child.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A child could not be started or waited for.
+    #[error("cannot supervise: {0}")]
+    System(#[from] io::Error),
+    /// The offline model did not come up.
+    #[error("the offline model did not start: {0}")]
+    OfflineModel(String),
+}
+
+/// Starts `main` in the box, and stays until it and everything it left behind have ended.
+pub fn start(
+    supervisor: &Supervisor,
+    main: &MainChild,
+    config: &Config,
+    booted: &Booted,
+    env: &impl Environment,
+) -> Result<ExitCode, StartError> {
+    let mut environment = booted.environment.clone();
+    if config.offline {
+        match start_offline_model(supervisor, booted)? {
+            Waited::Ready(url) => environment.extend(offline_environment(&url)),
+            Waited::Stopped(signal) => return Ok(supervisor.stop_before_main(signal)),
+            Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
+        }
+        if ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]
+            .iter()
+            .any(|key| env.get(key).is_some())
+        {
+            tracing::warn!(
+                "CLAUDEBOX_OFFLINE is on: the offline model answers, the credentials of this box are not used"
+            );
+        }
+    }
+    let command = match main {
+        MainChild::Role(role, args) => {
+            [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
+        }
+        MainChild::Claude(args) => {
+            std::iter::once(config.claude_bin.clone().into()).chain(args.iter().cloned()).collect()
+        }
+    };
+    let child =
+        spawn(&child_of_box(supervisor, booted, command, environment, Group::Foreground), Streams::inherited())?;
+    Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
+}
+
+fn child_of_box(
+    supervisor: &Supervisor,
+    booted: &Booted,
+    command: Vec<OsString>,
+    environment: Vec<(String, Option<OsString>)>,
+    group: Group,
+) -> Spawn {
+    Spawn {
+        command,
+        environment,
+        directory: booted.workspace.clone(),
+        credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
+        group,
+        // PID 1 takes its whole namespace with it; anybody else leaves the child to itself unless it asks for this.
+        parent_death_signal: (!supervisor.is_pid1()).then_some(libc::SIGTERM),
+    }
+}
+
+/// Starts the offline model as the box's user; it prints its URL once it accepts connections.
+fn start_offline_model(supervisor: &Supervisor, booted: &Booted) -> Result<Waited<String>, StartError> {
+    let command = vec![own_executable().into_os_string(), "offline-model".into()];
+    let plan = child_of_box(supervisor, booted, command, booted.environment.clone(), Group::Session);
+    let streams = Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::inherit() };
+    let mut child = spawn(&plan, streams)?;
+    let mut output = child.stdout.take().ok_or_else(|| StartError::OfflineModel("it has no output".into()))?;
+    let mut printed = Vec::new();
+    let watched = output.as_fd().try_clone_to_owned()?;
+    let deadline = Instant::now() + OFFLINE_MODEL_DEADLINE;
+    let waited = supervisor.wait_until(&watched, deadline, || read_line(&mut output, &mut printed))?;
+    match waited {
+        Waited::Ready(None) => Err(StartError::OfflineModel("it ended at once".into())),
+        Waited::Ready(Some(url)) => Ok(Waited::Ready(url)),
+        Waited::Stopped(signal) => Ok(Waited::Stopped(signal)),
+        Waited::TimedOut => Ok(Waited::TimedOut),
+    }
+}
+
+/// Reads on; the first line once it is whole, `Some(None)` at the end of the output.
+fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Option<Option<String>>> {
+    let mut buffer = [0; 256];
+    while events::is_readable(output)? {
+        match output.read(&mut buffer)? {
+            0 => return Ok(Some(None)),
+            count => printed.extend_from_slice(&buffer[..count]),
+        }
+        if let Some((line, _)) = String::from_utf8_lossy(printed).split_once('\n') {
+            return Ok(Some(Some(line.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+fn offline_environment(url: &str) -> Vec<(String, Option<OsString>)> {
+    let mut changes: Vec<(String, Option<OsString>)> = REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
+    for (name, value) in [
+        ("ANTHROPIC_BASE_URL", url),
+        ("ANTHROPIC_API_KEY", OFFLINE_KEY),
+        // Keeps the CLI from calling home: telemetry, updates, remote settings.
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ] {
+        changes.push((name.to_owned(), Some(value.into())));
+    }
+    changes
+}

@@ -1,0 +1,191 @@
+//! The supervisor's loop: waits for signals and deadlines, feeds the machine, carries its actions out.
+
+use std::io;
+use std::time::Instant;
+
+use nix::sys::prctl;
+
+use super::machine::{Action, Event, Machine, main_event};
+use super::tty::Tty;
+use crate::exit_code::ExitCode;
+use crate::process::events::{self, Signals};
+use crate::process::reaper::{self, Children};
+use crate::process::status::ChildStatus;
+use crate::process::table;
+use crate::sys;
+
+/// A process that looks after all processes below it.
+pub struct Supervisor {
+    signals: Signals,
+    scope: Scope,
+    tty: Option<Tty>,
+}
+
+/// Which processes end with this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// PID 1: every process of the PID namespace.
+    Namespace,
+    /// A subreaper: its descendants.
+    Descendants,
+}
+
+impl Supervisor {
+    /// Blocks and collects all signals and makes this process inherit orphans.
+    ///
+    /// Call it before any thread exists.
+    pub fn new() -> io::Result<Self> {
+        let signals = Signals::block_all()?;
+        let scope = if std::process::id() == 1 {
+            Scope::Namespace
+        } else {
+            prctl::set_child_subreaper(true)?;
+            Scope::Descendants
+        };
+        Ok(Self { signals, scope, tty: Tty::remember() })
+    }
+
+    /// Whether this process is PID 1 of its namespace.
+    #[must_use]
+    pub fn is_pid1(&self) -> bool {
+        self.scope == Scope::Namespace
+    }
+
+    /// Waits for `ready` to give a value, for as long as it is not asked to stop and `deadline` has not passed.
+    ///
+    /// For what has to be there before the main child: orphans are reaped meanwhile; a TERM, INT, QUIT or HUP ends it.
+    pub fn wait_until<T>(
+        &self,
+        fd: &impl std::os::fd::AsFd,
+        deadline: Instant,
+        mut ready: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<Waited<T>> {
+        loop {
+            if let Some(value) = ready()? {
+                return Ok(Waited::Ready(value));
+            }
+            while let Some(signal) = self.signals.next()? {
+                match signal {
+                    libc::SIGCHLD => {
+                        reaper::drain(|_, _| {});
+                    }
+                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
+                        return Ok(Waited::Stopped(signal));
+                    }
+                    _ => {}
+                }
+            }
+            if Instant::now() >= deadline {
+                return Ok(Waited::TimedOut);
+            }
+            events::wait(&self.signals, &[events::Interest::readable(fd)], Some(deadline))?;
+        }
+    }
+
+    /// Ends everything that was started before a main child, because `signal` asked for it.
+    #[must_use]
+    pub fn stop_before_main(&self, signal: i32) -> ExitCode {
+        self.signal_everyone(libc::SIGKILL);
+        self.end();
+        ExitCode::from_signal(signal)
+    }
+
+    /// Looks after the main child `main` until it and everything below this process has ended.
+    pub fn run(&self, main: i32, mut machine: Machine) -> io::Result<ExitCode> {
+        let mut deadline: Option<Instant> = None;
+        let mut pending: Vec<Event> = Vec::new();
+        let mut alive = true;
+        loop {
+            while let Some(signal) = self.signals.next()? {
+                if signal == libc::SIGCHLD {
+                    // Once it has been reaped, its pid may come back as somebody else's.
+                    let event = reap(alive.then_some(main));
+                    alive &= !matches!(event, Event::MainEnded { .. });
+                    pending.push(event);
+                } else {
+                    pending.push(Event::Signal(signal));
+                }
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                deadline = None;
+                pending.push(Event::DeadlinePassed);
+            }
+            for event in std::mem::take(&mut pending) {
+                for action in machine.on(event) {
+                    match action {
+                        Action::Finish(code) => {
+                            self.end();
+                            return Ok(code);
+                        }
+                        Action::SetDeadline(after) => deadline = Some(Instant::now() + after),
+                        // The receiver may have ended in this very moment; its status is already on its way.
+                        Action::SignalMain(signal) => drop(sys::kill(main, signal)),
+                        Action::SignalEveryone(signal) => self.signal_everyone(signal),
+                        Action::MainSuspended => self.resume(main)?,
+                    }
+                }
+            }
+            events::wait(&self.signals, &[], deadline)?;
+        }
+    }
+
+    fn signal_everyone(&self, signal: i32) {
+        match self.scope {
+            // The kernel sends it to every process but this one, in one pass that no fork can slip through.
+            Scope::Namespace => drop(sys::kill(-1, signal)),
+            Scope::Descendants => {
+                for pid in table::descendants(std::process::id().cast_signed()) {
+                    let _ = sys::kill(pid, signal);
+                }
+            }
+        }
+    }
+
+    /// The main child suspended itself (Ctrl-Z).
+    ///
+    /// Under a shell this process stops too, and the shell's `fg` wakes both. As a session's leader there is no
+    /// shell to say `fg` in: the child is woken at once, or the terminal would hang for good.
+    fn resume(&self, main: i32) -> io::Result<()> {
+        if nix::unistd::getsid(None)? != nix::unistd::getpid() && !self.is_pid1() {
+            if let Some(tty) = &self.tty {
+                tty.take_foreground();
+            }
+            // STOP cannot be blocked: this line ends when somebody continues this process.
+            sys::kill(std::process::id().cast_signed(), libc::SIGSTOP)?;
+        }
+        if let Some(tty) = &self.tty {
+            tty.lend(main);
+        }
+        sys::kill(-main, libc::SIGCONT)
+    }
+
+    fn end(&self) {
+        if let Some(tty) = &self.tty {
+            tty.take_back();
+        }
+    }
+}
+
+/// Reaps everything there is; the one event it amounts to.
+fn reap(main: Option<i32>) -> Event {
+    let mut of_main: Option<ChildStatus> = None;
+    let children = reaper::drain(|pid, status| {
+        // A stop that was followed by the end is of no interest; the end is.
+        if main == Some(pid) {
+            of_main = Some(status);
+        }
+    });
+    let others = children == Children::Some;
+    of_main.map_or(Event::OthersEnded { others }, |status| main_event(status, others))
+}
+
+/// How [`Supervisor::wait_until`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited<T> {
+    /// The value is there.
+    Ready(T),
+    /// This signal asked the box to stop.
+    Stopped(i32),
+    /// The deadline has passed.
+    TimedOut,
+}

@@ -1,0 +1,57 @@
+//! How a child changed state, decoded from the raw wait status.
+
+use crate::exit_code::ExitCode;
+
+/// What `waitpid` said of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildStatus {
+    /// It exited with this code (0 to 255).
+    Exited(u8),
+    /// This signal (1 to 64) ended it.
+    Signaled(i32),
+    /// This signal stopped it; it is not dead.
+    Stopped(i32),
+}
+
+impl ChildStatus {
+    /// Decodes a raw wait status.
+    #[must_use]
+    pub fn from_raw(raw: i32) -> Self {
+        if libc::WIFSTOPPED(raw) {
+            Self::Stopped(libc::WSTOPSIG(raw))
+        } else if libc::WIFSIGNALED(raw) {
+            Self::Signaled(libc::WTERMSIG(raw))
+        } else {
+            Self::Exited(u8::try_from(libc::WEXITSTATUS(raw) & 0xff).unwrap_or(u8::MAX))
+        }
+    }
+
+    /// The exit code to pass on: the child's own, or 128+n for death by signal n. `None` while it lives.
+    #[must_use]
+    pub fn exit_code(self) -> Option<ExitCode> {
+        match self {
+            Self::Exited(code) => Some(ExitCode::Child(code)),
+            Self::Signaled(signal) => Some(ExitCode::from_signal(signal)),
+            Self::Stopped(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, ChildStatus::Exited(0), Some(0))]
+    #[case(3 << 8, ChildStatus::Exited(3), Some(3))]
+    #[case(255 << 8, ChildStatus::Exited(255), Some(255))]
+    #[case(libc::SIGKILL, ChildStatus::Signaled(9), Some(137))]
+    #[case(libc::SIGSEGV | 0x80, ChildStatus::Signaled(11), Some(139))]
+    #[case(64, ChildStatus::Signaled(64), Some(192))]
+    #[case((libc::SIGSTOP << 8) | 0x7f, ChildStatus::Stopped(19), None)]
+    fn decodes(#[case] raw: i32, #[case] status: ChildStatus, #[case] code: Option<u8>) {
+        assert_eq!(ChildStatus::from_raw(raw), status);
+        assert_eq!(status.exit_code().map(ExitCode::code), code);
+    }
+}

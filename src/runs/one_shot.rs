@@ -1,0 +1,145 @@
+//! A run from a terminal or a script: prompt in, answer out, exit code.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::output::Printer;
+use super::process::{self, Ended, Launch, Verdict};
+use crate::claude::arguments::{self, Options, OutputFormat, Session};
+use crate::claude::event::{Event, Kind};
+use crate::claude::outcome::{Intervention, Outcome};
+use crate::claude::sessions::Sessions;
+use crate::claude::transcript::{End, Transcript};
+use crate::config::name;
+use crate::process::events::Signals;
+
+/// The API refusing the credentials this often ends the run. The CLI alone tries for three minutes.
+const AUTH_ATTEMPTS: u64 = 2;
+/// How much of a line that is no event goes into the log.
+const LOGGED_LINE_CHARS: usize = 200;
+
+/// A run to carry out.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The CLI: a path, or a name on PATH.
+    pub claude_bin: String,
+    /// The prompt.
+    pub prompt: String,
+    /// Options.
+    pub options: Options,
+    /// What to print.
+    pub format: OutputFormat,
+    /// Where the CLI works.
+    pub workspace: PathBuf,
+    /// Where sessions are found and remembered.
+    pub sessions: Sessions,
+}
+
+/// A run that has ended, and every process of it.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its id, which its processes carried in their environment.
+    pub run_id: Uuid,
+    /// Where it worked.
+    pub workspace: PathBuf,
+    /// What it said.
+    pub transcript: Transcript,
+    /// How its process ended.
+    pub ended: Ended,
+    /// How it ended.
+    pub outcome: Outcome,
+    schema: bool,
+}
+
+impl Finished {
+    /// The facts about its end.
+    #[must_use]
+    pub fn end(&self) -> End<'_> {
+        end_of(&self.ended, self.schema)
+    }
+}
+
+fn end_of(ended: &Ended, schema: bool) -> End<'_> {
+    End { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
+}
+
+/// Carries `request` out and prints it to `out`.
+///
+/// This process must be a child subreaper with all signals blocked.
+pub fn run(request: &Request, signals: &Signals, out: impl io::Write) -> io::Result<Finished> {
+    let mut printer = Printer::new(out, request.format);
+    let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
+    let session = request.sessions.choose(&request.options, &request.workspace);
+    let mut finished = attempt(request, &session, deadline, signals, &mut printer)?;
+    // The session found for the workspace may have been deleted since. One that the user named is not replaced.
+    if finished.outcome == Outcome::SessionNotFound && matches!(session, Session::Continue(_)) {
+        printer.forget();
+        finished = attempt(request, &Session::Fresh, deadline, signals, &mut printer)?;
+    }
+    if let Some(id) = finished.transcript.session_id()
+        && finished.outcome != Outcome::SessionNotFound
+        && let Err(error) = request.sessions.remember(&request.workspace, id)
+    {
+        tracing::warn!("{error}; the next run may not continue this session");
+    }
+    // Nobody reads any more: that is the reader's choice and already part of the outcome.
+    if let Err(error) = printer.finish(&finished)
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(error);
+    }
+    Ok(finished)
+}
+
+fn attempt(
+    request: &Request,
+    session: &Session,
+    deadline: Option<Instant>,
+    signals: &Signals,
+    printer: &mut Printer<impl io::Write>,
+) -> io::Result<Finished> {
+    let run_id = Uuid::now_v7();
+    let mut command = vec![request.claude_bin.clone().into()];
+    command.extend(arguments::one_shot(&request.options, session));
+    let launch = Launch {
+        command,
+        workspace: request.workspace.clone(),
+        environment: vec![(name::RUN_ID.into(), Some(run_id.to_string().into()))],
+        prompt: request.prompt.clone(),
+        deadline,
+    };
+    tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
+    let mut transcript = Transcript::default();
+    let ended = process::run(signals, &launch, &mut |line| take_line(line, &mut transcript, printer))?;
+    let schema = request.options.json_schema.is_some();
+    let outcome = transcript.outcome(&end_of(&ended, schema));
+    Ok(Finished { run_id, workspace: request.workspace.clone(), transcript, ended, outcome, schema })
+}
+
+fn take_line(line: &[u8], transcript: &mut Transcript, printer: &mut Printer<impl io::Write>) -> Verdict {
+    if line.trim_ascii().is_empty() {
+        return Verdict::Continue;
+    }
+    let event = match Event::parse(line) {
+        Ok(event) => event,
+        Err(error) => {
+            transcript.add_malformed();
+            let start: String = String::from_utf8_lossy(line).chars().take(LOGGED_LINE_CHARS).collect();
+            tracing::warn!("the CLI printed a line that is no event ({error}): {start}");
+            return Verdict::Continue;
+        }
+    };
+    transcript.add(&event);
+    match (printer.event(&event), event.kind()) {
+        // A client that goes away ends its run.
+        (Err(_), _) => Verdict::Stop(Intervention::Cancelled(libc::SIGPIPE)),
+        (Ok(()), Kind::Result) => Verdict::Finished,
+        (Ok(()), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) }) => {
+            Verdict::Stop(Intervention::AuthRefused)
+        }
+        (Ok(()), _) => Verdict::Continue,
+    }
+}

@@ -1,0 +1,117 @@
+//! What is printed of a run, in each format.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::one_shot::Finished;
+use crate::claude::arguments::OutputFormat;
+use crate::claude::envelope;
+use crate::claude::event::{Event, Kind};
+use crate::claude::outcome::Outcome;
+
+/// Prints a run as it goes.
+pub struct Printer<W> {
+    out: W,
+    format: OutputFormat,
+    /// Events before the session is known to exist: if it does not, a fresh one is tried and these are dropped.
+    held: Vec<Value>,
+    begun: bool,
+}
+
+impl<W: Write> Printer<W> {
+    /// A printer of `format` to `out`.
+    pub const fn new(out: W, format: OutputFormat) -> Self {
+        Self { out, format, held: Vec::new(), begun: false }
+    }
+
+    /// Prints an event, if the format is a stream of events.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.format != OutputFormat::StreamJson {
+            return Ok(());
+        }
+        self.held.push(envelope::camel_case(event.json()));
+        self.begun |= event.kind() == Kind::Init;
+        if self.begun { self.flush() } else { Ok(()) }
+    }
+
+    /// Forgets the attempt whose session did not exist.
+    pub fn forget(&mut self) {
+        self.held.clear();
+        self.begun = false;
+    }
+
+    /// Prints what is left to print: the answer, or the result as one object. Errors go to standard error, in words.
+    pub fn finish(&mut self, finished: &Finished) -> io::Result<()> {
+        self.flush()?;
+        match self.format {
+            OutputFormat::Text => {
+                if matches!(finished.outcome, Outcome::Ok | Outcome::SchemaMissed) {
+                    writeln!(self.out, "{}", finished.transcript.answer().unwrap_or_default())?;
+                }
+            }
+            OutputFormat::Json => writeln!(self.out, "{}", finished.envelope())?,
+            OutputFormat::JsonVerbose => {
+                let mut envelope = finished.envelope();
+                finished.transcript.add_details(&mut envelope);
+                writeln!(self.out, "{envelope}")?;
+            }
+            // A consumer must not have to guess why the stream ended.
+            OutputFormat::StreamJson if !finished.transcript.has_result() => {
+                writeln!(self.out, "{}", finished.envelope())?;
+            }
+            OutputFormat::StreamJson => {}
+        }
+        self.out.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        for event in self.held.drain(..) {
+            writeln!(self.out, "{event}")?;
+        }
+        self.out.flush()
+    }
+}
+
+impl Finished {
+    /// The run as one JSON object.
+    fn envelope(&self) -> Value {
+        let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
+        envelope["runId"] = self.run_id.to_string().into();
+        envelope["workspace"] = json!(self.workspace);
+        envelope["leftoverProcesses"] = self.ended.leftovers.into();
+        envelope
+    }
+
+    /// One line for a person: what went wrong and what to do. `None` if nothing did.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let said = self.transcript.error_text(&self.ended.stderr);
+        let line = match &self.outcome {
+            Outcome::Ok => return None,
+            Outcome::ModelError => format!("the model or its API reported an error: {said}"),
+            Outcome::RateLimited { resets_at: Some(at) } => {
+                format!("rate limited until {at} (seconds since 1970; `date -d @{at}` shows it): {said}")
+            }
+            Outcome::RateLimited { resets_at: None } => format!("rate limited, try again later: {said}"),
+            Outcome::Auth => format!(
+                "no usable credentials: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in with \
+                 `claudebox setup-token` (the CLI said: {said})"
+            ),
+            Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),
+            Outcome::MaxTurns => format!("stopped at --max-turns: {said}"),
+            Outcome::SchemaMissed => "the answer does not follow --json-schema".to_owned(),
+            Outcome::SessionNotFound => {
+                format!("{said}; leave --resume out to continue this workspace's last session")
+            }
+            Outcome::Killed { signal } => {
+                let name = signal.and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
+                format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
+            }
+            Outcome::Hung => "no result in the time --timeout allows; the run was ended".to_owned(),
+            Outcome::Truncated => format!("the CLI ended without a result ({:?}): {said}", self.ended.status),
+        };
+        // It may quote a page of standard error.
+        Some(line.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" | "))
+    }
+}

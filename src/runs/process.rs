@@ -1,0 +1,338 @@
+//! One process of the CLI: fed its prompt, read to its end, and everything it started ended with it.
+//!
+//! This process is a child subreaper, so whatever the CLI's tools started stays below it, however often it forked or
+//! changed its session; nothing of another run ever is.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::claude::outcome::Intervention;
+use crate::privilege::helper::Group;
+use crate::process::events::{self, Interest, Signals};
+use crate::process::reaper::{self, Children};
+use crate::process::spawn::{Spawn, Streams, spawn};
+use crate::process::status::ChildStatus;
+use crate::process::table;
+use crate::sys;
+
+/// How long the CLI has between TERM and KILL. It ends its own children in 0.2 s.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+/// How long the CLI may stay after its result before it is ended: a background task of it can stay for ever.
+const AFTER_RESULT: Duration = Duration::from_secs(3);
+/// How long what the CLI left behind has between TERM and KILL.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
+/// How long the kernel has to end what was killed.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How much of standard error is kept, its end.
+const STDERR_BYTES: usize = 64 * 1024;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The CLI and its arguments.
+    pub command: Vec<OsString>,
+    /// Its working directory.
+    pub workspace: PathBuf,
+    /// Environment on top of this process's.
+    pub environment: Vec<(String, Option<OsString>)>,
+    /// Written to its standard input, which is then closed.
+    pub prompt: String,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+/// What the reader of a line makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// That was the result: the CLI should end by itself now.
+    Finished,
+    /// End the CLI.
+    Stop(Intervention),
+}
+
+/// How the process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Wait status of the CLI.
+    pub status: ChildStatus,
+    /// The end of what it wrote to standard error.
+    pub stderr: String,
+    /// Why it was ended, if it did not end by itself.
+    pub intervention: Option<Intervention>,
+    /// How many processes it had left behind; all of them are gone.
+    pub leftovers: usize,
+}
+
+/// Runs the CLI, handing each line of its output to `on_line`.
+pub fn run(signals: &Signals, launch: &Launch, on_line: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<Ended> {
+    let mut running = Running::start(launch)?;
+    while running.status.is_none() {
+        running.wait(signals)?;
+        running.pump(on_line)?;
+        running.take_signals(signals)?;
+        running.take_deadlines();
+    }
+    // It is gone, so what it wrote is in the pipes already; a process it left behind may hold them open for ever.
+    running.pump(on_line)?;
+    running.finish_line(on_line);
+    let leftovers = end_leftovers(signals)?;
+    Ok(Ended {
+        status: running.status.unwrap_or(ChildStatus::Exited(u8::MAX)),
+        stderr: String::from_utf8_lossy(&running.stderr.data).into_owned(),
+        intervention: running.intervention,
+        leftovers,
+    })
+}
+
+struct Running<'run> {
+    pid: i32,
+    stdin: Option<ChildStdin>,
+    unsent: &'run [u8],
+    stdout: Source<ChildStdout>,
+    stderr: Source<ChildStderr>,
+    status: Option<ChildStatus>,
+    intervention: Option<Intervention>,
+    /// When the run's time is over.
+    give_up_at: Option<Instant>,
+    /// When the CLI gets TERM although nobody wants it ended early: its result is there.
+    end_at: Option<Instant>,
+    /// When the CLI gets KILL.
+    kill_at: Option<Instant>,
+}
+
+impl<'run> Running<'run> {
+    fn start(launch: &'run Launch) -> io::Result<Self> {
+        let plan = Spawn {
+            command: launch.command.clone(),
+            environment: launch.environment.clone(),
+            directory: launch.workspace.clone(),
+            credentials: None,
+            group: Group::Session,
+            parent_death_signal: Some(libc::SIGTERM),
+        };
+        let streams = Streams { stdin: Stdio::piped(), stdout: Stdio::piped(), stderr: Stdio::piped() };
+        let mut child = spawn(&plan, streams)?;
+        let stdin = child.stdin.take();
+        if let Some(pipe) = &stdin {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Self {
+            pid: child.id().cast_signed(),
+            stdin,
+            unsent: launch.prompt.as_bytes(),
+            stdout: Source::new(child.stdout.take())?,
+            stderr: Source::new(child.stderr.take())?,
+            status: None,
+            intervention: None,
+            give_up_at: launch.deadline,
+            end_at: None,
+            kill_at: None,
+        })
+    }
+
+    fn wait(&self, signals: &Signals) -> io::Result<()> {
+        let deadline = [self.give_up_at, self.end_at, self.kill_at].into_iter().flatten().min();
+        let mut interests: Vec<Interest<'_>> = Vec::new();
+        interests.extend(self.stdin.as_ref().map(Interest::writable));
+        interests.extend(self.stdout.pipe.as_ref().map(Interest::readable));
+        interests.extend(self.stderr.pipe.as_ref().map(Interest::readable));
+        events::wait(signals, &interests, deadline)
+    }
+
+    /// Moves what the pipes take and give, without waiting.
+    fn pump(&mut self, on_line: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<()> {
+        self.feed()?;
+        self.stdout.fill()?;
+        while let Some(line) = self.stdout.take_line() {
+            let verdict = on_line(&line);
+            self.follow(verdict);
+        }
+        self.stderr.fill()?;
+        self.stderr.keep_end(STDERR_BYTES);
+        Ok(())
+    }
+
+    fn feed(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.stdin else { return Ok(()) };
+        while !self.unsent.is_empty() {
+            match pipe.write(self.unsent) {
+                Ok(count) => self.unsent = &self.unsent[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // It does not want the rest; why, it says in its output.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.stdin = None;
+        Ok(())
+    }
+
+    /// A last line without its line feed, from a CLI that was cut off.
+    fn finish_line(&mut self, on_line: &mut dyn FnMut(&[u8]) -> Verdict) {
+        if !self.stdout.data.is_empty() {
+            let line = std::mem::take(&mut self.stdout.data);
+            on_line(&line);
+        }
+    }
+
+    fn follow(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::Finished => self.end_at = Some(Instant::now() + AFTER_RESULT),
+            Verdict::Stop(why) => self.stop(why),
+        }
+    }
+
+    fn take_signals(&mut self, signals: &Signals) -> io::Result<()> {
+        while let Some(signal) = signals.next()? {
+            match signal {
+                libc::SIGCHLD => {
+                    let pid = self.pid;
+                    let status = &mut self.status;
+                    reaper::drain(|child, seen| {
+                        if child == pid && seen.exit_code().is_some() {
+                            *status = Some(seen);
+                        }
+                    });
+                }
+                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT if self.intervention.is_some() => {
+                    // Asked twice: no more patience.
+                    self.kill_at = Some(Instant::now());
+                }
+                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
+                    self.stop(Intervention::Cancelled(signal));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_deadlines(&mut self) {
+        let now = Instant::now();
+        if self.give_up_at.take_if(|at| *at <= now).is_some() {
+            self.stop(Intervention::TimedOut);
+        }
+        if self.end_at.take_if(|at| *at <= now).is_some() {
+            tracing::debug!("the result is there and the CLI stays: ending it");
+            self.terminate();
+        }
+        if self.kill_at.take_if(|at| *at <= now).is_some() {
+            self.signal(libc::SIGKILL);
+        }
+    }
+
+    /// Ends the CLI early; the first reason counts.
+    fn stop(&mut self, why: Intervention) {
+        if self.intervention.is_none() {
+            self.intervention = Some(why);
+            self.terminate();
+        }
+    }
+
+    fn terminate(&mut self) {
+        self.signal(libc::SIGTERM);
+        self.signal(libc::SIGCONT);
+        self.kill_at = Some(Instant::now() + CANCEL_GRACE);
+    }
+
+    fn signal(&self, signal: i32) {
+        // Not yet reaped, so the pid is still its own; that it may have ended already is fine.
+        if self.status.is_none() {
+            let _ = sys::kill(self.pid, signal);
+        }
+    }
+}
+
+/// A pipe from the CLI, and what came through it and was not taken yet.
+struct Source<R> {
+    pipe: Option<R>,
+    data: Vec<u8>,
+    /// This much of `data` is known to hold no line feed.
+    searched: usize,
+}
+
+impl<R: Read + AsFd> Source<R> {
+    fn new(pipe: Option<R>) -> io::Result<Self> {
+        if let Some(pipe) = &pipe {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Self { pipe, data: Vec::new(), searched: 0 })
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => self.data.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whole line, without its line feed.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        let Some(end) = self.data[self.searched..].iter().position(|&byte| byte == b'\n') else {
+            self.searched = self.data.len();
+            return None;
+        };
+        let mut line: Vec<u8> = self.data.drain(..=self.searched + end).collect();
+        line.pop();
+        self.searched = 0;
+        Some(line)
+    }
+
+    fn keep_end(&mut self, most: usize) {
+        let excess = self.data.len().saturating_sub(most);
+        self.data.drain(..excess);
+    }
+}
+
+fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Ends every process below this one, TERM first, and says how many there were.
+fn end_leftovers(signals: &Signals) -> io::Result<usize> {
+    let own = std::process::id().cast_signed();
+    let mut seen: HashSet<i32> = HashSet::new();
+    for (signal, grace) in [(libc::SIGTERM, LEFTOVER_GRACE), (libc::SIGKILL, KILL_GRACE)] {
+        let deadline = Instant::now() + grace;
+        let mut first = true;
+        loop {
+            if reaper::drain(|_, _| {}) == Children::None {
+                return Ok(seen.len());
+            }
+            // After the first round this finds who was forked, or inherited from the dead, in the meantime.
+            for pid in table::descendants(own) {
+                if seen.insert(pid) || first {
+                    let _ = sys::kill(pid, signal);
+                    let _ = sys::kill(pid, libc::SIGCONT);
+                }
+            }
+            first = false;
+            if Instant::now() >= deadline {
+                break;
+            }
+            events::wait(signals, &[], Some(deadline))?;
+            while signals.next()?.is_some() {}
+        }
+    }
+    tracing::warn!("processes of the run are left that even SIGKILL does not end");
+    Ok(seen.len())
+}

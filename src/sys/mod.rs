@@ -1,0 +1,156 @@
+//! System calls that no safe wrapper covers; the only `unsafe` of the crate.
+//!
+//! Signals are plain numbers here (1 to 64): `nix::sys::signal::Signal` has no real-time signals, and its `waitpid`
+//! reaps a child that one of those ended and then fails, which loses the child's status.
+#![expect(unsafe_code, reason = "the one module that talks to the C library directly; each use says why it is sound")]
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Signal numbers the kernel knows: 1 to 64.
+pub const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+
+/// The signal mask and the ignored signals of a process; bit n-1 stands for signal n.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SignalState {
+    /// Blocked signals.
+    pub blocked: u64,
+    /// Signals whose disposition is "ignore".
+    pub ignored: u64,
+}
+
+impl SignalState {
+    /// Whether `signal` is ignored.
+    #[must_use]
+    pub const fn ignores(self, signal: i32) -> bool {
+        self.ignored & bit(signal) != 0
+    }
+}
+
+/// What this process was started with, before the Rust runtime set SIGPIPE to "ignore".
+///
+/// A child must get exactly this back (checklist: the child's blocked and ignored sets equal the original).
+#[must_use]
+pub fn inherited_signals() -> SignalState {
+    SignalState {
+        blocked: INHERITED_BLOCKED.load(Ordering::Relaxed),
+        ignored: INHERITED_IGNORED.load(Ordering::Relaxed),
+    }
+}
+
+static INHERITED_BLOCKED: AtomicU64 = AtomicU64::new(0);
+static INHERITED_IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// Runs before `main`, because the runtime changes SIGPIPE before any of our code.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CAPTURE_INHERITED_SIGNALS: extern "C" fn() = {
+    extern "C" fn capture() {
+        INHERITED_BLOCKED.store(current_mask(), Ordering::Relaxed);
+        let ignored = SIGNALS.filter(|&signal| is_ignored(signal)).fold(0, |set, signal| set | bit(signal));
+        INHERITED_IGNORED.store(ignored, Ordering::Relaxed);
+    }
+    capture
+};
+
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+fn current_mask() -> u64 {
+    let mut set = empty_set();
+    // SAFETY: `set` is a valid sigset_t; a null `set` argument only queries.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut set) };
+    // SAFETY: `set` is initialised and the signal number is in range.
+    SIGNALS
+        .filter(|&signal| unsafe { libc::sigismember(&raw const set, signal) } == 1)
+        .fold(0, |all, signal| all | bit(signal))
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction is plain data, all-zero is a valid value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null new action only queries; `action` is valid for writing.
+    let known = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) } == 0;
+    known && action.sa_sigaction == libc::SIG_IGN
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data; sigemptyset initialises it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is valid for writing.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    set
+}
+
+/// Sets this thread's signal mask to exactly `blocked`.
+pub fn set_mask(blocked: u64) {
+    let mut set = empty_set();
+    for signal in SIGNALS.filter(|&signal| blocked & bit(signal) != 0) {
+        // SAFETY: `set` is initialised; a number the C library reserves is refused, not undefined.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: `set` is initialised.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Sets `signal` to "ignore" or to its default action. Numbers the kernel refuses (KILL, STOP) are left alone.
+pub fn set_disposition(signal: i32, ignore: bool) {
+    // SAFETY: only SIG_IGN and SIG_DFL are installed, never a handler.
+    unsafe { libc::signal(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL }) };
+}
+
+/// Reaps one child of this process, if one has exited or stopped: its pid and raw wait status.
+///
+/// `Ok(None)`: children exist, none has changed. Error `ECHILD`: there are no children left.
+pub fn wait_any() -> io::Result<Option<(i32, i32)>> {
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some((pid, status))),
+    }
+}
+
+/// `kill(2)` with a plain signal number, so that real-time signals can be forwarded.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes plain numbers.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec: a child gets its standard streams and nothing else.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: close_range with CLOEXEC only sets a flag on descriptors of this process.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mask_round_trips_through_the_kernel() {
+        let before = current_mask();
+        let wanted = bit(libc::SIGUSR1) | bit(libc::SIGRTMIN() + 3);
+        set_mask(wanted);
+        let seen = current_mask();
+        set_mask(before);
+        assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn disposition_is_seen_as_ignored() {
+        set_disposition(libc::SIGURG, true);
+        assert!(is_ignored(libc::SIGURG));
+        set_disposition(libc::SIGURG, false);
+        assert!(!is_ignored(libc::SIGURG));
+    }
+
+    #[test]
+    fn kill_reports_a_missing_process() {
+        let error = kill(i32::MAX, 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
+}
