@@ -2,12 +2,9 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, Parser};
 
-use super::Failure;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::exit_code::ExitCode;
 
 /// The CLI's own commands, which reach it as they are.
 pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
@@ -57,37 +54,43 @@ pub enum Intent {
     Passthrough(Vec<OsString>),
 }
 
-/// Reads `args`. Errors are clap's, with a hint where a word looks like a mistyped command.
-pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, clap::Error> {
+/// Arguments that ask for nothing that can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Misread {
+    /// A wrong flag or value; also `--help`, which is no error to its reader.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// A single word that is nearly a command.
+    #[error("unknown command '{word}': did you mean {command}? to send it as a prompt: -p {word}")]
+    Typo {
+        /// The word.
+        word: String,
+        /// The command it is nearly.
+        command: String,
+    },
+}
+
+/// Reads `args`.
+pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, Misread> {
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
     if CLI_COMMANDS.contains(&first) || CLI_FLAGS.contains(&first) {
         return Ok(Intent::Passthrough(args.to_vec()));
     }
     let run =
         RunCommand::try_parse_from(std::iter::once(OsString::from("claudebox run")).chain(args.iter().cloned()))?.args;
-    if let ([word], false) = (run.words.as_slice(), run.print)
-        && let Some(command) = mistyped(word, CLI_COMMANDS)
-    {
-        return Err(typo(word, command));
+    if let ([word], false) = (run.words.as_slice(), run.print) {
+        refuse_typo(word, CLI_COMMANDS)?;
     }
     let interactive = run.words.is_empty() && !run.print && stdin_is_terminal;
     Ok(if interactive { Intent::Interactive(run) } else { Intent::Prompt(run) })
 }
 
-/// The command that `word` is one edit (an insertion, a deletion, a change or a swap) away from.
-fn mistyped<'name>(word: &str, commands: impl IntoIterator<Item = &'name str>) -> Option<&'name str> {
-    commands.into_iter().find(|command| strsim::osa_distance(word, command) == 1)
-}
-
-fn typo(word: &str, command: &str) -> clap::Error {
-    let mut error = clap::Error::new(ErrorKind::InvalidSubcommand).with_cmd(&RunCommand::command());
-    error.insert(ContextKind::InvalidSubcommand, ContextValue::String(word.into()));
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint(word, command).into()]));
-    error
-}
-
-fn hint(word: &str, command: &str) -> String {
-    format!("did you mean {command}? to send it as a prompt: -p {word}")
+/// Refuses a word that is one edit (an insertion, a deletion, a change or a swap) away from a command.
+pub(super) fn refuse_typo<'name>(word: &str, commands: impl IntoIterator<Item = &'name str>) -> Result<(), Misread> {
+    match commands.into_iter().find(|command| strsim::osa_distance(word, command) == 1) {
+        Some(command) => Err(Misread::Typo { word: word.into(), command: command.into() }),
+        None => Ok(()),
+    }
 }
 
 /// Whether `args`, the first of which is no role, start a prompt rather than a flag of claudebox itself.
@@ -96,17 +99,6 @@ pub(super) fn is_prompt(args: &[OsString], roles: &[String]) -> bool {
     args.first()
         .and_then(|arg| arg.to_str())
         .is_some_and(|first| !own_flags.contains(&first) && !roles.iter().any(|role| role == first))
-}
-
-/// Refuses a single word that is a mistyped role.
-pub(super) fn refuse_typo(args: &[OsString], roles: &[String]) -> Result<(), Failure> {
-    if let [word] = args
-        && let Some(word) = word.to_str()
-        && let Some(role) = mistyped(word, roles.iter().map(String::as_str))
-    {
-        return Err(Failure::new(ExitCode::Usage, format!("unknown command '{word}': {}", hint(word, role))));
-    }
-    Ok(())
 }
 
 /// Whether `init`'s own help is asked for: after `--` everything belongs to the run.
@@ -195,8 +187,8 @@ mod tests {
         let roles = ["init".to_owned(), "healthcheck".to_owned()];
         assert!(!is_prompt(&args(&["init"]), &roles) && !is_prompt(&args(&["--help"]), &roles));
         assert!(is_prompt(&args(&["hello"]), &roles) && is_prompt(&args(&["--model", "x"]), &roles));
-        assert!(refuse_typo(&args(&["helthcheck"]), &roles).is_err());
-        assert!(refuse_typo(&args(&["helthcheck", "now"]), &roles).is_ok());
+        let names = || roles.iter().map(String::as_str);
+        assert!(refuse_typo("helthcheck", names()).is_err() && refuse_typo("hello", names()).is_ok());
     }
 
     #[test]

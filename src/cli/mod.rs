@@ -14,7 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::environment::ProcessEnvironment;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper;
-use intent::{Intent, RunArgs};
+use intent::{Misread, RunArgs};
 
 /// PID 1 for Claude Code: runs the CLI as an unprivileged user and looks after everything it starts.
 #[derive(Debug, Parser)]
@@ -98,14 +98,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         }
         Some("run") => return roles::supervised_run(rest, &ProcessEnvironment),
         Some(word) if intent::is_prompt(&args[1..], &role_names()) => {
-            tracing::debug!("{word:?} is no role, so this is a prompt");
-            intent::refuse_typo(&args[1..], &role_names())?;
+            // Several words are a prompt, however much the first one looks like a role.
+            if rest.is_empty()
+                && let Err(misread) = intent::refuse_typo(word, role_names().iter().map(String::as_str))
+            {
+                return report(misread);
+            }
             return roles::supervised_run(&args[1..], &ProcessEnvironment);
         }
         _ => {}
     }
     match Cli::try_parse_from(args).map(|cli| cli.role) {
-        Err(error) => report(&error),
+        Err(error) => report(error.into()),
         Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
         Ok(Role::Serve) => Err(roles::not_enabled("serve")),
         Ok(Role::Doctor) => doctor::run(&ProcessEnvironment, &mut io::stdout()),
@@ -119,11 +123,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
     }
 }
 
-/// Prints clap's own message: help and version are answers, everything else is a usage error.
-pub(crate) fn report(error: &clap::Error) -> Result<ExitCode, Failure> {
-    // Nobody may be there to read it.
-    let _ = error.print();
-    Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok })
+/// Help and version are answers, everything else is a usage error.
+pub(crate) fn report(misread: Misread) -> Result<ExitCode, Failure> {
+    match misread {
+        Misread::Arguments(error) => {
+            // Nobody may be there to read it.
+            let _ = error.print();
+            Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok })
+        }
+        typo @ Misread::Typo { .. } => Err(Failure::new(ExitCode::Usage, typo)),
+    }
 }
 
 fn print(text: &[u8]) -> Result<ExitCode, Failure> {
@@ -137,9 +146,4 @@ fn print(text: &[u8]) -> Result<ExitCode, Failure> {
 
 fn role_names() -> Vec<String> {
     Cli::command().get_subcommands().map(|role| role.get_name().to_owned()).collect()
-}
-
-/// Reads `args` as those of a run.
-pub(crate) fn intent(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, clap::Error> {
-    intent::classify(args, stdin_is_terminal)
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::intent::{Intent, RunArgs};
-use super::{Failure, intent, log, report};
+use super::intent::{Intent, RunArgs, classify};
+use super::{Failure, log, report};
 use crate::boot;
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
@@ -53,8 +53,8 @@ pub(super) fn not_enabled(what: &str) -> Failure {
 }
 
 fn supervise(args: &[OsString], config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
-    let main = match intent(args, io::stdin().is_terminal()) {
-        Err(error) => return report(&error),
+    let main = match classify(args, io::stdin().is_terminal()) {
+        Err(misread) => return report(misread),
         Ok(Intent::Passthrough(args)) => MainChild::Claude(args),
         Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
         Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
@@ -130,7 +130,7 @@ fn configure(env: &impl Environment) -> Result<Config, Failure> {
 }
 
 fn parse(args: &[OsString]) -> Result<Intent, Failure> {
-    intent(args, io::stdin().is_terminal()).map_err(|error| Failure::new(ExitCode::Usage, error))
+    classify(args, io::stdin().is_terminal()).map_err(|error| Failure::new(ExitCode::Usage, error))
 }
 
 fn not_a_run() -> Failure {

@@ -120,7 +120,9 @@ fn attempt(
 }
 
 fn take_line(line: &[u8], transcript: &mut Transcript, printer: &mut Printer<impl io::Write>) -> Verdict {
-    if line.trim_ascii().is_empty() {
+    // The first result is the answer. A CLI that stays for a background task starts another turn by itself when the
+    // task ends, and that turn's result answers the task's notification.
+    if line.trim_ascii().is_empty() || transcript.has_result() {
         return Verdict::Continue;
     }
     let event = match Event::parse(line) {

@@ -1,0 +1,185 @@
+//! Request and scenario -> what to answer: the blocks of a message and how they come, or an API error.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::LABEL;
+use super::request::{Outcome, Request, SCHEMA_TOOL, Wanted};
+use super::scenario::{Failure, Scenario, list};
+use super::schema::instance;
+
+/// How much of the prompt an answer repeats, characters: a prompt of megabytes gets a small answer.
+const PROMPT_SHOWN: usize = 200;
+/// How much of a tool's output an answer quotes, characters.
+const OUTPUT_SHOWN: usize = 2000;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reply {
+    Message(Message),
+    Error(Failure),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Message {
+    pub(super) blocks: Vec<Block>,
+    pub(super) pace: Pace,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Block {
+    Thinking(String),
+    Text(String),
+    ToolUse { name: &'static str, input: Value },
+}
+
+/// How a message comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    AtOnce,
+    /// One word at a time over this long.
+    WordByWord(Duration),
+    /// The start, then nothing for this long, then the rest.
+    SilentFor(Duration),
+    /// The first half; then the connection is cut.
+    CutHalfway,
+}
+
+impl Message {
+    pub(super) fn stop_reason(&self) -> &'static str {
+        match self.blocks.last() {
+            Some(Block::ToolUse { .. }) => "tool_use",
+            _ => "end_turn",
+        }
+    }
+}
+
+/// The answer to `request`; `cut` says whether a [`Scenario::CutOnce`] is to be cut now.
+pub(super) fn reply(request: &Request, scenario: &Scenario, cut: bool) -> Reply {
+    if let Scenario::Error(failure) = scenario {
+        return Reply::Error(*failure);
+    }
+    let mut message = if request.outcomes.is_empty() {
+        first_turn(request, scenario, cut)
+    } else {
+        at_once(vec![text(after_tools(&request.outcomes))])
+    };
+    let asks_for_a_tool = message.stop_reason() == "tool_use";
+    let delivered = request.outcomes.iter().any(|outcome| outcome.tool == SCHEMA_TOOL);
+    if !asks_for_a_tool && !delivered && *scenario != Scenario::NoSchema {
+        give_the_form(&mut message, request);
+    }
+    Reply::Message(message)
+}
+
+fn first_turn(request: &Request, scenario: &Scenario, cut: bool) -> Message {
+    match scenario {
+        Scenario::Say | Scenario::NoSchema | Scenario::Error(_) => at_once(vec![text(said(request))]),
+        Scenario::Echo(words) => at_once(vec![text(words)]),
+        Scenario::Tool { command, background } => at_once(bash(request, command, *background)),
+        Scenario::Think => {
+            let thought = format!("{LABEL} Thinking is made up too: there is no model here.");
+            at_once(vec![Block::Thinking(thought), text("Thought about it. Nothing came of it.")])
+        }
+        Scenario::Slow(whole) => Message { blocks: vec![text(counting(*whole))], pace: Pace::WordByWord(*whole) },
+        Scenario::Silent(silence) => Message {
+            blocks: vec![text(format!("Sent nothing for {} seconds, as asked.", silence.as_secs_f64()))],
+            pace: Pace::SilentFor(*silence),
+        },
+        Scenario::Cut => to_be_cut("The connection is cut in the middle of this answer, every time it is asked for."),
+        Scenario::CutOnce if cut => to_be_cut("The connection is cut in the middle of this answer, this once only."),
+        Scenario::CutOnce => at_once(vec![text("The answer after the cut: whole this time.")]),
+        Scenario::Help => at_once(vec![text(format!("Start a prompt with one of these:{}", list()))]),
+        Scenario::Unknown(name) => {
+            let name = capped(name, PROMPT_SHOWN);
+            at_once(vec![text(format!("There is no scenario 'offline:{name}'. There are:{}", list()))])
+        }
+        Scenario::Misused(misuse) => at_once(vec![text(misuse.to_string())]),
+    }
+}
+
+fn at_once(blocks: Vec<Block>) -> Message {
+    Message { blocks, pace: Pace::AtOnce }
+}
+
+fn to_be_cut(words: &str) -> Message {
+    Message { blocks: vec![text(words)], pace: Pace::CutHalfway }
+}
+
+fn text(words: impl AsRef<str>) -> Block {
+    Block::Text(format!("{LABEL} {}", words.as_ref()))
+}
+
+fn said(request: &Request) -> String {
+    let images = match request.images {
+        0 => String::new(),
+        count => format!(" Images received: {count}."),
+    };
+    let said = match capped(&request.prompt, PROMPT_SHOWN) {
+        nothing if nothing.is_empty() => "Nothing was said.".to_owned(),
+        prompt => format!("You said: {prompt}"),
+    };
+    format!("No account is in use; this answer is made up by claudebox itself.{images} {said}")
+}
+
+/// The call of the Bash tool, or why there is none.
+fn bash(request: &Request, command: &str, background: bool) -> Vec<Block> {
+    if !request.offers_bash {
+        return vec![text("The Bash tool is not offered in this session, so the command was not run.")];
+    }
+    let description = format!("{LABEL} Runs the command in the prompt");
+    let mut input = json!({ "command": command, "description": description });
+    if background {
+        input["run_in_background"] = Value::Bool(true);
+    }
+    let call = Block::ToolUse { name: "Bash", input };
+    vec![text("Running the command with the Bash tool."), call]
+}
+
+fn after_tools(outcomes: &[Outcome]) -> String {
+    let quoted = outcomes.iter().map(|outcome| {
+        let Outcome { tool, text, failed } = outcome;
+        let tool = if tool.is_empty() { "A" } else { tool };
+        let verb = if *failed { "tool failed" } else { "tool answered" };
+        format!("The {tool} {verb}: {}", capped(text, OUTPUT_SHOWN))
+    });
+    quoted.collect::<Vec<_>>().join("\n")
+}
+
+/// At least twenty words, two a second when it takes longer, so that the stream is never quiet for long.
+fn counting(whole: Duration) -> String {
+    let words = whole.as_secs().saturating_mul(2).clamp(20, 2000);
+    let count: Vec<String> = (1..=words).map(|word| word.to_string()).collect();
+    format!("Counting slowly, for {} seconds: {}", whole.as_secs_f64(), count.join(" "))
+}
+
+/// Makes a finished answer the instance of the schema that was asked for.
+fn give_the_form(message: &mut Message, request: &Request) {
+    match &request.wanted {
+        None => {}
+        Some(Wanted::ToolCall(schema)) => {
+            // The input of a tool is always an object.
+            let input = Some(instance(schema)).filter(Value::is_object).unwrap_or_else(|| json!({}));
+            if request.nudged {
+                message.blocks.clear();
+                message.pace = Pace::AtOnce;
+            }
+            message.blocks.push(Block::ToolUse { name: SCHEMA_TOOL, input });
+        }
+        Some(Wanted::JsonText(schema)) => {
+            message.blocks.retain(|block| !matches!(block, Block::Text(_)));
+            message.blocks.push(Block::Text(instance(schema).to_string()));
+        }
+    }
+}
+
+/// At most `longest` characters of `text`; a longer one says how many there were.
+pub(super) fn capped(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}\u{2026} ({} characters)", &text[..end], text.chars().count()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
