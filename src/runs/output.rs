@@ -94,10 +94,13 @@ impl Finished {
                 format!("rate limited until {at} (seconds since 1970; `date -d @{at}` shows it): {said}")
             }
             Outcome::RateLimited { resets_at: None } => format!("rate limited, try again later: {said}"),
-            Outcome::Auth => format!(
-                "no usable credentials: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in with \
-                 `claudebox setup-token` (the CLI said: {said})"
-            ),
+            Outcome::Auth => {
+                let said = if said.is_empty() { "the API refused them" } else { &said };
+                format!(
+                    "no usable credentials ({said}): set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in \
+                     with `claudebox setup-token`"
+                )
+            }
             Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),
             Outcome::MaxTurns => format!("stopped at --max-turns: {said}"),
             Outcome::SchemaMissed => "the answer does not follow --json-schema".to_owned(),
