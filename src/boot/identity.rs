@@ -66,8 +66,7 @@ impl Identity {
     fn of_this_process(uid: u32, env: &impl Environment) -> Result<Self, IdentityError> {
         let user = users::get_user_by_uid(uid);
         // Docker sets HOME=/ for an id that is not in the user database; nothing can be kept there.
-        let from_env =
-            env.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && *home != PathBuf::from("/"));
+        let from_env = env.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
         let home =
             from_env.or_else(|| user.as_ref().map(|user| user.home_dir().into())).ok_or(IdentityError::NoHome(uid))?;
         let name = user.map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned());

@@ -52,6 +52,13 @@ pub enum Intervention {
     AuthRefused,
 }
 
+/// A rate limit that refused a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// When the limit resets, in seconds since 1970, if the API said so.
+    pub resets_at: Option<u64>,
+}
+
 /// Everything that decides an outcome.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'run> {
@@ -61,8 +68,8 @@ pub struct Evidence<'run> {
     pub schema: bool,
     /// The `error` of the last assistant event that had one.
     pub error: Option<&'run str>,
-    /// The last rate limit that refused a request; its reset time.
-    pub rate_limited: Option<Option<u64>>,
+    /// The last rate limit that refused a request.
+    pub refusal: Option<Refusal>,
     /// Whether the CLI noted that it was interrupted.
     pub interrupted: bool,
     /// How its process ended.
@@ -105,9 +112,9 @@ impl Outcome {
         match (result["api_error_status"].as_u64(), evidence.error) {
             (Some(401 | 403), _) | (_, Some("authentication_failed" | "oauth_org_not_allowed")) => Self::Auth,
             (Some(429), _) | (_, Some("rate_limit")) => {
-                Self::RateLimited { resets_at: evidence.rate_limited.flatten() }
+                Self::RateLimited { resets_at: evidence.refusal.and_then(|refusal| refusal.resets_at) }
             }
-            _ if evidence.rate_limited.is_some() => Self::RateLimited { resets_at: evidence.rate_limited.flatten() },
+            _ if let Some(Refusal { resets_at }) = evidence.refusal => Self::RateLimited { resets_at },
             _ if error_texts(result).any(is_session_not_found) => Self::SessionNotFound,
             _ => Self::ModelError,
         }
@@ -193,7 +200,7 @@ mod tests {
             result,
             schema: false,
             error: None,
-            rate_limited: None,
+            refusal: None,
             interrupted: false,
             status: ChildStatus::Exited(0),
             stderr: "",
@@ -232,7 +239,8 @@ mod tests {
     #[test]
     fn a_refused_rate_limit_gives_its_reset_time() {
         let result = json!({"is_error": true, "api_error_status": 429});
-        let evidence = Evidence { rate_limited: Some(Some(1_795_479_487)), ..evidence(Some(&result)) };
+        let evidence =
+            Evidence { refusal: Some(Refusal { resets_at: Some(1_795_479_487) }), ..evidence(Some(&result)) };
         assert_eq!(Outcome::decide(&evidence), Outcome::RateLimited { resets_at: Some(1_795_479_487) });
     }
 

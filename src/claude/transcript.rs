@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::envelope;
 use super::event::{Event, Kind};
-use super::outcome::{Evidence, Intervention, Outcome, error_texts};
+use super::outcome::{Evidence, Intervention, Outcome, Refusal, error_texts};
 use crate::process::status::ChildStatus;
 
 /// Collects a run's events.
@@ -15,7 +15,7 @@ pub struct Transcript {
     turns: Vec<Value>,
     result: Option<Value>,
     error: Option<String>,
-    rate_limited: Option<Option<u64>>,
+    refusal: Option<Refusal>,
     interrupted: bool,
     malformed: u64,
 }
@@ -56,7 +56,7 @@ impl Transcript {
                     |block: &Value| block["text"].as_str().is_some_and(|t| t.starts_with("[Request interrupted"));
                 self.interrupted |= content.iter().any(note);
             }
-            Kind::RateLimit { status: "rejected", resets_at } => self.rate_limited = Some(resets_at),
+            Kind::RateLimit { status: "rejected", resets_at } => self.refusal = Some(Refusal { resets_at }),
             Kind::Result => self.result = Some(event.json().clone()),
             _ => {}
         }
@@ -86,7 +86,7 @@ impl Transcript {
             result: self.result.as_ref(),
             schema: end.schema,
             error: self.error.as_deref(),
-            rate_limited: self.rate_limited,
+            refusal: self.refusal,
             interrupted: self.interrupted,
             status: end.status,
             stderr: end.stderr,
@@ -110,7 +110,9 @@ impl Transcript {
     /// The result as one JSON object, our keys in camelCase. A run without a result gets one that says so.
     #[must_use]
     pub fn envelope(&self, outcome: &Outcome, end: &End<'_>) -> Value {
-        let mut envelope = self.result.as_ref().map_or_else(
+        // What people read first, first.
+        let mut envelope = json!({"type": null, "subtype": null, "isError": null, "outcome": null, "result": null});
+        let result = self.result.as_ref().map_or_else(
             || {
                 json!({
                     "type": "result", "subtype": "error_no_result", "isError": true,
@@ -119,6 +121,9 @@ impl Transcript {
             },
             envelope::camel_case,
         );
+        for (key, value) in result.as_object().into_iter().flatten() {
+            envelope[key] = value.clone();
+        }
         // A result that missed its schema says "no error"; this object may not.
         if *outcome != Outcome::Ok {
             envelope["isError"] = true.into();

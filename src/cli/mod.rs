@@ -7,6 +7,7 @@ pub mod log;
 pub mod roles;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -44,7 +45,7 @@ enum Role {
     },
     /// Answer one prompt and exit (what `docker exec` calls)
     Run(RunArgs),
-    /// Run the servers: HTTP API, OpenAI, MCP, Telegram, cron
+    /// Run the servers (HTTP API and the other doors)
     Serve,
     /// Check this box and say what is wrong with it
     Doctor,
@@ -76,8 +77,8 @@ pub struct Failure {
 
 impl Failure {
     /// A failure with this code.
-    pub fn new(code: ExitCode, message: impl ToString) -> Self {
-        Self { code, message: message.to_string() }
+    pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
+        Self { code, message: format!("{message}") }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::BuildHasher;
 
 /// Named values.
 pub trait Environment {
@@ -19,7 +20,7 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-impl Environment for HashMap<String, OsString> {
+impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
     fn get(&self, name: &str) -> Option<OsString> {
         Self::get(self, name).cloned()
     }

@@ -6,9 +6,9 @@ use crate::exit_code::ExitCode;
 use crate::process::status::ChildStatus;
 
 /// How long processes that outlive the main child have after TERM, before KILL.
-pub const SWEEP_GRACE: Duration = Duration::from_millis(1000);
+pub const SWEEP_GRACE: Duration = Duration::from_secs(1);
 /// How long the kernel has to end processes after KILL. Only one stuck in the kernel needs it.
-pub const KILL_GRACE: Duration = Duration::from_millis(1000);
+pub const KILL_GRACE: Duration = Duration::from_secs(1);
 
 /// Something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,8 @@ impl Machine {
             (Running, Event::MainStopped(libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)) => {
                 (Running, vec![Action::MainSuspended])
             }
-            (Sweeping(code), Event::OthersEnded { others: false }) => (self.phase, vec![Action::Finish(code)]),
+            (Sweeping(code), Event::OthersEnded { others: false })
+            | (Killing(_), Event::MainEnded { code, others: false }) => (self.phase, vec![Action::Finish(code)]),
             (Sweeping(code), Event::DeadlinePassed | Event::Signal(libc::SIGTERM)) => kill_everyone(Some(code)),
             (Killing(_), Event::MainEnded { code, others: true }) => {
                 (Killing(Some(code)), vec![Action::SignalEveryone(libc::SIGKILL)])
@@ -120,7 +121,6 @@ impl Machine {
             (Killing(_), Event::OthersEnded { others: true }) => {
                 (self.phase, vec![Action::SignalEveryone(libc::SIGKILL)])
             }
-            (Killing(_), Event::MainEnded { code, others: false }) => (self.phase, vec![Action::Finish(code)]),
             (Killing(code), Event::OthersEnded { others: false } | Event::DeadlinePassed) => {
                 (self.phase, vec![Action::Finish(code.unwrap_or(KILLED))])
             }

@@ -10,7 +10,7 @@ pub const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// No delay is longer than this.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A server that ran this long was healthy: the next delay is the first one again.
-pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+pub const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
 /// Counts a server's deaths and says how long to wait before the next start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

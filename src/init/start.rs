@@ -115,25 +115,32 @@ fn start_offline_model(supervisor: &Supervisor, booted: &Booted) -> Result<Waite
     let mut printed = Vec::new();
     let watched = output.as_fd().try_clone_to_owned()?;
     let deadline = Instant::now() + OFFLINE_MODEL_DEADLINE;
-    let waited = supervisor.wait_until(&watched, deadline, || read_line(&mut output, &mut printed))?;
-    match waited {
-        Waited::Ready(None) => Err(StartError::OfflineModel("it ended at once".into())),
-        Waited::Ready(Some(url)) => Ok(Waited::Ready(url)),
+    match supervisor.wait_until(&watched, deadline, || read_line(&mut output, &mut printed))? {
+        Waited::Ready(Announced::Nothing) => Err(StartError::OfflineModel("it ended at once".into())),
+        Waited::Ready(Announced::Line(url)) => Ok(Waited::Ready(url)),
         Waited::Stopped(signal) => Ok(Waited::Stopped(signal)),
         Waited::TimedOut => Ok(Waited::TimedOut),
     }
 }
 
-/// Reads on; the first line once it is whole, `Some(None)` at the end of the output.
-fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Option<Option<String>>> {
+/// What a child said on its output before anything else.
+enum Announced {
+    /// Its first line.
+    Line(String),
+    /// It closed its output without a word.
+    Nothing,
+}
+
+/// Reads on, without waiting, until there is a first line.
+fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Option<Announced>> {
     let mut buffer = [0; 256];
     while events::is_readable(output)? {
         match output.read(&mut buffer)? {
-            0 => return Ok(Some(None)),
+            0 => return Ok(Some(Announced::Nothing)),
             count => printed.extend_from_slice(&buffer[..count]),
         }
         if let Some((line, _)) = String::from_utf8_lossy(printed).split_once('\n') {
-            return Ok(Some(Some(line.to_owned())));
+            return Ok(Some(Announced::Line(line.to_owned())));
         }
     }
     Ok(None)
