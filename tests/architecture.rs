@@ -19,10 +19,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["config", "exit_code", "json_file", "process"]),
     ("runs", &["claude", "config", "privilege", "process", "sys"]),
-    (
-        "cli",
-        &["boot", "claude", "config", "exit_code", "init", "offline_model", "privilege", "process", "runs", "sys"],
-    ),
+    ("cli", &["boot", "claude", "config", "exit_code", "init", "offline_model", "privilege", "process", "runs", "sys"]),
 ];
 
 /// Modules of processes that must stay single-threaded: a runtime's threads would keep privileges and steal statuses.
@@ -33,7 +30,8 @@ fn arrows_only_point_down() {
     let rules: BTreeMap<&str, BTreeSet<&str>> =
         MAY_USE.iter().map(|(module, allowed)| (*module, allowed.iter().copied().collect())).collect();
     for (module, text) in sources() {
-        let allowed = rules.get(module.as_str()).unwrap_or_else(|| panic!("{module} is in no layer: add it to MAY_USE"));
+        let allowed =
+            rules.get(module.as_str()).unwrap_or_else(|| panic!("{module} is in no layer: add it to MAY_USE"));
         for used in uses(&text) {
             assert!(
                 used == module || allowed.contains(used.as_str()) || !rules.contains_key(used.as_str()),
@@ -92,7 +90,8 @@ fn uses(code: &str) -> Vec<String> {
         let rest = &code[at + "crate::".len()..];
         let list = rest.strip_prefix('{').and_then(|inner| inner.split('}').next());
         let names = list.map_or_else(|| vec![rest], |inner| inner.split(',').collect());
-        let word = |name: &str| name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+        let word =
+            |name: &str| name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
         found.extend(names.into_iter().map(word));
     }
     found

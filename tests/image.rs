@@ -1,0 +1,374 @@
+//! Black-box tests of the built image, through the Docker client only.
+//!
+//! `CLAUDEBOX_TEST_IMAGE` names the image; without it every test says so and passes. No container has a network:
+//! the real CLI talks to the offline model inside its own box.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
+
+/// How long anything here may take before its test fails. Generous: a busy machine is not a fault of the image.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// What `docker stop` gives a container between TERM and KILL, in seconds (Docker's own default).
+const GRACE: u32 = 10;
+
+/// What Docker reports for a container that had to be killed: 128 + SIGKILL.
+const KILLED: i32 = 137;
+
+/// The CLI's version the image is built with.
+const CLI_VERSION: &str = include_str!("../claude-cli.version");
+
+// --- what a container answers -------------------------------------------------------------------------------
+
+#[test]
+fn a_prompt_is_answered_offline_and_labelled_so() {
+    let Some(image) = image() else { return };
+    let answer = Container::new("prompt").run(&image, &["-e", "CLAUDEBOX_OFFLINE=1"], &["hello"]);
+    assert!(answer.status.success(), "{answer:?}");
+    assert!(
+        text(&answer.stdout).to_lowercase().contains("offline"),
+        "nothing says that the answer is the offline model's: {answer:?}"
+    );
+}
+
+#[test]
+fn version_is_the_pinned_one_of_the_cli() {
+    let Some(image) = image() else { return };
+    let answer = Container::new("version").run(&image, &[], &["--version"]);
+    assert!(answer.status.success(), "{answer:?}");
+    assert!(text(&answer.stdout).contains(CLI_VERSION.trim()), "{answer:?}");
+}
+
+#[test]
+fn an_unknown_flag_of_claudebox_is_a_usage_error() {
+    let Some(image) = image() else { return };
+    let answer = Container::new("usage").run(&image, &["--entrypoint", "claudebox"], &["--no-such-flag"]);
+    assert_eq!(answer.status.code(), Some(64), "{answer:?}");
+}
+
+// --- processes ----------------------------------------------------------------------------------------------
+
+#[test]
+fn pid_1_is_claudebox_and_the_cli_runs_as_claude() {
+    let Some(image) = image() else { return };
+    let container = Container::new("tree");
+    container.start_slow_prompt(&image);
+
+    let processes = container.processes();
+    let pid_1 = processes.iter().find(|process| process.pid == 1).expect("there is a PID 1");
+    assert_eq!((pid_1.user.as_str(), pid_1.command.as_str()), ("root", "claudebox"));
+    let cli = processes.iter().find(|process| process.command == "claude");
+    assert_eq!(cli.map(|process| process.user.as_str()), Some("claude"), "{processes:?}");
+
+    let health = container.exec(&["claudebox", "healthcheck"]);
+    assert!(health.status.success(), "{health:?}");
+}
+
+#[test]
+fn docker_stop_ends_a_running_prompt_in_time() {
+    let Some(image) = image() else { return };
+    let container = Container::new("stop-prompt");
+    container.start_slow_prompt(&image);
+    container.stop_and_assert_not_killed();
+}
+
+#[test]
+fn docker_stop_ends_an_interactive_session_in_time() {
+    let Some(image) = image() else { return };
+    let container = Container::new("stop-tty");
+    let mut session = Terminal::start(&container, &image);
+    container.wait_for_claude();
+    container.stop_and_assert_not_killed();
+    session.wait();
+}
+
+// --- what is on the image -----------------------------------------------------------------------------------
+
+#[test]
+fn the_claude_user_owns_its_places_and_may_use_sudo() {
+    let Some(image) = image() else { return };
+    let as_root = Container::new("files").shell(
+        &image,
+        "root",
+        "id claude; stat -c '%U %G %a %n' /workspace /workspaces /home/claude /home/claude/.claude \
+         /etc/sudoers.d/claude /usr/local/bin/claudebox /usr/bin/sudo",
+    );
+    let expected = [
+        "uid=1000(claude) gid=1000(claude)",
+        "(docker)",
+        "claude claude 755 /workspace\n",
+        "claude claude 755 /workspaces\n",
+        "claude claude 755 /home/claude/.claude\n",
+        "root root 440 /etc/sudoers.d/claude\n",
+        "root root 755 /usr/local/bin/claudebox\n",
+        "root root 4755 /usr/bin/sudo\n",
+    ];
+    for line in expected {
+        assert!(as_root.contains(line), "{line:?} is missing in:\n{as_root}");
+    }
+    assert_eq!(Container::new("sudo").shell(&image, "claude", "sudo -n id -u").trim(), "0");
+}
+
+#[test]
+fn the_tools_run_for_the_claude_user() {
+    let Some(image) = image() else { return };
+    let script = "set -e; for tool in git jq curl wget npm ssh; do command -v $tool; done; \
+                  git --version; jq --version; curl --version; wget --version; npm --version; ssh -V; \
+                  docker --version; date; ps; less --version";
+    Container::new("tools").shell(&image, "claude", script);
+
+    let node = Container::new("node").shell(&image, "claude", "node --version");
+    let major: u32 = node
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .expect("node --version is vMAJOR.MINOR.PATCH");
+    assert!(major >= 22, "node {node}");
+}
+
+#[test]
+fn the_cli_is_there_once_as_a_native_binary() {
+    let Some(image) = image() else { return };
+    let found = Container::new("cli").shell(
+        &image,
+        "root",
+        "command -v claude; head -c 4 /usr/local/bin/claude | tail -c 3; echo; \
+         find / -xdev -type f -size +200M",
+    );
+    assert_eq!(found, "/usr/local/bin/claude\nELF\n/usr/local/bin/claude\n");
+}
+
+#[test]
+fn the_image_says_how_it_is_run() {
+    let Some(image) = image() else { return };
+    let config = inspect(&image, "{{json .Config}}");
+    let expected = [
+        r#""Entrypoint":["claudebox","init","--"]"#,
+        r#""Test":["CMD","claudebox","healthcheck"]"#,
+        r#""WorkingDir":"/workspace""#,
+        r#""StopSignal":"SIGTERM""#,
+        r#""8080/tcp":{}"#,
+        r#""org.opencontainers.image.licenses":"WTFPL""#,
+        r#""DISABLE_AUTOUPDATER=1""#,
+    ];
+    for part in expected {
+        assert!(config.contains(part), "{part} is missing in {config}");
+    }
+    // PID 1 needs root to prepare the box; it drops by itself.
+    assert_eq!(inspect(&image, "{{.Config.User}}").trim(), "");
+}
+
+#[test]
+fn the_image_holds_no_secret_and_nothing_of_the_machine_that_built_it() {
+    let Some(image) = image() else { return };
+    let history = docker(&["history", "--no-trunc", "--format", "{{.CreatedBy}}", &image]);
+    assert!(history.status.success(), "{history:?}");
+    let environment = inspect(&image, "{{range .Config.Env}}{{println .}}{{end}}");
+    for (place, content) in [("history", text(&history.stdout)), ("environment", environment.clone())] {
+        for secret in ["sk-ant-", "ghp_", "npm_", "_authToken", "PRIVATE KEY", "build-host"] {
+            assert!(!content.contains(secret), "{secret} in the image's {place}:\n{content}");
+        }
+    }
+    for name in environment.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name) {
+        for word in ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "PROXY"] {
+            assert!(!name.to_uppercase().contains(word), "{name} is set in the image");
+        }
+    }
+
+    let left = Container::new("left").shell(
+        &image,
+        "root",
+        "for path in /build-host /root/.npmrc /root/.npm /root/.netrc /root/.docker /root/.ssh /root/.cargo \
+         /root/.bash_history /home/claude/.npmrc /home/claude/.ssh /home/claude/.claude/* /etc/apt/auth.conf \
+         /etc/apt/auth.conf.d/* /etc/apt/apt.conf.d/*proxy* /usr/local/share/ca-certificates/* \
+         /usr/local/etc/npmrc /tmp/* /var/lib/apt/lists/*; do if [ -e \"$path\" ]; then echo \"$path\"; fi; done",
+    );
+    assert_eq!(left, "", "left on the image");
+}
+
+// --- the Docker client --------------------------------------------------------------------------------------
+
+/// The image under test, or `None` (said on stderr) where there is none.
+fn image() -> Option<String> {
+    let image = std::env::var("CLAUDEBOX_TEST_IMAGE").ok().filter(|image| !image.is_empty());
+    if image.is_none() {
+        // Not `eprintln!`, which the test harness swallows for a test that passes.
+        let _ = writeln!(std::io::stderr(), "skipped: CLAUDEBOX_TEST_IMAGE is not set");
+    }
+    image
+}
+
+/// One command of the Docker client, ended when its time is up (exit code 124).
+fn docker(arguments: &[&str]) -> Output {
+    Command::new("timeout")
+        .arg(DEADLINE.as_secs().to_string())
+        .arg("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the docker client can be started")
+}
+
+fn inspect(object: &str, format: &str) -> String {
+    let output = docker(&["inspect", "--format", format, object]);
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Asks again and again, a tenth of a second apart, until there is an answer or the time is up.
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        poll(&mut [], PollTimeout::from(100_u8)).expect("poll of nothing, with a time limit");
+    }
+}
+
+/// A line of `ps` in a container.
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    user: String,
+    command: String,
+}
+
+impl Process {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        Some(Self {
+            pid: words.next()?.parse().ok()?,
+            user: words.next()?.to_owned(),
+            command: words.next()?.to_owned(),
+        })
+    }
+}
+
+/// A name for one container, which is removed, running or not, when the test ends in whatever way.
+struct Container {
+    name: String,
+}
+
+impl Container {
+    fn new(purpose: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self { name: format!("claudebox-test-{purpose}-{}-{count}", std::process::id()) }
+    }
+
+    fn arguments<'a>(&'a self, image: &'a str, options: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
+        let fixed = ["run", "--name", &self.name, "--network", "none"];
+        [&fixed, options, &[image], arguments].concat()
+    }
+
+    fn run(&self, image: &str, options: &[&str], arguments: &[&str]) -> Output {
+        docker(&self.arguments(image, options, arguments))
+    }
+
+    /// The standard output of a shell script in the image, run without claudebox.
+    fn shell(&self, image: &str, user: &str, script: &str) -> String {
+        let output = self.run(image, &["--user", user, "--entrypoint", "sh"], &["-c", script]);
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    }
+
+    /// Starts, in the background, a prompt that takes longer than any test looks at it.
+    fn start_slow_prompt(&self, image: &str) {
+        let started = self.run(image, &["--detach", "-e", "CLAUDEBOX_OFFLINE=1"], &["offline:slow 30"]);
+        assert!(started.status.success(), "{started:?}");
+        self.wait_for_claude();
+    }
+
+    fn wait_for_claude(&self) {
+        wait_for("a process named claude", || {
+            self.processes().iter().any(|process| process.command == "claude").then_some(())
+        });
+    }
+
+    fn exec(&self, arguments: &[&str]) -> Output {
+        docker(&[&["exec", &self.name], arguments].concat())
+    }
+
+    /// What runs in the container; nothing while it is not up.
+    fn processes(&self) -> Vec<Process> {
+        let output = self.exec(&["ps", "-eo", "pid=,user=,comm="]);
+        text(&output.stdout).lines().filter_map(Process::parse).collect()
+    }
+
+    fn stop_and_assert_not_killed(&self) {
+        let began = Instant::now();
+        let stopped = docker(&["stop", "--time", &GRACE.to_string(), &self.name]);
+        assert!(stopped.status.success(), "{stopped:?}");
+        let took = began.elapsed();
+        let code: i32 = inspect(&self.name, "{{.State.ExitCode}}").trim().parse().expect("an exit code is a number");
+        assert_ne!(code, KILLED, "killed after {took:?}");
+        assert!(took < Duration::from_secs(GRACE.into()), "stopped only after {took:?}");
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        docker(&["rm", "--force", "--volumes", &self.name]);
+    }
+}
+
+/// `docker run -it` on a pseudo-terminal whose output is read and thrown away.
+struct Terminal {
+    client: Child,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    fn start(container: &Container, image: &str) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
+        let end = || -> OwnedFd { pair.slave.try_clone().expect("a second end of the terminal") };
+        let options = ["--interactive", "--tty", "-e", "CLAUDEBOX_OFFLINE=1"];
+        let client = Command::new("docker")
+            .args(container.arguments(image, &options, &[]))
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .expect("the docker client can be started");
+        // The terminal's buffer would fill up, and the container stop at its next line.
+        let mut master = File::from(pair.master);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while master.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        });
+        Self { client, reader: Some(reader) }
+    }
+
+    /// The client ends with its container.
+    fn wait(&mut self) -> ExitStatus {
+        let client = &mut self.client;
+        wait_for("the docker client to end", || client.try_wait().expect("a child of ours"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+        // With the last end of the terminal closed, reading it fails, which ends the thread.
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
