@@ -1,0 +1,143 @@
+//! The real CLI under the supervisor, with the offline model. Skipped without `CLAUDEBOX_TEST_CLI`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Launch, TestBox};
+
+/// `claudebox init -- ARGS` with the real CLI and the offline model, in a network of its own.
+fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<'testbox>> {
+    let Ok(cli) = std::env::var("CLAUDEBOX_TEST_CLI") else {
+        eprintln!("skipped: CLAUDEBOX_TEST_CLI does not name a CLI");
+        return None;
+    };
+    let args: Vec<&str> = ["init", "--"].iter().chain(args).copied().collect();
+    // The CLI may lie below a folder that the box's user cannot enter.
+    let seen = testbox.path("claude");
+    fs::write(&seen, "").unwrap();
+    let mount = format!("mount --bind '{cli}' '{}'", seen.display());
+    let launch = testbox.claudebox(&args).before(&mount).env("CLAUDEBOX_CLAUDE_BIN", seen.to_str().unwrap());
+    Some(launch.env("CLAUDEBOX_OFFLINE", "1").env("TERM", "xterm-256color").env("LANG", "C.UTF-8"))
+}
+
+fn answer(testbox: &TestBox, args: &[&str], code: i32) -> Option<(Value, String)> {
+    let args: Vec<&str> = args.iter().chain(&["--output-format", "json-verbose"]).copied().collect();
+    let finished = claude(testbox, &args)?.start().finish().exits(code);
+    Some((serde_json::from_str(&finished.out).unwrap(), finished.err))
+}
+
+#[test]
+fn a_prompt_is_answered_and_the_next_one_goes_on_with_its_session() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some((first, _)) = answer(&testbox, &["offline:echo one"], 0) else { return };
+    assert_eq!(first["result"], "[claudebox offline model] one");
+    let (second, _) = answer(&testbox, &["offline:echo two"], 0).unwrap();
+    assert_eq!(second["sessionId"], first["sessionId"]);
+    let (fresh, _) = answer(&testbox, &["offline:echo three", "--no-continue"], 0).unwrap();
+    assert_ne!(fresh["sessionId"], first["sessionId"]);
+    let resumed = first["sessionId"].as_str().unwrap();
+    let (named, _) = answer(&testbox, &["offline:echo four", "--resume", resumed], 0).unwrap();
+    assert_eq!(named["sessionId"], first["sessionId"]);
+}
+
+#[test]
+fn a_tool_runs_as_the_boxs_user_and_what_it_leaves_behind_dies() {
+    let Some(testbox) = TestBox::new() else { return };
+    let command = "offline:tool id -u; setsid nohup sleep 1000 >/dev/null 2>&1 & sleep 1000 &";
+    let Some((result, _)) = answer(&testbox, &[command], 0) else { return };
+    assert!(result["result"].as_str().unwrap().contains("1000"), "{result}");
+    assert_eq!(result["leftoverProcesses"], 2);
+    let tool = &result["turns"][1]["content"][0];
+    assert_eq!((&tool["type"], &tool["name"]), (&"tool_use".into(), &"Bash".into()));
+    assert_eq!(result["turns"][2]["role"], "tool_result");
+}
+
+#[test]
+fn structured_output_follows_the_schema_or_is_missed() {
+    let Some(testbox) = TestBox::new() else { return };
+    let schema = r#"{"type":"object","properties":{"user_name":{"type":"string"}},"required":["user_name"]}"#;
+    let Some((result, _)) = answer(&testbox, &["who?", "--json-schema", schema], 0) else { return };
+    assert!(result["structuredOutput"]["user_name"].is_string(), "{result}");
+    let (missed, said) = answer(&testbox, &["offline:no-schema", "--json-schema", schema], 65).unwrap();
+    assert_eq!((&missed["outcome"], &missed["isError"]), (&"schema_missed".into(), &true.into()));
+    assert!(said.contains("does not follow --json-schema"), "{said}");
+}
+
+#[test]
+fn errors_of_the_api_have_outcomes_and_exit_codes() {
+    let Some(testbox) = TestBox::new() else { return };
+    for (status, outcome, code) in [("400", "model_error", 1), ("401", "auth", 77), ("403", "auth", 77)] {
+        let Some((result, _)) = answer(&testbox, &[&format!("offline:error {status}")], code) else { return };
+        assert_eq!(result["outcome"], outcome);
+    }
+    let (budget, _) = answer(&testbox, &["hi", "--max-budget-usd", "0.0001"], 3).unwrap();
+    assert_eq!(budget["outcome"], "budget");
+    let (turns, _) = answer(&testbox, &["offline:tool true", "--max-turns", "1"], 4).unwrap();
+    assert_eq!(turns["outcome"], "max_turns");
+    let unknown = "99999999-2222-4333-8444-555555555555";
+    let (missing, _) = answer(&testbox, &["hi", "--resume", unknown], 66).unwrap();
+    assert_eq!(missing["outcome"], "session_not_found");
+    let (hung, _) = answer(&testbox, &["offline:silent", "--timeout", "3"], 124).unwrap();
+    assert_eq!(hung["outcome"], "hung");
+}
+
+#[test]
+fn long_prompts_reach_the_model() {
+    let Some(testbox) = TestBox::new() else { return };
+    for length in [200_000, 2_000_000] {
+        let Some(launch) = claude(&testbox, &["-p", "--no-continue"]) else { return };
+        let mut running = launch.with_input().start();
+        running.write(&"x".repeat(length));
+        running.close_input();
+        let answer = running.finish().exits(0).out;
+        assert!(answer.contains(&format!("({length} characters)")), "{answer}");
+    }
+}
+
+#[test]
+fn a_cancelled_run_leaves_no_process() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["offline:tool setsid nohup sleep 1000 & sleep 2000"]) else { return };
+    let mut running = launch.start();
+    let runs = |all: &[crate::support::process::Process], seconds: &str| {
+        all.iter().any(|process| process.command() == ["sleep", seconds])
+    };
+    running.until("the tool runs", |all| runs(all, "1000") && runs(all, "2000"));
+    running.signal(libc::SIGTERM);
+    running.finish().exits(143);
+}
+
+#[test]
+fn the_interactive_cli_opens_at_its_prompt_and_answers() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &[]) else { return };
+    let mut running = launch.on_terminal().start();
+    // The line below the prompt: no onboarding, trust, key or warning was asked about before it.
+    running.expect("bypass");
+    running.write("offline:echo interactive\r");
+    running.expect("model]");
+    running.signal(libc::SIGTERM);
+    running.finish().exits(143);
+}
+
+#[test]
+fn a_prompt_that_looks_like_an_option_is_a_prompt() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["--", "--version please"]) else { return };
+    assert!(launch.start().finish().exits(0).out.contains("You said: --version please"));
+}
+
+#[test]
+fn the_clis_own_commands_reach_it_as_the_boxs_user() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(version) = claude(&testbox, &["--version"]) else { return };
+    assert!(version.start().finish().exits(0).out.contains(claudebox::claude::PINNED_VERSION));
+    let add = claude(&testbox, &["mcp", "add", "--scope", "user", "echo", "--", "echo", "hi"]).unwrap();
+    add.start().finish().exits(0);
+    // What a command saves lasts, in the user's own folder and as the user's own file.
+    let state = fs::read_to_string(testbox.path("home/.claude/.claude.json")).unwrap();
+    assert!(state.contains("\"echo\""), "{state}");
+    let list = claude(&testbox, &["mcp", "list"]).unwrap();
+    assert!(list.start().finish().out.contains("echo"));
+}

@@ -1,0 +1,310 @@
+//! Prompts, with a stub in the CLI's place for what the real one cannot be made to do.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Launch, TestBox};
+
+const SESSION: &str = "11111111-2222-4333-8444-555555555555";
+const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"11111111-2222-4333-8444-555555555555","model":"stub","cwd":"/","tools":["Bash"]}"#;
+const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"11111111-2222-4333-8444-555555555555","total_cost_usd":0.10,"structured_output":{"user_name":1.0}}"#;
+
+/// `claudebox init -- ARGS` with this shell script as the CLI. `$INIT` and `$RESULT` are events it can print.
+fn prompt<'testbox>(testbox: &'testbox TestBox, stub: &str, args: &[&str]) -> Launch<'testbox> {
+    let path = testbox.script("claude", &format!("#!/bin/sh\nINIT='{INIT}'\nRESULT='{RESULT}'\n{stub}\n"));
+    let args: Vec<&str> = ["init", "--"].iter().chain(args).copied().collect();
+    testbox.claudebox(&args).env("CLAUDEBOX_CLAUDE_BIN", &path)
+}
+
+const ANSWER: &str = r#"cat >/dev/null; echo "$INIT"; echo "$RESULT""#;
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn each_format_has_the_answer() {
+    let Some(testbox) = TestBox::new() else { return };
+    let output =
+        |format: &str| prompt(&testbox, ANSWER, &["hi", "--output-format", format]).start().finish().exits(0).out;
+    assert_eq!(output("text"), "done\n");
+    let result = json(&output("json"));
+    assert_eq!((&result["outcome"], &result["sessionId"]), (&"ok".into(), &SESSION.into()));
+    assert_eq!(result["structuredOutput"].to_string(), r#"{"user_name":1.0}"#);
+    assert_eq!(result["totalCostUsd"].to_string(), "0.10");
+    let verbose = json(&output("json-verbose"));
+    assert_eq!((&verbose["turns"], &verbose["system"]["tools"][0]), (&Value::Array(vec![]), &"Bash".into()));
+    let events = output("stream-json");
+    let types: Vec<Value> = events.lines().map(|line| json(line)["type"].clone()).collect();
+    assert_eq!(types, ["system", "result"]);
+}
+
+#[test]
+fn a_line_that_is_no_event_is_logged_and_counted_and_not_fatal() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >/dev/null; echo "$INIT"; echo 'oops {'; echo '[1]'; echo "$RESULT""#;
+    let finished = prompt(&testbox, stub, &["hi", "--output-format", "json"]).start().finish().exits(0);
+    assert_eq!(json(&finished.out)["malformedLines"], 2);
+    assert!(finished.err.contains("oops {"), "{}", finished.err);
+}
+
+#[test]
+fn long_prompts_arrive_whole() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"echo "$INIT"; echo "{\"type\":\"result\",\"is_error\":false,\"result\":\"$(wc -c)\"}""#;
+    for length in [200_000, 2_000_000] {
+        let mut running = prompt(&testbox, stub, &[]).with_input().start();
+        running.write(&"x".repeat(length));
+        running.close_input();
+        assert_eq!(running.finish().exits(0).out, format!("{length}\n"));
+    }
+}
+
+#[test]
+fn a_prompt_over_ten_megabytes_is_refused_before_anything_starts() {
+    let Some(testbox) = TestBox::new() else { return };
+    let started = testbox.path("work/started");
+    let mut running = prompt(&testbox, &format!("touch {}", started.display()), &[]).with_input().start();
+    running.write_until_refused(&"x".repeat(10_000_001));
+    running.close_input();
+    let finished = running.finish().exits(64);
+    assert!(finished.err.contains("longer than 10000000 bytes"), "{}", finished.err);
+    assert!(!started.exists());
+}
+
+#[test]
+fn words_and_standard_input_are_both_sent() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >prompt; echo "$INIT"; echo "$RESULT""#;
+    let mut running = prompt(&testbox, stub, &["review", "this"]).with_input().start();
+    running.write("+ a line\n");
+    running.close_input();
+    running.finish().exits(0);
+    assert_eq!(fs::read_to_string(testbox.path("work/prompt")).unwrap(), "review this\n\n+ a line\n");
+}
+
+/// A job runner may leave standard input open and never write to it.
+#[test]
+fn a_silent_standard_input_does_not_hold_a_run_that_has_its_prompt() {
+    let Some(testbox) = TestBox::new() else { return };
+    let finished = prompt(&testbox, ANSWER, &["hi"]).with_input().start().finish().exits(0);
+    assert!(finished.err.contains("standard input stayed silent"), "{}", finished.err);
+}
+
+#[test]
+fn no_prompt_at_all_is_a_usage_error() {
+    let Some(testbox) = TestBox::new() else { return };
+    let finished = prompt(&testbox, ANSWER, &[]).start().finish().exits(64);
+    assert!(finished.err.contains("there is no prompt"), "{}", finished.err);
+}
+
+/// A process that changed its session and ignores hang-ups, holding the CLI's output open.
+const ESCAPEE: &str = "setsid nohup sh -c 'exec sleep 1000' & setsid sh -c '(exec sleep 1000) & exit' &";
+
+/// Checklist 27.
+#[test]
+fn a_finished_runs_leftovers_die_and_another_run_lives() {
+    let Some(testbox) = TestBox::new() else { return };
+    testbox.script("quick", &format!("#!/bin/sh\n{ESCAPEE}\ncat >/dev/null; echo '{INIT}'; echo '{RESULT}'\n"));
+    testbox.script(
+        "slow",
+        &format!("#!/bin/sh\ncat >/dev/null; echo '{INIT}'; sleep 2000 & read line <gate; echo '{RESULT}'\n"),
+    );
+    let script = r#"#!/bin/sh
+        mkfifo gate
+        CLAUDEBOX_CLAUDE_BIN=$BOX/slow $BOX/claudebox run slow </dev/null >slow.out &
+        CLAUDEBOX_CLAUDE_BIN=$BOX/quick $BOX/claudebox run quick --output-format json </dev/null
+        echo "the quick run has ended"
+        read go
+        echo go >gate
+        wait
+        cat slow.out"#;
+    let launch = testbox.main_child(script).env("BOX", testbox.path("").to_str().unwrap()).with_input();
+    let mut running = launch.start();
+    let quick = running.expect("the quick run has ended");
+    assert!(json(quick.trim())["leftoverProcesses"].as_u64().unwrap() >= 2, "{quick}");
+    running.until("the slow run's tool runs on", |all| sleeps(all, "2000") == 1);
+    running.until("the quick run's leftovers are gone", |all| sleeps(all, "1000") == 0);
+    running.write("go\n");
+    assert_eq!(running.expect("done\n"), "\n");
+    running.finish().exits(0);
+}
+
+/// How many processes are `sleep SECONDS`.
+fn sleeps(processes: &[crate::support::process::Process], seconds: &str) -> usize {
+    processes.iter().filter(|process| process.command() == ["sleep", seconds]).count()
+}
+
+#[test]
+fn a_killed_cli_leaves_nothing_behind() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = format!("{ESCAPEE} cat >/dev/null; echo \"$INIT\"; kill -KILL $$");
+    let finished = prompt(&testbox, &stub, &["hi", "--output-format", "json"]).start().finish().exits(137);
+    let result = json(&finished.out);
+    assert_eq!((&result["outcome"], &result["isError"]), (&"killed".into(), &true.into()));
+    assert!(result["leftoverProcesses"].as_u64().unwrap() >= 2, "{result}");
+}
+
+/// Whichever process of a run is killed: what is left of the run ends too.
+#[test]
+fn a_killed_supervisor_of_a_run_leaves_nothing_behind() {
+    let Some(testbox) = TestBox::new() else { return };
+    testbox.script("stub", &format!("#!/bin/sh\n{ESCAPEE}\ncat >/dev/null; echo '{INIT}'; sleep 1000 & wait\n"));
+    let script = r#"#!/bin/sh
+        CLAUDEBOX_CLAUDE_BIN=$BOX/stub $BOX/claudebox run hi </dev/null &
+        echo "run: $!"
+        wait
+        read go"#;
+    for victim in ["run", "worker"] {
+        let launch = testbox.main_child(script).env("BOX", testbox.path("").to_str().unwrap()).with_input();
+        let mut running = launch.start();
+        running.until("the run's tools run", |all| sleeps(all, "1000") == 3);
+        let is_victim = |process: &&crate::support::process::Process| {
+            let command = process.command();
+            command.get(1).is_some_and(|role| role == victim) && command[0].ends_with("claudebox")
+        };
+        let pid = running.processes().iter().find(is_victim).unwrap().pid;
+        claudebox::sys::kill(pid, libc::SIGKILL).unwrap();
+        running.until("everything of the run is gone", |all| sleeps(all, "1000") == 0);
+        running.write("go\n");
+        running.finish();
+    }
+}
+
+#[test]
+fn a_cancelled_run_leaves_nothing_behind_and_is_not_started_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = format!("echo started >>starts; {ESCAPEE} cat >/dev/null; echo \"$INIT\"; sleep 1000 & wait");
+    let mut running = prompt(&testbox, &stub, &["hi", "--output-format", "stream-json"]).start();
+    running.expect("init");
+    running.signal(libc::SIGINT);
+    let finished = running.finish().exits(130);
+    assert!(finished.err.contains("ended by SIGINT"), "{}", finished.err);
+    assert_eq!(json(finished.out.lines().last().unwrap())["outcome"], "killed");
+    assert_eq!(fs::read_to_string(testbox.path("work/starts")).unwrap(), "started\n");
+}
+
+#[test]
+fn a_cli_that_ignores_term_is_killed_in_bounded_time() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = "trap '' TERM INT HUP; cat >/dev/null; echo \"$INIT\"; while :; do sleep 1000; done";
+    let mut running = prompt(&testbox, stub, &["hi", "--output-format", "stream-json"]).start();
+    running.expect("init");
+    running.signal(libc::SIGTERM);
+    running.finish().exits(143);
+}
+
+#[test]
+fn a_run_past_its_timeout_is_hung() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = "cat >/dev/null; echo \"$INIT\"; sleep 1000";
+    let args = ["hi", "--timeout", "0.2", "--output-format", "json"];
+    let finished = prompt(&testbox, stub, &args).start().finish().exits(124);
+    assert_eq!(json(&finished.out)["outcome"], "hung");
+}
+
+#[test]
+fn a_cli_that_stays_after_its_result_is_a_success_whose_leftovers_are_ended() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = "cat >/dev/null; echo \"$INIT\"; echo \"$RESULT\"; sleep 1000";
+    let finished = prompt(&testbox, stub, &["hi", "--output-format", "json"]).start().finish().exits(0);
+    assert_eq!(json(&finished.out)["outcome"], "ok");
+}
+
+#[test]
+fn refused_credentials_do_not_hold_a_run() {
+    let Some(testbox) = TestBox::new() else { return };
+    let retry = r#"{"type":"system","subtype":"api_retry","attempt":'$n',"max_retries":10,"error_status":401}"#;
+    let stub = format!("cat >/dev/null; echo \"$INIT\"; for n in 1 2; do echo '{retry}'; done; sleep 1000");
+    let finished = prompt(&testbox, &stub, &["hi"]).start().finish().exits(77);
+    assert!(finished.err.contains("ANTHROPIC_API_KEY"), "{}", finished.err);
+}
+
+#[test]
+fn a_cli_without_a_result_is_no_success_whatever_its_exit_code() {
+    let Some(testbox) = TestBox::new() else { return };
+    let finished = prompt(&testbox, "cat >/dev/null; echo \"$INIT\"", &["hi"]).start().finish().exits(74);
+    assert!(finished.err.contains("without a result"), "{}", finished.err);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_silently() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = "cat >/dev/null; echo \"$INIT\"; while echo '{\"type\":\"x\"}'; do :; done; sleep 1000";
+    let tail = r#"{ "$@"; echo "code: $?" >&2; } | head -n 1"#;
+    let launch = prompt(&testbox, stub, &["hi", "--output-format", "stream-json"]).tail(tail);
+    let finished = launch.start().finish().exits(0);
+    assert_eq!(finished.out.lines().count(), 1);
+    assert!(finished.err.contains("code: 141"), "{}", finished.err);
+}
+
+#[test]
+fn the_last_session_goes_on_by_its_id() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >/dev/null; echo "$*" >>args; echo "$INIT"; echo "$RESULT""#;
+    let run = |args: &[&str]| {
+        prompt(&testbox, stub, args).start().finish().exits(0);
+        fs::read_to_string(testbox.path("work/args")).unwrap().lines().last().unwrap().to_owned()
+    };
+    let resumes = format!("--resume {SESSION}");
+    // The ledger alone is not enough: the CLI has no file of that session.
+    assert!(!run(&["hi"]).contains("--resume"));
+    assert!(!run(&["hi"]).contains("--resume"));
+    have_a_last_session(&testbox);
+    assert!(run(&["hi"]).contains(&resumes));
+    assert!(!run(&["hi", "--no-continue"]).contains("--resume"));
+    assert!(run(&["hi", "--resume", "other"]).contains("--resume other"));
+}
+
+/// A run, and the file that the CLI would have written for its session.
+fn have_a_last_session(testbox: &TestBox) {
+    prompt(testbox, ANSWER, &["hi"]).start().finish().exits(0);
+    let folder = testbox.path("home/.claude/projects/-any");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(format!("{SESSION}.jsonl")), "{}\n").unwrap();
+}
+
+/// The predecessor started a cancelled prompt again, because it took any failure for a missing session.
+#[test]
+fn a_last_session_that_has_gone_is_replaced_and_a_named_one_is_not() {
+    let Some(testbox) = TestBox::new() else { return };
+    have_a_last_session(&testbox);
+    let gone = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["No conversation found with session ID: x"]}"#;
+    let stub = format!(
+        "cat >/dev/null; case $* in *--resume*) echo '{gone}'; exit 1;; esac; echo \"$INIT\"; echo \"$RESULT\""
+    );
+    let finished = prompt(&testbox, &stub, &["hi", "--output-format", "stream-json"]).start().finish().exits(0);
+    assert_eq!(json(finished.out.lines().next().unwrap())["subtype"], "init", "{}", finished.out);
+    let attempts = fs::read_to_string(testbox.path("work/args")).unwrap();
+    assert_eq!(attempts.lines().map(|args| args.contains("--resume")).collect::<Vec<_>>(), [true, false]);
+    let named = prompt(&testbox, &stub, &["hi", "--resume", SESSION]).start().finish().exits(66);
+    assert!(named.err.contains("No conversation found"), "{}", named.err);
+}
+
+#[test]
+fn the_cli_carries_the_runs_id_and_never_the_doors_secrets() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >/dev/null; env >environment; echo "$INIT"; echo "$RESULT""#;
+    let launch = prompt(&testbox, stub, &["hi", "--output-format", "json"])
+        .env("CLAUDE_MODE_API_TOKEN", "door-secret")
+        .env("CLAUDEBOX_TELEGRAM_BOT_TOKEN", "door-secret")
+        .env("GITHUB_TOKEN", "the user's own");
+    let result = json(&launch.start().finish().exits(0).out);
+    let environment = fs::read_to_string(testbox.path("work/environment")).unwrap();
+    assert!(environment.contains(&format!("CLAUDEBOX_RUN_ID={}\n", result["runId"].as_str().unwrap())));
+    assert!(environment.contains("GITHUB_TOKEN=the user's own\n") && !environment.contains("door-secret"));
+}
+
+#[test]
+fn the_interactive_cli_goes_on_with_the_last_session_and_keeps_its_exit_code() {
+    let Some(testbox) = TestBox::new() else { return };
+    have_a_last_session(&testbox);
+    let stub = r#"echo "args: $*"; exit 42"#;
+    let mut running = prompt(&testbox, stub, &["--model", "opus"]).on_terminal().start();
+    let args = running.value("args: ");
+    assert_eq!(args, format!("--dangerously-skip-permissions --model opus --resume {SESSION}"));
+    running.finish().exits(42);
+    let state = fs::read_to_string(testbox.path("home/.claude/.claude.json")).unwrap();
+    assert!(json(&state)["hasCompletedOnboarding"] == true, "{state}");
+}
