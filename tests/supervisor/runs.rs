@@ -272,7 +272,7 @@ fn a_last_session_that_has_gone_is_replaced_and_a_named_one_is_not() {
     have_a_last_session(&testbox);
     let gone = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["No conversation found with session ID: x"]}"#;
     let stub = format!(
-        "cat >/dev/null; case $* in *--resume*) echo '{gone}'; exit 1;; esac; echo \"$INIT\"; echo \"$RESULT\""
+        "cat >/dev/null; echo $* >>args; case $* in *--resume*) echo '{gone}'; exit 1;; esac; echo \"$INIT\"; echo \"$RESULT\""
     );
     let finished = prompt(&testbox, &stub, &["hi", "--output-format", "stream-json"]).start().finish().exits(0);
     assert_eq!(json(finished.out.lines().next().unwrap())["subtype"], "init", "{}", finished.out);
