@@ -3,12 +3,14 @@
 //! Many containers share one `~/.claude`, and concurrent writers of its files are a known way to lose them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+
+use crate::atomic_file;
 
 /// What could not be done with which file.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +32,6 @@ pub fn update(path: &Path, lock: &Path, change: impl FnOnce(&mut Map<String, Val
         move |source| JsonFileError { operation, path, source }
     };
     let _held = lock_file(lock).map_err(failed("lock", lock))?;
-    // Through a link to the file it stands for: replacing the link would cut it.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let before = read(path).map_err(failed("read", path))?;
     let mut after = before.clone().unwrap_or_default();
     change(&mut after);
@@ -66,16 +66,9 @@ fn read(path: &Path) -> io::Result<Option<Map<String, Value>>> {
 }
 
 fn replace(path: &Path, object: &Map<String, Value>) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut temporary = tempfile::Builder::new().prefix(".claudebox-").tempfile_in(folder)?;
-    serde_json::to_writer_pretty(&mut temporary, object)?;
-    temporary.write_all(b"\n")?;
-    if let Ok(existing) = fs::metadata(path) {
-        temporary.as_file().set_permissions(fs::Permissions::from_mode(existing.permissions().mode() & 0o7777))?;
-    }
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    let mut text = serde_json::to_vec_pretty(object)?;
+    text.push(b'\n');
+    atomic_file::replace(path, &text, 0o600)
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
@@ -87,6 +80,7 @@ fn lock_file(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -132,17 +126,6 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         set(2);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
-    }
-
-    #[test]
-    fn a_link_stays_a_link() {
-        let (folder, file, lock) = folder();
-        let real = folder.path().join("real.json");
-        fs::write(&real, "{}").unwrap();
-        std::os::unix::fs::symlink(&real, &file).unwrap();
-        update(&file, &lock, |object| drop(object.insert("a".into(), 1.into()))).unwrap();
-        assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
-        assert!(fs::read_to_string(&real).unwrap().contains("\"a\": 1"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md has the bird's-eye view; each module says what it is for.
 
+pub mod atomic_file;
 pub mod boot;
 pub mod claude;
 pub mod cli;

@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
+    ("atomic_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
-    ("json_file", &[]),
+    ("json_file", &["atomic_file"]),
     ("offline_model", &[]),
     ("config", &[]),
     ("privilege", &["exit_code", "sys"]),
     ("process", &["exit_code", "privilege", "sys"]),
-    ("boot", &["config", "privilege"]),
+    ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["config", "exit_code", "json_file", "process"]),
     ("runs", &["claude", "config", "privilege", "process", "sys"]),

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use users::os::unix::UserExt;
+use nix::unistd::{getegid, geteuid};
 
+use super::accounts::Accounts;
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::privilege::plan::Credentials;
@@ -39,38 +40,27 @@ pub enum IdentityError {
 
 impl Identity {
     /// The configured user when this process is root, otherwise whoever it runs as.
-    pub fn resolve(config: &Config, env: &impl Environment) -> Result<Self, IdentityError> {
-        let own = users::get_effective_uid();
-        if own != 0 {
-            return Self::of_this_process(own, env);
+    pub fn resolve(config: &Config, env: &impl Environment, accounts: &Accounts) -> Result<Self, IdentityError> {
+        let own = geteuid();
+        if !own.is_root() {
+            return Self::of_this_process(own.as_raw(), env, accounts);
         }
-        let user =
-            users::get_user_by_name(&config.user).ok_or_else(|| IdentityError::NoSuchUser(config.user.clone()))?;
-        if user.uid() == 0 {
-            return Err(IdentityError::IsRoot(config.user.clone()));
+        let user = accounts.user(&config.user).ok_or_else(|| IdentityError::NoSuchUser(config.user.clone()))?;
+        if user.uid == 0 {
+            return Err(IdentityError::IsRoot(user.name));
         }
-        let gid = user.primary_group_id();
-        let mut groups: Vec<u32> =
-            users::get_user_groups(&config.user, gid).unwrap_or_default().iter().map(users::Group::gid).collect();
-        groups.push(gid);
-        groups.sort_unstable();
-        groups.dedup();
-        Ok(Self {
-            name: config.user.clone(),
-            credentials: Credentials { uid: user.uid(), gid, groups },
-            home: user.home_dir().into(),
-            drop: true,
-        })
+        let credentials = Credentials { uid: user.uid, gid: user.gid, groups: accounts.groups_of(&user) };
+        Ok(Self { name: user.name, credentials, home: user.home, drop: true })
     }
 
-    fn of_this_process(uid: u32, env: &impl Environment) -> Result<Self, IdentityError> {
-        let user = users::get_user_by_uid(uid);
+    fn of_this_process(uid: u32, env: &impl Environment, accounts: &Accounts) -> Result<Self, IdentityError> {
+        let user = accounts.user_with_id(uid);
         // Docker sets HOME=/ for an id that is not in the user database; nothing can be kept there.
         let from_env = env.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
         let home =
-            from_env.or_else(|| user.as_ref().map(|user| user.home_dir().into())).ok_or(IdentityError::NoHome(uid))?;
-        let name = user.map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned());
-        let credentials = Credentials { uid, gid: users::get_effective_gid(), groups: Vec::new() };
+            from_env.or_else(|| user.as_ref().map(|user| user.home.clone())).ok_or(IdentityError::NoHome(uid))?;
+        let name = user.map_or_else(|| uid.to_string(), |user| user.name);
+        let credentials = Credentials { uid, gid: getegid().as_raw(), groups: Vec::new() };
         Ok(Self { name, credentials, home, drop: false })
     }
 }
@@ -80,14 +70,19 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
     use std::ffi::OsString;
+    use std::path::Path;
 
     fn env(home: &str) -> HashMap<String, OsString> {
         HashMap::from([("HOME".to_owned(), home.into())])
     }
 
+    fn nobody() -> Accounts {
+        Accounts::read(Path::new("/nonexistent"))
+    }
+
     #[test]
     fn an_unknown_id_uses_its_home_variable() {
-        let identity = Identity::of_this_process(1_885_580_785, &env("/data/home")).unwrap();
+        let identity = Identity::of_this_process(1_885_580_785, &env("/data/home"), &nobody()).unwrap();
         assert_eq!(identity.name, "1885580785");
         assert_eq!(identity.home, PathBuf::from("/data/home"));
         assert!(!identity.drop);
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn an_unknown_id_without_a_home_is_one_clear_error() {
-        let error = Identity::of_this_process(1_885_580_785, &env("/")).unwrap_err();
+        let error = Identity::of_this_process(1_885_580_785, &env("/"), &nobody()).unwrap_err();
         assert!(error.to_string().contains("1885580785"), "{error}");
     }
 }

@@ -1,13 +1,17 @@
 //! The boot stage: who Claude runs as, where, and with which environment. Decided as root, before anything starts.
 
+pub mod accounts;
 pub mod identity;
+pub mod mounts;
+pub mod ownership;
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::environment::{Environment, lookup, spellings};
 use crate::config::{Config, name};
+use accounts::Accounts;
 use identity::Identity;
 
 /// Everything a child of claudebox needs to know.
@@ -39,7 +43,7 @@ pub enum BootError {
 
 /// Resolves the user and the workspace.
 pub fn boot(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
-    let identity = Identity::resolve(config, env)?;
+    let identity = Identity::resolve(config, env, &Accounts::read(Path::new(ACCOUNTS)))?;
     let workspace = config.workspace.clone();
     match std::fs::metadata(&workspace) {
         Ok(found) if found.is_dir() => tracing::debug!(
@@ -61,8 +65,8 @@ pub fn boot(config: &Config, env: &impl Environment) -> Result<Booted, BootError
 
 fn child_environment(
     identity: &Identity,
-    workspace: &std::path::Path,
-    config_dir: &std::path::Path,
+    workspace: &Path,
+    config_dir: &Path,
     env: &impl Environment,
 ) -> Vec<(String, Option<OsString>)> {
     let mut path = config_dir.join("bin").into_os_string();
@@ -85,4 +89,6 @@ fn child_environment(
     changes
 }
 
+/// Where the user database is.
+const ACCOUNTS: &str = "/etc";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,0 +1,105 @@
+/* Both ends of a measured start: it stamps the time and becomes the init, and it is the main child.
+ *
+ *   child start INIT ARGS...   prints "start NS" and becomes INIT
+ *   child ANYTHING             does what BENCH_CHILD says:
+ *     stamp     prints "main NS" and exits
+ *     idle      prints "ready" and sleeps for good
+ *     orphans   makes BENCH_ORPHANS orphans, twice, and prints how long it took until all were reaped:
+ *               "storm NS", each ends at once, and "burst NS", all end together
+ *
+ * Linked statically, so that its own start takes little and always the same.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static void report(const char *what, long long nanoseconds) {
+  printf("%s %lld\n", what, nanoseconds);
+  fflush(stdout);
+}
+
+static void fail(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+/* Makes one orphan, which ends once nobody can write to its gate any more. `pid` is in shared memory. */
+static void make_orphan(pid_t *pid, const int gate[2]) {
+  pid_t parent = fork();
+  if (parent < 0) fail("fork");
+  if (parent == 0) {
+    pid_t orphan = fork();
+    if (orphan == 0) {
+      char byte;
+      close(gate[1]);
+      _exit(read(gate[0], &byte, 1) != 0);
+    }
+    *pid = orphan;
+    _exit(orphan < 0);
+  }
+  int status;
+  if (waitpid(parent, &status, 0) != parent || status != 0) fail("orphan");
+}
+
+/* A zombie still takes signals; a pid that has been reaped does not. */
+static void wait_until_reaped(const pid_t *pids, int count) {
+  for (int i = 0; i < count; i++)
+    while (kill(pids[i], 0) == 0 || errno != ESRCH) usleep(100);
+}
+
+static void orphans(int count) {
+  pid_t *pids = mmap(NULL, count * sizeof *pids, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (pids == MAP_FAILED) fail("mmap");
+
+  int open_gate[2], shut_gate[2];
+  if (pipe(open_gate) || pipe(shut_gate)) fail("pipe");
+  close(open_gate[1]);
+  open_gate[1] = -1;
+  long long start = now();
+  for (int i = 0; i < count; i++) make_orphan(&pids[i], open_gate);
+  wait_until_reaped(pids, count);
+  report("storm", now() - start);
+
+  for (int i = 0; i < count; i++) make_orphan(&pids[i], shut_gate);
+  usleep(100000); /* the last of them has reached its gate */
+  start = now();
+  close(shut_gate[1]);
+  wait_until_reaped(pids, count);
+  report("burst", now() - start);
+}
+
+int main(int argc, char **argv) {
+  if (argc > 2 && strcmp(argv[1], "start") == 0) {
+    report("start", now());
+    execvp(argv[2], argv + 2);
+    fail(argv[2]);
+  }
+  long long started = now();
+  const char *role = getenv("BENCH_CHILD");
+  if (role && strcmp(role, "stamp") == 0) {
+    report("main", started);
+  } else if (role && strcmp(role, "idle") == 0) {
+    puts("ready");
+    fflush(stdout);
+    for (;;) pause();
+  } else if (role && strcmp(role, "orphans") == 0) {
+    orphans(atoi(getenv("BENCH_ORPHANS")));
+  } else {
+    fputs("BENCH_CHILD is not set\n", stderr);
+    return 1;
+  }
+  return 0;
+}
