@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("sys", &[]),
     ("json_file", &["atomic_file"]),
     ("offline_model", &[]),
-    ("config", &[]),
+    ("config", &["privilege"]),
     ("privilege", &["exit_code", "sys"]),
     ("process", &["exit_code", "privilege", "sys"]),
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),

@@ -1,9 +1,11 @@
 //! The boot stage: who Claude runs as, where, and with which environment. Decided as root, before anything starts.
 
 pub mod accounts;
+pub mod hooks;
 pub mod identity;
 pub mod mounts;
 pub mod ownership;
+pub mod remap;
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +13,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::environment::{Environment, lookup, spellings};
 use crate::config::{Config, name};
+use crate::privilege::plan::Mode;
+use caps::{CapSet, Capability};
+use nix::unistd::geteuid;
+
 use accounts::Accounts;
 use identity::Identity;
 
@@ -39,11 +45,42 @@ pub enum BootError {
     /// The workspace is something else.
     #[error("the workspace {} is not a folder: set {} to one", .0.display(), name::WORKSPACE)]
     NotAFolder(PathBuf),
+    /// Root without the capabilities of root.
+    #[error(
+        "this box runs as root without the capability {0} (--cap-drop?), so it cannot become {1}: add SETUID, SETGID \
+         and KILL (--cap-add), or start it as an ordinary user (--user 1000:1000)"
+    )]
+    NoCapability(Capability, String),
+    /// The socket gives root on the host, which is what hardened is against.
+    #[error("{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out", remap::DOCKER_SOCKET, var = name::HARDENED)]
+    HardenedWithSocket,
 }
 
-/// Resolves the user and the workspace.
-pub fn boot(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
-    let identity = Identity::resolve(config, env, &Accounts::read(Path::new(ACCOUNTS)))?;
+/// Prepares the box as root, then resolves the user and the workspace: once per start, by PID 1.
+pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
+    if !geteuid().is_root() {
+        return resolve(config, env);
+    }
+    if config.mode == Mode::Hardened && remap::docker_socket_group().is_some() {
+        return Err(BootError::HardenedWithSocket);
+    }
+    for capability in [Capability::CAP_SETUID, Capability::CAP_SETGID] {
+        if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true) {
+            return Err(BootError::NoCapability(capability, config.user.clone()));
+        }
+    }
+    let folder = Path::new(ACCOUNTS);
+    let accounts = remap::settle(config, folder, &Accounts::read(folder));
+    resolve_with(config, env, &accounts)
+}
+
+/// Resolves the user and the workspace of a box that is up.
+pub fn resolve(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
+    resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)))
+}
+
+fn resolve_with(config: &Config, env: &impl Environment, accounts: &Accounts) -> Result<Booted, BootError> {
+    let identity = Identity::resolve(config, env, accounts)?;
     let workspace = config.workspace.clone();
     match std::fs::metadata(&workspace) {
         Ok(found) if found.is_dir() => tracing::debug!(
@@ -69,26 +106,82 @@ fn child_environment(
     config_dir: &Path,
     env: &impl Environment,
 ) -> Vec<(String, Option<OsString>)> {
+    let mut changes = forwarded(env);
+    let given = |name: &str| changes.iter().find(|(set, _)| set == name).and_then(|(_, value)| value.clone());
     let mut path = config_dir.join("bin").into_os_string();
     path.push(":");
-    path.push(env.get("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into()));
-    let mut changes: Vec<(String, Option<OsString>)> = vec![
-        ("HOME".into(), Some(identity.home.clone().into())),
-        ("USER".into(), Some(identity.name.clone().into())),
-        ("LOGNAME".into(), Some(identity.name.clone().into())),
-        ("PWD".into(), Some(workspace.into())),
-        ("PATH".into(), Some(path)),
-        (name::CONFIG_DIR.into(), Some(config_dir.into())),
-    ];
+    path.push(given("PATH").or_else(|| env.get("PATH")).filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH.into()));
     // The image pins the CLI's version; a box that updates itself is no longer the one that was tested.
-    if lookup(env, "DISABLE_AUTOUPDATER").is_none() {
+    if given("DISABLE_AUTOUPDATER").or_else(|| env.get("DISABLE_AUTOUPDATER")).is_none() {
         changes.push(("DISABLE_AUTOUPDATER".into(), Some("1".into())));
     }
+    let own: [(&str, OsString); 6] = [
+        ("HOME", identity.home.clone().into()),
+        ("USER", identity.name.clone().into()),
+        ("LOGNAME", identity.name.clone().into()),
+        ("PWD", workspace.into()),
+        ("PATH", path),
+        (name::CONFIG_DIR, config_dir.into()),
+    ];
+    changes.extend(own.map(|(name, value)| (name.to_owned(), Some(value))));
     let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
     changes.extend(secrets.map(|secret| (secret, None)));
+    changes
+}
+
+/// `CLAUDEBOX_ENV_X` becomes `X`, and is gone itself; of two spellings the canonical one wins.
+fn forwarded(env: &impl Environment) -> Vec<(String, Option<OsString>)> {
+    let mut changes = Vec::new();
+    // The later one wins.
+    for prefix in spellings(name::FORWARD_PREFIX).iter().rev() {
+        for name in env.names() {
+            if let Some(plain) = name.strip_prefix(prefix.as_str()).filter(|plain| !plain.is_empty()) {
+                changes.push((plain.to_owned(), env.get(&name)));
+                changes.push((name, None));
+            }
+        }
+    }
     changes
 }
 
 /// Where the user database is.
 const ACCOUNTS: &str = "/etc";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privilege::plan::Credentials;
+    use std::collections::HashMap;
+
+    fn environment_of(pairs: &[(&str, &str)]) -> HashMap<String, Option<OsString>> {
+        let env: HashMap<String, OsString> =
+            pairs.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
+        let credentials = Credentials { uid: 1, gid: 1, groups: vec![] };
+        let identity = Identity { name: "me".into(), credentials, home: "/home/me".into(), drop: true };
+        child_environment(&identity, Path::new("/w"), Path::new("/c"), &env).into_iter().collect()
+    }
+
+    #[test]
+    fn forwarded_variables_lose_their_prefix_and_the_canonical_one_wins() {
+        let environment = environment_of(&[("CLAUDE_ENV_A", "old"), ("CLAUDEBOX_ENV_A", "new"), ("CLAUDE_ENV_B", "b")]);
+        assert_eq!(environment["A"], Some("new".into()));
+        assert_eq!(environment["B"], Some("b".into()));
+        assert_eq!((&environment["CLAUDE_ENV_A"], &environment["CLAUDEBOX_ENV_A"]), (&None, &None));
+    }
+
+    #[test]
+    fn the_users_own_scripts_come_first_on_path() {
+        assert_eq!(environment_of(&[("PATH", "/bin")])["PATH"], Some("/c/bin:/bin".into()));
+        let forwarded = environment_of(&[("PATH", "/bin"), ("CLAUDEBOX_ENV_PATH", "/opt/bin")]);
+        assert_eq!(forwarded["PATH"], Some("/c/bin:/opt/bin".into()));
+        assert_eq!(environment_of(&[])["PATH"], Some(format!("/c/bin:{DEFAULT_PATH}").into()));
+    }
+
+    #[test]
+    fn home_and_user_cannot_be_forwarded_and_door_secrets_are_gone() {
+        let environment = environment_of(&[("CLAUDEBOX_ENV_HOME", "/root"), ("CLAUDE_MODE_API_TOKEN", "secret")]);
+        assert_eq!(environment["HOME"], Some("/home/me".into()));
+        assert_eq!(environment["CLAUDE_MODE_API_TOKEN"], None);
+    }
+}

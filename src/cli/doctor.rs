@@ -47,7 +47,7 @@ fn print(checks: &[Check], wrong: usize, out: &mut impl Write) -> std::io::Resul
 
 fn check(config: &Config, env: &impl Environment) -> Vec<Check> {
     let mut checks = vec![Check { what: "settings", found: Ok("readable".into()) }];
-    let booted = match boot::boot(config, env) {
+    let booted = match boot::resolve(config, env) {
         Ok(booted) => booted,
         Err(error) => {
             checks.push(Check { what: "box", found: Err(error.to_string()) });

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
-use crate::boot;
+use crate::boot::{self, BootError, Booted};
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
 use crate::claude::{binary, first_run};
@@ -37,12 +37,12 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     {
         return Err(not_enabled(mode));
     }
-    supervise(args, &config, env)
+    supervise(args, &config, env, boot::prepare)
 }
 
 /// `run`: the same for one prompt, in a box that is already up.
 pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
-    supervise(args, &configure(env)?, env)
+    supervise(args, &configure(env)?, env, boot::resolve)
 }
 
 pub(super) fn not_enabled(what: &str) -> Failure {
@@ -52,14 +52,19 @@ pub(super) fn not_enabled(what: &str) -> Failure {
     )
 }
 
-fn supervise(args: &[OsString], config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
+fn supervise<E: Environment>(
+    args: &[OsString],
+    config: &Config,
+    env: &E,
+    boot: impl FnOnce(&Config, &E) -> Result<Booted, BootError>,
+) -> Result<ExitCode, Failure> {
     let main = match classify(args, io::stdin().is_terminal()) {
         Err(misread) => return report(misread),
         Ok(Intent::Passthrough(args)) => MainChild::Claude(args),
         Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
         Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
     };
-    let booted = boot::boot(config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let booted = boot(config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
     let internal = |error: &dyn std::error::Error| Failure::new(ExitCode::Internal, error);
     let supervisor = Supervisor::new().map_err(|error| internal(&error))?;
     start(&supervisor, &main, config, &booted, env).map_err(|error| internal(&error))

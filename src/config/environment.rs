@@ -8,6 +8,8 @@ use std::hash::BuildHasher;
 pub trait Environment {
     /// The value of `name`, if it is set.
     fn get(&self, name: &str) -> Option<OsString>;
+    /// Every name that is set, sorted; names that are no UTF-8 are left out.
+    fn names(&self) -> Vec<String>;
 }
 
 /// This process's environment.
@@ -18,18 +20,33 @@ impl Environment for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
     }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        names.sort();
+        names
+    }
 }
 
 impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
     fn get(&self, name: &str) -> Option<OsString> {
         Self::get(self, name).cloned()
     }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.keys().cloned().collect();
+        names.sort();
+        names
+    }
 }
 
 const PREFIX: &str = "CLAUDEBOX_";
 const OLD_PREFIX: &str = "CLAUDE_";
 /// Settings that did not exist under the predecessor's prefix, or would mean something else there.
-const NEW_NAMES: [&str; 5] = [
+const NEW_NAMES: [&str; 8] = [
+    super::name::HARDENED,
+    super::name::HOOKS_ON_ERROR,
+    super::name::HOOK_TIMEOUT,
     super::name::USER,
     super::name::CLAUDE_BIN,
     super::name::STATE_DIR,

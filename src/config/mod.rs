@@ -8,12 +8,15 @@ pub mod environment;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::privilege::plan::Mode;
 use environment::Environment;
 
-/// Seconds between TERM and KILL of the main child at shutdown. With the sweep after it, a stop stays under the 10 s
+/// Time between TERM and KILL of the main child at shutdown. With the sweep after it, a stop stays under the 10 s
 /// that `docker stop` allows.
-pub const DEFAULT_GRACE_SECONDS: u64 = 7;
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 const LONGEST_GRACE_SECONDS: u64 = 3600;
+const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_mins(10);
+const LONGEST_HOOK_SECONDS: u64 = 86_400;
 
 /// Names of the settings.
 pub mod name {
@@ -23,6 +26,8 @@ pub mod name {
     pub const CLAUDE_BIN: &str = "CLAUDEBOX_CLAUDE_BIN";
     /// Workspace folder.
     pub const WORKSPACE: &str = "CLAUDEBOX_WORKSPACE";
+    /// Root of the workspaces that server modes work in.
+    pub const WORKSPACES_DIR: &str = "CLAUDEBOX_WORKSPACES_DIR";
     /// The CLI's own folder; its name is the CLI's.
     pub const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
     /// Folder for claudebox's own state.
@@ -31,6 +36,18 @@ pub mod name {
     pub const CONTAINER_NAME: &str = "CLAUDEBOX_CONTAINER_NAME";
     /// Seconds between TERM and KILL at shutdown.
     pub const GRACE_SECONDS: &str = "CLAUDEBOX_GRACE_SECONDS";
+    /// Whether nothing in the box can gain privileges.
+    pub const HARDENED: &str = "CLAUDEBOX_HARDENED";
+    /// What a failing init hook does to the start.
+    pub const HOOKS_ON_ERROR: &str = "CLAUDEBOX_HOOKS_ON_ERROR";
+    /// Seconds an init hook may take.
+    pub const HOOK_TIMEOUT: &str = "CLAUDEBOX_HOOK_TIMEOUT";
+    /// Git's `user.name`.
+    pub const GIT_NAME: &str = "CLAUDEBOX_GIT_NAME";
+    /// Git's `user.email`.
+    pub const GIT_EMAIL: &str = "CLAUDEBOX_GIT_EMAIL";
+    /// Variables with this prefix reach Claude without it.
+    pub const FORWARD_PREFIX: &str = "CLAUDEBOX_ENV_";
     /// Whether the built-in offline model answers.
     pub const OFFLINE: &str = "CLAUDEBOX_OFFLINE";
     /// Debug logs.
@@ -64,6 +81,10 @@ pub struct Config {
     pub claude_bin: String,
     /// Workspace folder.
     pub workspace: PathBuf,
+    /// Whether the workspace folder was named, or is the default one.
+    pub workspace_is_named: bool,
+    /// Root of the workspaces that server modes work in.
+    pub workspaces_dir: PathBuf,
     /// The CLI's own folder; by default `.claude` in the user's home.
     pub config_dir: Option<PathBuf>,
     /// claudebox's state; by default `claudebox/NAME` in the CLI's folder.
@@ -72,12 +93,30 @@ pub struct Config {
     pub container_name: String,
     /// Time between TERM and KILL of the main child.
     pub grace: Duration,
+    /// How much a process in the box can gain.
+    pub mode: Mode,
+    /// What a failing init hook does to the start.
+    pub hooks_on_error: OnError,
+    /// Longest an init hook may take; `None` is for ever.
+    pub hook_timeout: Option<Duration>,
+    /// Git's `user.name` and `user.email`.
+    pub git: [(&'static str, Option<String>); 2],
     /// Whether the built-in offline model answers.
     pub offline: bool,
     /// Whether debug logs are written.
     pub debug: bool,
     /// The server modes that were asked for, by the name of their setting.
     pub server_modes: Vec<&'static str>,
+}
+
+/// What a failing init hook does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The box does not start.
+    #[default]
+    Stop,
+    /// The next hook runs.
+    Continue,
 }
 
 impl Config {
@@ -90,14 +129,23 @@ impl Config {
                 server_modes.push(mode);
             }
         }
+        let workspace = settings.absolute_path(name::WORKSPACE)?;
         Ok(Self {
             user: settings.text(name::USER)?.unwrap_or_else(|| "claude".into()),
             claude_bin: settings.text(name::CLAUDE_BIN)?.unwrap_or_else(|| "claude".into()),
-            workspace: settings.absolute_path(name::WORKSPACE)?.unwrap_or_else(|| "/workspace".into()),
+            workspace_is_named: workspace.is_some(),
+            workspace: workspace.unwrap_or_else(|| "/workspace".into()),
+            workspaces_dir: settings.absolute_path(name::WORKSPACES_DIR)?.unwrap_or_else(|| "/workspaces".into()),
             config_dir: settings.absolute_path(name::CONFIG_DIR)?,
             state_dir: settings.absolute_path(name::STATE_DIR)?,
             container_name: settings.file_name(name::CONTAINER_NAME)?.unwrap_or_else(|| "default".into()),
-            grace: settings.grace()?,
+            grace: settings.seconds(name::GRACE_SECONDS, LONGEST_GRACE_SECONDS)?.unwrap_or(DEFAULT_GRACE),
+            mode: if settings.flag(name::HARDENED)? { Mode::Hardened } else { Mode::Sudo },
+            hooks_on_error: settings.on_error()?,
+            hook_timeout: settings
+                .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)?
+                .map_or(Some(DEFAULT_HOOK_TIMEOUT), |limit| (!limit.is_zero()).then_some(limit)),
+            git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
             offline: settings.flag(name::OFFLINE)?,
             debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
             server_modes,
@@ -150,13 +198,20 @@ impl<E: Environment> Settings<'_, E> {
         Ok(Some(value))
     }
 
-    fn grace(&self) -> Result<Duration, ConfigError> {
-        let Some((name, value)) = self.find(name::GRACE_SECONDS)? else {
-            return Ok(Duration::from_secs(DEFAULT_GRACE_SECONDS));
-        };
+    fn seconds(&self, name: &str, longest: u64) -> Result<Option<Duration>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
         match value.parse() {
-            Ok(seconds) if seconds <= LONGEST_GRACE_SECONDS => Ok(Duration::from_secs(seconds)),
-            _ => Err(wrong(&name, &value, &format!("whole seconds from 0 to {LONGEST_GRACE_SECONDS}"))),
+            Ok(seconds) if seconds <= longest => Ok(Some(Duration::from_secs(seconds))),
+            _ => Err(wrong(&name, &value, &format!("whole seconds from 0 to {longest}"))),
+        }
+    }
+
+    fn on_error(&self) -> Result<OnError, ConfigError> {
+        let Some((name, value)) = self.find(name::HOOKS_ON_ERROR)? else { return Ok(OnError::default()) };
+        match value.as_str() {
+            "stop" => Ok(OnError::Stop),
+            "continue" => Ok(OnError::Continue),
+            _ => Err(wrong(&name, &value, "allowed are stop and continue")),
         }
     }
 }
@@ -182,7 +237,8 @@ mod tests {
         assert_eq!(config.user, "claude");
         assert_eq!(config.claude_bin, "claude");
         assert_eq!(config.workspace, PathBuf::from("/workspace"));
-        assert_eq!(config.grace, Duration::from_secs(DEFAULT_GRACE_SECONDS));
+        assert_eq!((config.grace, config.hook_timeout), (DEFAULT_GRACE, Some(DEFAULT_HOOK_TIMEOUT)));
+        assert_eq!((config.mode, config.hooks_on_error), (Mode::Sudo, OnError::Stop));
         assert!(!config.offline && !config.debug && config.server_modes.is_empty());
     }
 
