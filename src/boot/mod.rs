@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::environment::{Environment, lookup, spellings};
+use crate::config::environment::{Environment, spellings};
 use crate::config::{Config, name};
 use crate::privilege::plan::Mode;
 use caps::{CapSet, Capability};

@@ -69,6 +69,7 @@ fn cli_version(config: &Config, booted: &Booted, env: &impl Environment) -> Resu
         environment: booted.environment.clone(),
         directory: booted.workspace.clone(),
         credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
+        mode: config.mode,
         group: Group::Session,
         parent_death_signal: None,
     };

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
-use crate::boot::{self, BootError, Booted};
+use crate::boot;
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
 use crate::claude::{binary, first_run};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
+use crate::init::hooks;
 use crate::init::start::{MainChild, start};
 use crate::init::supervise::Supervisor;
 use crate::offline_model;
@@ -37,12 +38,12 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     {
         return Err(not_enabled(mode));
     }
-    supervise(args, &config, env, boot::prepare)
+    supervise(args, &config, env, Stage::Boot)
 }
 
 /// `run`: the same for one prompt, in a box that is already up.
 pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
-    supervise(args, &configure(env)?, env, boot::resolve)
+    supervise(args, &configure(env)?, env, Stage::Up)
 }
 
 pub(super) fn not_enabled(what: &str) -> Failure {
@@ -52,21 +53,33 @@ pub(super) fn not_enabled(what: &str) -> Failure {
     )
 }
 
-fn supervise<E: Environment>(
-    args: &[OsString],
-    config: &Config,
-    env: &E,
-    boot: impl FnOnce(&Config, &E) -> Result<Booted, BootError>,
-) -> Result<ExitCode, Failure> {
+/// Whether the box still has to be prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// This process boots it.
+    Boot,
+    /// It is up.
+    Up,
+}
+
+fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: Stage) -> Result<ExitCode, Failure> {
     let main = match classify(args, io::stdin().is_terminal()) {
         Err(misread) => return report(misread),
         Ok(Intent::Passthrough(args)) => MainChild::Claude(args),
         Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
         Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
     };
-    let booted = boot(config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
     let internal = |error: &dyn std::error::Error| Failure::new(ExitCode::Internal, error);
+    // Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
     let supervisor = Supervisor::new().map_err(|error| internal(&error))?;
+    let booted = match stage {
+        Stage::Boot => boot::prepare(config, env),
+        Stage::Up => boot::resolve(config, env),
+    };
+    let booted = booted.map_err(|error| Failure::new(ExitCode::Config, error))?;
+    if stage == Stage::Boot && booted.identity.drop {
+        hooks::run(&supervisor, config, &booted).map_err(|error| Failure::new(error.exit_code(), error))?;
+    }
     start(&supervisor, &main, config, &booted, env).map_err(|error| internal(&error))
 }
 

@@ -4,6 +4,7 @@
 //! no network and no output of Claude in this process. Where it is not PID 1 (`docker run --init`, `docker exec`, a
 //! shell) it becomes a child subreaper and does the same for its own descendants.
 
+pub mod hooks;
 pub mod machine;
 pub mod restart;
 pub mod start;

@@ -60,7 +60,7 @@ pub fn start(
 ) -> Result<ExitCode, StartError> {
     let mut environment = booted.environment.clone();
     if config.offline {
-        match start_offline_model(supervisor, booted)? {
+        match start_offline_model(supervisor, config, booted)? {
             Waited::Ready(url) => environment.extend(offline_environment(&url)),
             Waited::Stopped(signal) => return Ok(supervisor.stop_before_main(signal)),
             Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
@@ -82,13 +82,16 @@ pub fn start(
             std::iter::once(config.claude_bin.clone().into()).chain(args.iter().cloned()).collect()
         }
     };
-    let child =
-        spawn(&child_of_box(supervisor, booted, command, environment, Group::Foreground), Streams::inherited())?;
+    let child = spawn(
+        &child_of_box(supervisor, config, booted, command, environment, Group::Foreground),
+        Streams::inherited(),
+    )?;
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
 }
 
 fn child_of_box(
     supervisor: &Supervisor,
+    config: &Config,
     booted: &Booted,
     command: Vec<OsString>,
     environment: Vec<(String, Option<OsString>)>,
@@ -99,6 +102,7 @@ fn child_of_box(
         environment,
         directory: booted.workspace.clone(),
         credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
+        mode: config.mode,
         group,
         // PID 1 takes its whole namespace with it; anybody else leaves the child to itself unless it asks for this.
         parent_death_signal: (!supervisor.is_pid1()).then_some(libc::SIGTERM),
@@ -106,9 +110,13 @@ fn child_of_box(
 }
 
 /// Starts the offline model as the box's user; it prints its URL once it accepts connections.
-fn start_offline_model(supervisor: &Supervisor, booted: &Booted) -> Result<Waited<String>, StartError> {
+fn start_offline_model(
+    supervisor: &Supervisor,
+    config: &Config,
+    booted: &Booted,
+) -> Result<Waited<String>, StartError> {
     let command = vec![own_executable().into_os_string(), "offline-model".into()];
-    let plan = child_of_box(supervisor, booted, command, booted.environment.clone(), Group::Session);
+    let plan = child_of_box(supervisor, config, booted, command, booted.environment.clone(), Group::Session);
     let streams = Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::inherit() };
     let mut child = spawn(&plan, streams)?;
     let mut output = child.stdout.take().ok_or_else(|| StartError::OfflineModel("it has no output".into()))?;

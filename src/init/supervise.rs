@@ -82,6 +82,33 @@ impl Supervisor {
         }
     }
 
+    /// Waits for the child `pid` to end, for as long as it is not asked to stop and `deadline` has not passed.
+    pub fn wait_for(&self, pid: i32, deadline: Option<Instant>) -> io::Result<Waited<ChildStatus>> {
+        loop {
+            let mut ended = None;
+            while let Some(signal) = self.signals.next()? {
+                match signal {
+                    libc::SIGCHLD => {
+                        reaper::drain(|child, status| {
+                            if child == pid && status.exit_code().is_some() {
+                                ended = Some(status);
+                            }
+                        });
+                    }
+                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(Waited::Stopped(signal)),
+                    _ => {}
+                }
+            }
+            if let Some(status) = ended {
+                return Ok(Waited::Ready(status));
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                return Ok(Waited::TimedOut);
+            }
+            events::wait(&self.signals, &[], deadline)?;
+        }
+    }
+
     /// Ends everything that was started before a main child, because `signal` asked for it.
     #[must_use]
     pub fn stop_before_main(&self, signal: i32) -> ExitCode {

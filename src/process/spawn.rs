@@ -20,6 +20,8 @@ pub struct Spawn {
     pub directory: PathBuf,
     /// User to run as; `None` keeps this process's.
     pub credentials: Option<Credentials>,
+    /// How far the drop goes.
+    pub mode: Mode,
     /// Session and group.
     pub group: Group,
     /// Signal the child gets when this process dies first.
@@ -48,7 +50,7 @@ impl Streams {
 pub fn spawn(spawn: &Spawn, streams: Streams) -> io::Result<Child> {
     let plan = Plan {
         credentials: spawn.credentials.clone(),
-        mode: Mode::Sudo,
+        mode: spawn.mode,
         group: spawn.group,
         parent_death_signal: spawn.parent_death_signal,
         parent: std::process::id().cast_signed(),

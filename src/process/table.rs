@@ -10,6 +10,8 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's id; 0 when the parent is outside this PID namespace.
     pub parent: i32,
+    /// Its session's id.
+    pub session: i32,
     /// The kernel's state letter: R, S, D, T, Z...
     pub state: char,
 }
@@ -31,6 +33,13 @@ pub fn snapshot() -> Vec<Process> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
         .collect()
+}
+
+/// The processes of session `leader`, zombies left out.
+#[must_use]
+pub fn session(leader: i32) -> Vec<i32> {
+    let members = snapshot().into_iter().filter(|process| process.session == leader && !process.is_zombie());
+    members.map(|process| process.pid).collect()
 }
 
 /// The descendants of `root`, nearest first, zombies left out, `root` itself too.
@@ -68,7 +77,8 @@ fn parse_stat(stat: &str) -> Option<Process> {
     let mut fields = tail.split(' ');
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Process { pid, parent, state })
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process { pid, parent, session, state })
 }
 
 #[cfg(test)]
@@ -76,7 +86,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, state: char) -> Process {
-        Process { pid, parent, state }
+        Process { pid, parent, session: 42, state }
     }
 
     #[test]
@@ -87,7 +97,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_stat_line() {
-        for line in ["", "1", "1 (a)", "x (a) S 1", "1 (a) S x"] {
+        for line in ["", "1", "1 (a)", "x (a) S 1 1 1", "1 (a) S x 1 1", "1 (a) S 1"] {
             assert_eq!(parse_stat(line), None, "{line}");
         }
     }

@@ -15,6 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::claude::outcome::Intervention;
 use crate::privilege::helper::Group;
+use crate::privilege::plan::Mode;
 use crate::process::events::{self, Interest, Signals};
 use crate::process::reaper::{self, Children};
 use crate::process::spawn::{Spawn, Streams, spawn};
@@ -116,6 +117,7 @@ impl<'run> Running<'run> {
             environment: launch.environment.clone(),
             directory: launch.workspace.clone(),
             credentials: None,
+            mode: Mode::Sudo,
             group: Group::Session,
             parent_death_signal: Some(libc::SIGTERM),
         };

@@ -1,0 +1,156 @@
+//! Running the init hooks: as root, one after another, once per container.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::supervise::{Supervisor, Waited};
+use crate::boot::Booted;
+use crate::boot::hooks::{self, Done, Hook};
+use crate::config::{Config, OnError, name};
+use crate::exit_code::ExitCode;
+use crate::privilege::helper::Group;
+use crate::process::spawn::{Spawn, Streams, spawn};
+use crate::process::status::ChildStatus;
+use crate::process::table;
+use crate::sys;
+
+/// The record of the hooks that have succeeded, in the container's own layer.
+const RECORD: &str = "/var/lib/claudebox/hooks-done";
+/// How long a hook that took too long has between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why the box does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// A hook failed.
+    #[error(
+        "init hook {hook} {how}; mend or remove {path}, or set {var}=continue to start all the same",
+        var = name::HOOKS_ON_ERROR
+    )]
+    Failed {
+        /// Its name.
+        hook: String,
+        /// Its path.
+        path: String,
+        /// How it ended.
+        how: String,
+    },
+    /// The box was asked to stop meanwhile.
+    #[error("ended by signal {0} during the init hooks")]
+    Stopped(i32),
+    /// Something else.
+    #[error("cannot run the init hooks: {0}")]
+    System(#[from] io::Error),
+}
+
+impl HookError {
+    /// The exit code of a box that did not start.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Failed { .. } => ExitCode::Config,
+            Self::Stopped(signal) => ExitCode::from_signal(*signal),
+            Self::System(_) => ExitCode::Internal,
+        }
+    }
+}
+
+/// Runs the hooks in the CLI's `init.d` that have not succeeded in this container yet.
+pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted) -> Result<(), HookError> {
+    let mut done = Done::read(Path::new(RECORD));
+    for hook in hooks::find(&booted.config_dir.join("init.d")) {
+        if done.has(&hook) {
+            tracing::debug!("init hook {} has run in this container", hook.name);
+            continue;
+        }
+        match run_one(supervisor, config, booted, &hook)? {
+            None => {
+                if let Err(error) = done.add(&hook) {
+                    tracing::warn!("{RECORD} cannot be written ({error}): the next start runs {} again", hook.name);
+                }
+            }
+            Some(how) => {
+                let path = hook.path.display().to_string();
+                let failed = HookError::Failed { hook: hook.name, path, how };
+                match config.hooks_on_error {
+                    OnError::Stop => return Err(failed),
+                    OnError::Continue => tracing::warn!("{failed}"),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs one hook; how it failed, if it did.
+fn run_one(
+    supervisor: &Supervisor,
+    config: &Config,
+    booted: &Booted,
+    hook: &Hook,
+) -> Result<Option<String>, HookError> {
+    let began = Instant::now();
+    tracing::info!("init hook {} begins", hook.name);
+    let path: OsString = hook.path.clone().into();
+    let mut environment = booted.environment.clone();
+    environment.extend(
+        [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")]
+            .map(|(name, value)| (name.to_owned(), Some(value.into()))),
+    );
+    let plan = Spawn {
+        command: if hook.is_executable { vec![path] } else { vec!["bash".into(), path] },
+        environment,
+        directory: booted.workspace.clone(),
+        credentials: None,
+        mode: config.mode,
+        group: Group::Session,
+        parent_death_signal: None,
+    };
+    // Standard output belongs to the main child's answer; what a hook prints is log. A hook may leave a daemon behind
+    // that goes on writing, so it gets the log itself rather than a pipe that ends with it.
+    let log = || io::stderr().as_fd().try_clone_to_owned().map(Stdio::from);
+    let child = spawn(&plan, Streams { stdin: Stdio::null(), stdout: log()?, stderr: log()? })?;
+    let pid = child.id().cast_signed();
+    let ended = supervisor.wait_for(pid, config.hook_timeout.map(|limit| began + limit))?;
+    let took = began.elapsed().as_secs_f64();
+    let how = match ended {
+        Waited::Ready(ChildStatus::Exited(0)) => {
+            tracing::info!("init hook {} is done: exit code 0, {took:.1} s", hook.name);
+            return Ok(None);
+        }
+        Waited::Ready(ChildStatus::Signaled(signal)) => format!("was ended by signal {signal}"),
+        Waited::Ready(status) => format!("failed with exit code {}", status.exit_code().map_or(0, ExitCode::code)),
+        Waited::TimedOut => {
+            end(supervisor, pid)?;
+            format!("took longer than {}", name::HOOK_TIMEOUT)
+        }
+        Waited::Stopped(signal) => {
+            end(supervisor, pid)?;
+            return Err(HookError::Stopped(signal));
+        }
+    };
+    tracing::info!("init hook {} {how}, {took:.1} s", hook.name);
+    Ok(Some(how))
+}
+
+/// Ends a hook and what it started: its session, and what is below it.
+fn end(supervisor: &Supervisor, pid: i32) -> io::Result<()> {
+    let signal_all = |signal| {
+        let mut all = table::descendants(pid);
+        all.extend(table::session(pid));
+        for process in all {
+            let _ = sys::kill(process, signal);
+        }
+    };
+    signal_all(libc::SIGTERM);
+    let ended = supervisor.wait_for(pid, Some(Instant::now() + GRACE))?;
+    signal_all(libc::SIGKILL);
+    if !matches!(ended, Waited::Ready(_)) {
+        supervisor.wait_for(pid, Some(Instant::now() + GRACE))?;
+    }
+    Ok(())
+}
