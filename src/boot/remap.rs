@@ -21,7 +21,8 @@ const DOCKER_GROUP: &str = "docker";
 /// The accounts are returned as they should be even where they cannot be written (a read-only root): the drop needs the
 /// numbers, not the file.
 pub fn settle(config: &Config, folder: &Path, accounts: &Accounts) -> Accounts {
-    let Some(user) = accounts.user(&config.user) else { return accounts.clone() };
+    // Root stays root, and root's home root's: that this user cannot be used is the identity's to say.
+    let Some(user) = accounts.user(&config.user).filter(|user| user.uid != 0) else { return accounts.clone() };
     let mounts = Mounts::read();
     let ids = match wanted(config, &mounts) {
         Ok((place, owner)) => {

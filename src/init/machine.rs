@@ -42,8 +42,8 @@ pub enum Action {
     SignalEveryone(i32),
     /// Send [`Event::DeadlinePassed`] after this time; replaces an earlier deadline.
     SetDeadline(Duration),
-    /// The main child suspended itself: bring it back, or suspend with it.
-    MainSuspended,
+    /// This signal of the terminal suspended the main child: bring it back, or suspend with it.
+    MainSuspended(i32),
     /// End with this code.
     Finish(ExitCode),
 }
@@ -108,8 +108,8 @@ impl Machine {
                     Action::SetDeadline(SWEEP_GRACE),
                 ],
             ),
-            (Running, Event::MainStopped(libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)) => {
-                (Running, vec![Action::MainSuspended])
+            (Running, Event::MainStopped(signal @ (libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU))) => {
+                (Running, vec![Action::MainSuspended(signal)])
             }
             (Sweeping(code), Event::OthersEnded { others: false })
             | (Killing(_), Event::MainEnded { code, others: false }) => (self.phase, vec![Action::Finish(code)]),
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_stopped_child_is_not_a_dead_child() {
         assert_eq!(after(&[]).on(Event::MainStopped(libc::SIGSTOP)), []);
-        assert_eq!(after(&[]).on(Event::MainStopped(libc::SIGTSTP)), [Action::MainSuspended]);
+        assert_eq!(after(&[]).on(Event::MainStopped(libc::SIGTSTP)), [Action::MainSuspended(libc::SIGTSTP)]);
     }
 
     #[test]

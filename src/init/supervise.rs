@@ -148,7 +148,7 @@ impl Supervisor {
                         // The receiver may have ended in this very moment; its status is already on its way.
                         Action::SignalMain(signal) => drop(sys::kill(main, signal)),
                         Action::SignalEveryone(signal) => self.signal_everyone(signal),
-                        Action::MainSuspended => self.resume(main)?,
+                        Action::MainSuspended(signal) => self.resume(main, signal)?,
                     }
                 }
             }
@@ -168,19 +168,22 @@ impl Supervisor {
         }
     }
 
-    /// The main child suspended itself (Ctrl-Z).
+    /// The main child suspended itself (Ctrl-Z), or wanted a terminal that it does not have.
     ///
-    /// Under a shell this process stops too, and the shell's `fg` wakes both. As a session's leader there is no
+    /// Under a shell this process stops too, and the shell's `fg` or `bg` wakes both. As a session's leader there is no
     /// shell to say `fg` in: the child is woken at once, or the terminal would hang for good.
-    fn resume(&self, main: i32) -> io::Result<()> {
-        if nix::unistd::getsid(None)? != nix::unistd::getpid() && !self.is_pid1() {
-            if let Some(tty) = &self.tty {
+    fn resume(&self, main: i32, signal: i32) -> io::Result<()> {
+        let under_a_shell = nix::unistd::getsid(None)? != nix::unistd::getpid() && !self.is_pid1();
+        // The shell's `fg` brings this process to the foreground; a main child that ran on meanwhile asks only now.
+        let just_lend = signal != libc::SIGTSTP && self.tty.as_ref().is_some_and(Tty::is_own);
+        if under_a_shell && !just_lend {
+            if let Some(tty) = self.tty.as_ref().filter(|tty| tty.is_lent_to(main)) {
                 tty.take_foreground();
             }
             // STOP cannot be blocked: this line ends when somebody continues this process.
             sys::kill(std::process::id().cast_signed(), libc::SIGSTOP)?;
         }
-        if let Some(tty) = &self.tty {
+        if let Some(tty) = self.tty.as_ref().filter(|tty| !under_a_shell || tty.is_own()) {
             tty.lend(main);
         }
         sys::kill(-main, libc::SIGCONT)

@@ -1,9 +1,14 @@
 //! Lending the terminal to the main child, and getting it back clean.
+//!
+//! Only a foreground process has a terminal to lend. A box that a shell started in the background, or sent there with
+//! `bg`, leaves it alone: the shell reads from it, and ends when somebody takes it away.
 
 use std::io::{self, IsTerminal, Stdin};
 
 use nix::sys::termios::{FlushArg, SetArg, Termios, tcflush, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+
+use crate::sys;
 
 /// The terminal on standard input, as it was before the main child got it.
 pub struct Tty {
@@ -26,11 +31,32 @@ impl Tty {
         let _ = tcsetpgrp(&self.stdin, Pid::from_raw(group));
     }
 
-    /// Takes the terminal back: foreground, settings, and an empty input queue.
+    /// Whether this process's own group is in the foreground.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.is_lent_to(getpgrp().as_raw())
+    }
+
+    /// Whether `group` is in the foreground.
+    #[must_use]
+    pub fn is_lent_to(&self, group: i32) -> bool {
+        self.foreground() == Some(group)
+    }
+
+    fn foreground(&self) -> Option<i32> {
+        tcgetpgrp(&self.stdin).ok().map(Pid::as_raw)
+    }
+
+    /// Takes the terminal back from a main child that has ended with everything it started: foreground, settings, and
+    /// an empty input queue. A living group in the foreground is somebody else's.
     ///
     /// Input that nobody has read is thrown away because user code can put it there (TIOCSTI): the next reader may
     /// be a root shell.
     pub fn take_back(&self) {
+        let somebody_elses = self.foreground().is_some_and(|group| sys::kill(-group, 0).is_ok());
+        if somebody_elses && !self.is_own() {
+            return;
+        }
         self.take_foreground();
         let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &self.settings);
         let _ = tcflush(&self.stdin, FlushArg::TCIFLUSH);

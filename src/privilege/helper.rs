@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, execvp, getpid, getppid, setpgid, setsid, tcsetpgrp};
+use nix::unistd::{Pid, execvp, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{DropError, Kernel, drop_to};
@@ -44,7 +44,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
-    /// Its own group, in the terminal's foreground if standard input is a terminal: Ctrl-C reaches it, once.
+    /// Its own group. Where the parent's group is in the foreground of the terminal on standard input, and nobody else
+    /// in it reads the output (a pager, which needs the terminal), it takes that place: Ctrl-C reaches it, once.
     Foreground,
     /// Its own session, without a terminal.
     Session,
@@ -160,9 +161,11 @@ fn enter_group(group: Group) -> Result<(), HelperError> {
             setsid()?;
         }
         Group::Foreground => {
-            setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
             let stdin = io::stdin();
-            if stdin.is_terminal() {
+            // Until the next step this is the parent's group. In the background the terminal is a shell's.
+            let has_terminal = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp()) && io::stdout().is_terminal();
+            setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+            if has_terminal {
                 // Every signal is still blocked here, SIGTTOU too, so this background group may ask. A terminal that
                 // is not this session's own refuses: the program then runs without job control, as under any shell.
                 let _ = tcsetpgrp(&stdin, getpid());

@@ -1,6 +1,18 @@
-//! temporary
+//! `claudebox` as a supervisor, from outside: PID 1 of namespaces of its own, and an ordinary process with a shell as
+//! PID 1. Number 1 to 40 in the documentation of a test is its point in the PID-1 checklist.
+//!
+//! Needs root. `scripts/mutants` breaks the code in one place at a time and checks that these tests notice.
+
 #![expect(clippy::unwrap_used, reason = "a step that fails is the test's failure")]
-mod real_cli;
-mod runs;
+
 #[path = "../support/mod.rs"]
 mod support;
+
+mod privilege;
+mod real_cli;
+mod reaping;
+mod runs;
+mod shutdown;
+mod signals;
+mod stubs;
+mod terminal;

@@ -3,6 +3,9 @@
 //! Tests talk to a box over its output and with signals, and wait for what they can see, never for time to pass. Every
 //! process of a box ends with its test: the kernel kills a PID namespace with its PID 1, and that dies with the test.
 //!
+//! A box has its own `/etc`, `/var` and `/run`, and cannot change the machine's `/root`, `/home` and `/usr`: its PID 1 is
+//! root, and gives homes and folders away.
+//!
 //! Needs root, and `unshare`, `setsid`, `ip` and `mount`; stub programs in boxes are shell and perl scripts.
 
 pub(crate) mod output;
@@ -17,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use output::{Output, Stream};
+use output::Stream;
 use process::Process;
 
 /// What has not happened by then never will. `scripts/mutants` waits for nothing and asks for less.
@@ -42,6 +45,7 @@ pub(crate) const NOT_PID1: &str = r#"
     exit $code
 "#;
 
+const END: &str = "--- the end of the box ---";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A folder with everything that a box needs.
@@ -58,15 +62,18 @@ impl TestBox {
         }
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
         let testbox = Self { folder };
+        for name in ["etc", "etc.work", "var", "var.work"] {
+            fs::create_dir(testbox.path(name)).unwrap();
+        }
         for name in ["home", "work"] {
             fs::create_dir(testbox.path(name)).unwrap();
             chown(testbox.path(name), Some(UID), Some(UID)).unwrap();
         }
         let home = testbox.path("home");
         let passwd = format!("root:x:0:0:root:/root:/bin/sh\nclaude:x:{UID}:{UID}::{}:/bin/sh\n", home.display());
-        fs::write(testbox.path("passwd"), passwd).unwrap();
+        fs::write(testbox.path("etc/passwd"), passwd).unwrap();
         let group = format!("root:x:0:\nclaude:x:{UID}:\ndocker:x:998:claude\nvideo:x:44:root,claude\nstaff:x:50:\n");
-        fs::write(testbox.path("group"), group).unwrap();
+        fs::write(testbox.path("etc/group"), group).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_claudebox"));
         // A link is as good as a copy, and free; the build folder may be on another file system.
         fs::hard_link(program, testbox.program()).or_else(|_| fs::copy(program, testbox.program()).map(drop)).unwrap();
@@ -76,6 +83,11 @@ impl TestBox {
     /// The path of `name` in this box's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// What is in the file `note` in the workspace.
+    pub(crate) fn note(&self) -> String {
+        fs::read_to_string(self.path("work/note")).unwrap()
     }
 
     /// claudebox in this box.
@@ -101,6 +113,7 @@ impl TestBox {
     pub(crate) fn claudebox(&self, args: &[&str]) -> Launch<'_> {
         let launch = Launch {
             testbox: self,
+            program: self.program(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             environment: Vec::new(),
             before: String::new(),
@@ -115,6 +128,7 @@ impl TestBox {
 /// How to start a box.
 pub(crate) struct Launch<'testbox> {
     testbox: &'testbox TestBox,
+    program: PathBuf,
     args: Vec<String>,
     environment: Vec<String>,
     before: String,
@@ -127,6 +141,12 @@ impl Launch<'_> {
     /// Sets a variable; a box has no others but PATH.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Starts this executable instead of the box's claudebox.
+    pub(crate) fn program(mut self, path: &str) -> Self {
+        self.program = path.into();
         self
     }
 
@@ -169,8 +189,11 @@ impl Launch<'_> {
             "set -e\n\
              mount -t proc proc /proc\n\
              ip link set lo up\n\
-             mount --bind \"$BOX/passwd\" /etc/passwd\n\
-             mount --bind \"$BOX/group\" /etc/group\n\
+             mount -t tmpfs tmpfs /run\n\
+             for folder in etc var; do\n\
+                 mount -t overlay overlay -o \"lowerdir=/$folder,upperdir=$BOX/$folder,workdir=$BOX/$folder.work\" /$folder\n\
+             done\n\
+             for folder in /root /home /usr; do mount -o bind,ro $folder $folder; done\n\
              ulimit -c 0\n\
              cd /\n\
              set +e\n\
@@ -181,7 +204,7 @@ impl Launch<'_> {
             .args(["--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--", "sh", "-c", &script, "sh"])
             .args(["env", "-i"])
             .args(&self.environment)
-            .arg(self.testbox.program())
+            .arg(&self.program)
             .args(&self.args)
             .env("BOX", self.testbox.folder.path())
             .stderr(Stdio::piped());
@@ -233,15 +256,15 @@ impl Running {
         }
     }
 
+    /// Types into the terminal, or writes to standard input.
+    pub(crate) fn write(&mut self, text: &str) {
+        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     /// Waits for `label` and gives the rest of its line.
     pub(crate) fn value(&mut self, label: &str) -> String {
         self.expect(label);
         self.expect("\n").trim_end().to_owned()
-    }
-
-    /// Types into the terminal, or writes to standard input.
-    pub(crate) fn write(&mut self, text: &str) {
-        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Writes to standard input for as long as anybody reads it.
@@ -264,15 +287,14 @@ impl Running {
         claudebox::process::events::is_readable(self.slave.as_ref().unwrap()).unwrap()
     }
 
-    /// PID 1 of the box, as the test sees it.
+    /// PID 1 of the box, as the test sees it, once the box has printed something.
     pub(crate) fn pid1(&self) -> i32 {
-        self.find_pid1().unwrap_or_else(|| panic!("the box has ended, or not begun\n{}", self.transcript()))
+        self.find_pid1().unwrap_or_else(|| panic!("there is no PID 1\n{}", self.transcript()))
     }
 
     fn find_pid1(&self) -> Option<i32> {
         let unshare = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
-        children.trim().parse().ok()
+        fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).ok()?.trim().parse().ok()
     }
 
     /// Sends PID 1 a signal.
@@ -282,7 +304,7 @@ impl Running {
 
     /// All processes of the box, PID 1 first.
     pub(crate) fn processes(&self) -> Vec<Process> {
-        self.find_pid1().map_or_else(Vec::new, process::in_namespace_of)
+        self.find_pid1().map(process::in_namespace_of).unwrap_or_default()
     }
 
     /// Waits until `condition` holds for the box's processes.
@@ -290,9 +312,10 @@ impl Running {
         let deadline = Instant::now() + *DEADLINE;
         loop {
             let processes = self.processes();
-            if condition(&processes) {
+            if !processes.is_empty() && condition(&processes) {
                 return;
             }
+            assert!(self.child.try_wait().unwrap().is_none(), "{what}: the box has ended\n{}", self.transcript());
             assert!(Instant::now() < deadline, "never: {what}\n{processes:?}\n{}", self.transcript());
             self.out.take_for(GLANCE);
         }
@@ -300,10 +323,10 @@ impl Running {
 
     /// Waits for the end of the box.
     pub(crate) fn finish(mut self) -> Finished {
-        let complaint = if let Err(why) = self.err.to_end() {
+        let complaint = if let Err(why) = self.err.wait_for_end() {
             Some(why)
         } else if self.slave.is_none() {
-            self.out.to_end().err()
+            self.out.wait_for_end().err()
         } else {
             None
         };
@@ -312,8 +335,10 @@ impl Running {
         }
         let status = self.child.wait().unwrap();
         let Some(code) = status.code() else { panic!("PID 1 did not exit: {status}\n{}", self.transcript()) };
-        if self.slave.is_some() {
-            self.out.take_all();
+        if let Some(terminal) = self.slave.as_ref() {
+            // The reader may lag behind; what is written now comes after everything of the box.
+            File::from(terminal.try_clone().unwrap()).write_all(END.as_bytes()).unwrap();
+            self.expect(END);
         }
         let (out, err) = (self.out.text().to_owned(), self.err.text().to_owned());
         Finished { code, out, err, running: self }

@@ -34,24 +34,9 @@ impl Stream {
         });
         Self { chunks, text: String::new(), seen: 0 }
     }
-}
 
-/// Waiting for output.
-pub(crate) trait Output {
-    /// Waits for `wanted`, gives what came before it, and goes on after it. The error says why it cannot come any more.
-    fn expect(&mut self, wanted: &str) -> Result<String, &'static str>;
-    /// Waits for the end.
-    fn to_end(&mut self) -> Result<(), &'static str>;
-    /// Takes what comes within `time`, and comes back with the first of it.
-    fn take_for(&mut self, time: Duration);
-    /// Takes what is there.
-    fn take_all(&mut self);
-    /// Everything so far.
-    fn text(&self) -> &str;
-}
-
-impl Output for Stream {
-    fn expect(&mut self, wanted: &str) -> Result<String, &'static str> {
+    /// Waits for `wanted`, gives what came before it, and goes on after it. The error says why it will not come.
+    pub(crate) fn expect(&mut self, wanted: &str) -> Result<String, &'static str> {
         let deadline = Instant::now() + *DEADLINE;
         loop {
             if let Some(at) = self.text[self.seen..].find(wanted) {
@@ -67,7 +52,8 @@ impl Output for Stream {
         }
     }
 
-    fn to_end(&mut self) -> Result<(), &'static str> {
+    /// Waits for the end.
+    pub(crate) fn wait_for_end(&mut self) -> Result<(), &'static str> {
         let deadline = Instant::now() + *DEADLINE;
         loop {
             match self.chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -78,19 +64,15 @@ impl Output for Stream {
         }
     }
 
-    fn take_for(&mut self, time: Duration) {
+    /// Comes back with the first that comes, or after `time`.
+    pub(crate) fn take_for(&mut self, time: Duration) {
         if let Ok(chunk) = self.chunks.recv_timeout(time) {
             self.text.push_str(&String::from_utf8_lossy(&chunk));
         }
     }
 
-    fn take_all(&mut self) {
-        while let Ok(chunk) = self.chunks.try_recv() {
-            self.text.push_str(&String::from_utf8_lossy(&chunk));
-        }
-    }
-
-    fn text(&self) -> &str {
+    /// Everything so far.
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
