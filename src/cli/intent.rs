@@ -76,13 +76,22 @@ pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, Mi
     if CLI_COMMANDS.contains(&first) || CLI_FLAGS.contains(&first) {
         return Ok(Intent::Passthrough(args.to_vec()));
     }
-    let run =
-        RunCommand::try_parse_from(std::iter::once(OsString::from("claudebox run")).chain(args.iter().cloned()))?.args;
+    let run = if args.is_empty() {
+        // The interactive CLI: PID 1 has no use for the pages of an argument parser, which it would keep for good.
+        RunArgs::default()
+    } else {
+        parse_run(args)?
+    };
     if let ([word], false) = (run.words.as_slice(), run.print) {
         refuse_typo(word, CLI_COMMANDS)?;
     }
     let interactive = run.words.is_empty() && !run.print && stdin_is_terminal;
     Ok(if interactive { Intent::Interactive(run) } else { Intent::Prompt(run) })
+}
+
+fn parse_run(args: &[OsString]) -> Result<RunArgs, clap::Error> {
+    let command_line = std::iter::once(OsString::from("claudebox run")).chain(args.iter().cloned());
+    RunCommand::try_parse_from(command_line).map(|run| run.args)
 }
 
 /// Refuses a word that is one edit (an insertion, a deletion, a change or a swap) away from a command.
@@ -164,6 +173,11 @@ mod tests {
     #[test]
     fn two_edits_are_a_prompt() {
         assert_eq!(prompt_of(&["octors"]), "octors");
+    }
+
+    #[test]
+    fn no_arguments_are_the_defaults_of_every_argument() {
+        assert_eq!(parse_run(&[]).unwrap(), RunArgs::default());
     }
 
     #[test]
