@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("process", &["exit_code", "privilege", "sys"]),
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
-    ("claude", &["config", "exit_code", "json_file", "process"]),
+    ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
     ("runs", &["claude", "config", "privilege", "process", "sys"]),
     ("cli", &["boot", "claude", "config", "exit_code", "init", "offline_model", "privilege", "process", "runs", "sys"]),
 ];

@@ -104,16 +104,20 @@ def shell_child(work):
 
 
 def prepare_user(work):
-    """Puts a user into copies of passwd and group, seen in this mount namespace only."""
+    """Puts a user into passwd and group, in an /etc that is seen in this mount namespace only."""
+    for folder in ("etc", "etc.work"):
+        (work / folder).mkdir()
+    layers = f"lowerdir=/etc,upperdir={work / 'etc'},workdir={work / 'etc.work'}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, "/etc"], check=True)
+    # The machine's Docker socket is not the box's.
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     taken = {int(line.split(":")[2]) for file in ("passwd", "group") for line in lines(f"/etc/{file}")}
     number = next(candidate for candidate in range(1000, 60000) if candidate not in taken)
     home = work / "home"
     entries = {"passwd": f"{USER}:x:{number}:{number}::{home}:/bin/sh", "group": f"{USER}:x:{number}:"}
     for file, entry in entries.items():
         others = [line for line in lines(f"/etc/{file}") if not line.startswith(f"{USER}:")]
-        copy = work / file
-        copy.write_text("\n".join([*others, entry, ""]))
-        subprocess.run(["mount", "--bind", copy, f"/etc/{file}"], check=True)
+        pathlib.Path("/etc", file).write_text("\n".join([*others, entry, ""]))
     for folder in (home, work / "workspace"):
         folder.mkdir()
         os.chown(folder, number, number)

@@ -45,10 +45,14 @@ impl Accounts {
 
     /// Writes what differs from `before` to `folder`, groups first: a user's group must exist.
     pub fn write(&self, before: &Self, folder: &Path) -> io::Result<()> {
-        for (name, old, new) in [("group", &before.group, &self.group), ("passwd", &before.passwd, &self.passwd)] {
-            if old != new {
-                atomic_file::replace(&folder.join(name), new.as_bytes(), 0o644)?;
-            }
+        let files = [("group", &before.group, &self.group), ("passwd", &before.passwd, &self.passwd)];
+        let changed = || files.into_iter().filter(|(_, old, new)| old != new);
+        // Read as text with stand-ins for what is none; written back, those would replace the original.
+        if let Some((name, ..)) = changed().find(|(_, old, _)| old.contains(char::REPLACEMENT_CHARACTER)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not UTF-8")));
+        }
+        for (name, _, new) in changed() {
+            atomic_file::replace(&folder.join(name), new.as_bytes(), 0o644)?;
         }
         Ok(())
     }
@@ -197,6 +201,17 @@ mod tests {
         let fresh = accounts().with_member("claude", "socket", 778);
         assert!(fresh.group.ends_with("socket:x:778:claude\n"));
         assert_eq!(fresh.with_member("claude", "socket", 778), fresh);
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passwd");
+        let text = b"claude:x:1000:1000::/:/bin/sh\nother:x:5:5:M\xfcller:/:/bin/sh\n";
+        fs::write(&file, text).unwrap();
+        let accounts = Accounts::read(folder.path());
+        assert!(accounts.with_ids("claude", 7, 7).write(&accounts, folder.path()).is_err());
+        assert_eq!(fs::read(&file).unwrap(), text);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod hooks;
 pub mod identity;
 pub mod mounts;
 pub mod ownership;
+pub mod person;
 pub mod remap;
 
 use std::ffi::OsString;

@@ -1,6 +1,7 @@
 //! What one run of the CLI is asked to do, and the arguments that say so.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -90,12 +91,12 @@ impl Session {
     }
 }
 
-/// Arguments of a one-shot run. The prompt is not among them: it goes through standard input, because one argument
+/// Arguments of a one-shot run with these standing instructions. The prompt is not among them: it goes through standard input, because one argument
 /// holds at most 131,071 bytes.
 #[must_use]
-pub fn one_shot(options: &Options, session: &Session) -> Vec<OsString> {
+pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["-p", "--output-format", "stream-json", "--verbose"].map(Into::into).to_vec();
-    args.extend(common(options, session));
+    args.extend(common(options, session, standing));
     if let Some(schema) = &options.json_schema {
         args.extend(["--json-schema".into(), schema.into()]);
     }
@@ -110,12 +111,15 @@ pub fn one_shot(options: &Options, session: &Session) -> Vec<OsString> {
 
 /// Arguments of the interactive CLI.
 #[must_use]
-pub fn interactive(options: &Options, session: &Session) -> Vec<OsString> {
-    common(options, session)
+pub fn interactive(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
+    common(options, session, standing)
 }
 
-fn common(options: &Options, session: &Session) -> Vec<OsString> {
+fn common(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["--dangerously-skip-permissions".into()];
+    if let Some(file) = standing {
+        args.extend(["--append-system-prompt-file".into(), file.into()]);
+    }
     let effort = options.effort.and_then(|effort| effort.to_possible_value()).map(|value| value.get_name().to_owned());
     let pairs = [
         ("--model", options.model.as_deref()),
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_plain_run_streams_json_and_takes_its_prompt_from_standard_input() {
-        let args = one_shot(&Options::default(), &Session::Fresh);
+        let args = one_shot(&Options::default(), &Session::Fresh, None);
         assert_eq!(
             strings(&args),
             ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
@@ -181,7 +185,7 @@ mod tests {
             max_turns: Some(3),
             ..Options::default()
         };
-        let args = one_shot(&options, &Session::Resume("id".into()));
+        let args = one_shot(&options, &Session::Resume("id".into()), None);
         let tail = [
             "--model",
             "sonnet[1m]",

@@ -10,6 +10,7 @@ pub mod event;
 pub mod first_run;
 pub mod outcome;
 pub mod sessions;
+pub mod standing;
 pub mod transcript;
 
 /// The CLI version everything here was measured with, and the one the image installs.

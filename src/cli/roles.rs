@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
 use crate::boot;
+use crate::boot::person;
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
-use crate::claude::{binary, first_run};
+use crate::claude::{binary, first_run, standing};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
@@ -89,10 +90,10 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
     let place = Place::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
-    place.settle(env);
+    let standing = place.settle(&config, env);
     let session = place.sessions.choose(&run.options, &place.workspace);
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(&run.options, &session));
+    command.extend(arguments::interactive(&run.options, &session, standing.as_deref()));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
     match helper::execute(&command, sys::inherited_signals()) {
@@ -116,7 +117,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
         PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
     })?;
-    place.settle(env);
+    let standing = place.settle(&config, env);
     let request = Request {
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
@@ -124,6 +125,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         format: output_format,
         workspace: place.workspace,
         sessions: place.sessions,
+        standing,
     };
     let finished = one_shot::run(&request, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
@@ -171,11 +173,22 @@ impl Place {
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
     }
 
-    /// Answers the CLI's first-run questions. If that fails the CLI asks them itself, or fails with its own message.
-    fn settle(&self, env: &impl Environment) {
+    /// Prepares what the CLI finds as its user: its own files, git's identity, the standing instructions.
+    ///
+    /// What fails is said and does not stop the start: the CLI asks its questions itself, or fails with its own message.
+    fn settle(&self, config: &Config, env: &impl Environment) -> Option<PathBuf> {
         let key = env.get("ANTHROPIC_API_KEY").and_then(|key| key.into_string().ok());
         if let Err(error) = first_run::settle(&self.config_dir, &self.workspace, key.as_deref()) {
             tracing::warn!("{error}");
         }
+        if let Some(home) = env.get("HOME").map(PathBuf::from) {
+            person::settle(&home, &config.git);
+        }
+        standing::write(&self.config_dir, &self.sessions.state_dir, config.system_hint.as_deref()).unwrap_or_else(
+            |error| {
+                tracing::warn!("the always-active skills and the system hint are left out: {error}");
+                None
+            },
+        )
     }
 }

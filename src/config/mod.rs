@@ -48,6 +48,8 @@ pub mod name {
     pub const GIT_EMAIL: &str = "CLAUDEBOX_GIT_EMAIL";
     /// Variables with this prefix reach Claude without it.
     pub const FORWARD_PREFIX: &str = "CLAUDEBOX_ENV_";
+    /// Text that goes into the system prompt of every invocation.
+    pub const SYSTEM_HINT: &str = "CLAUDEBOX_SYSTEM_HINT";
     /// Whether the built-in offline model answers.
     pub const OFFLINE: &str = "CLAUDEBOX_OFFLINE";
     /// Debug logs.
@@ -101,6 +103,8 @@ pub struct Config {
     pub hook_timeout: Option<Duration>,
     /// Git's `user.name` and `user.email`.
     pub git: [(&'static str, Option<String>); 2],
+    /// Text that goes into the system prompt of every invocation.
+    pub system_hint: Option<String>,
     /// Whether the built-in offline model answers.
     pub offline: bool,
     /// Whether debug logs are written.
@@ -146,6 +150,7 @@ impl Config {
                 .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)?
                 .map_or(Some(DEFAULT_HOOK_TIMEOUT), |limit| (!limit.is_zero()).then_some(limit)),
             git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
+            system_hint: settings.text(name::SYSTEM_HINT)?,
             offline: settings.flag(name::OFFLINE)?,
             debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
             server_modes,

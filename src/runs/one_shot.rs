@@ -36,6 +36,8 @@ pub struct Request {
     pub workspace: PathBuf,
     /// Where sessions are found and remembered.
     pub sessions: Sessions,
+    /// File with the standing instructions.
+    pub standing: Option<PathBuf>,
 }
 
 /// A run that has ended, and every process of it.
@@ -103,7 +105,7 @@ fn attempt(
 ) -> io::Result<Finished> {
     let run_id = Uuid::now_v7();
     let mut command = vec![request.claude_bin.clone().into()];
-    command.extend(arguments::one_shot(&request.options, session));
+    command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref()));
     let launch = Launch {
         command,
         workspace: request.workspace.clone(),
