@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::envelope;
 use crate::atomic_file;
 
 /// Folder of the always-active skills, in the CLI's folder.
@@ -29,8 +30,7 @@ pub fn write(config_dir: &Path, state_dir: &Path, hint: Option<&str>) -> io::Res
     }
     let text = parts.join("\n\n");
     let digest = Sha256::digest(text.as_bytes());
-    let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let file = state_dir.join(format!("standing-{name}.md"));
+    let file = state_dir.join(format!("standing-{}.md", envelope::hex(&digest[..16])));
     if !file.exists() {
         fs::create_dir_all(state_dir)?;
         atomic_file::replace(&file, text.as_bytes(), 0o600)?;
