@@ -48,7 +48,11 @@ enum Role {
     /// Run the servers (HTTP API and the other doors)
     Serve,
     /// Check this box and say what is wrong with it
-    Doctor,
+    Doctor {
+        /// Print one JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
     /// Exit 0 if the box is healthy (the image's HEALTHCHECK)
     Healthcheck,
     /// Serve a scripted Messages API on loopback, so that the CLI runs with no account
@@ -113,7 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Err(error) => report(error.into()),
         Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
         Ok(Role::Serve) => Err(roles::not_enabled("serve")),
-        Ok(Role::Doctor) => doctor::run(&ProcessEnvironment, &mut io::stdout()),
+        Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
         Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
         Ok(Role::OfflineModel { listen }) => roles::offline_model(listen),
         Ok(Role::Completions { shell }) => {

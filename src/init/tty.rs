@@ -53,13 +53,25 @@ impl Tty {
     /// Input that nobody has read is thrown away because user code can put it there (TIOCSTI): the next reader may
     /// be a root shell.
     pub fn take_back(&self) {
-        let somebody_elses = self.foreground().is_some_and(|group| sys::kill(-group, 0).is_ok());
-        if somebody_elses && !self.is_own() {
+        if self.is_somebody_elses() {
             return;
         }
         self.take_foreground();
         let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &self.settings);
         let _ = tcflush(&self.stdin, FlushArg::TCIFLUSH);
+    }
+
+    fn is_somebody_elses(&self) -> bool {
+        match self.foreground() {
+            None => false,
+            Some(group) if group == getpgrp().as_raw() => false,
+            // `kill` takes -1 for everybody but PID 1; its group lives as long as this PID namespace.
+            Some(1) => true,
+            Some(group) => {
+                let asked = sys::kill(-group, 0);
+                !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+            }
+        }
     }
 
     /// Puts this process's own group in the foreground.

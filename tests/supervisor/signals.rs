@@ -149,7 +149,7 @@ fn the_childs_blocked_and_ignored_signals_are_the_original_ones(#[case] odd: &st
         "#
     );
     let launch = testbox.claudebox(&["init", "--"]).env("CLAUDEBOX_CLAUDE_BIN", &testbox.script("main-child", SHOW));
-    let finished = launch.before(r#"umask 0; touch "$BOX/work/note""#).tail(&tail).start().finish();
+    let finished = launch.before(r#"umask 0; touch "$BOX/work/note""#).tail(&tail).start().finish().exits(0);
     let note = testbox.note();
     let shown: Vec<&str> = note.split_terminator("- end\n").collect();
     assert_eq!(shown.len(), 4, "{}\n{}", finished.out, finished.err);

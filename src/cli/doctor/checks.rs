@@ -1,0 +1,214 @@
+//! What the doctor looks at.
+
+use std::fs;
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, SystemTime};
+
+use nix::sys::statvfs::statvfs;
+
+use super::Check;
+use crate::boot::accounts::Accounts;
+use crate::boot::{self, Booted, remap};
+use crate::claude::{PINNED_VERSION, binary};
+use crate::config::environment::Environment;
+use crate::config::{Config, name};
+use crate::privilege::helper::Group;
+use crate::privilege::plan::Mode;
+use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+
+const API_HOST: &str = "api.anthropic.com";
+/// A resolver that has not answered by then is dead for practical purposes.
+const DNS_PATIENCE: Duration = Duration::from_secs(5);
+/// Less than this is too little for a session and what its tools write.
+const LEAST_FREE_BYTES: u64 = 500 << 20;
+
+/// Every check, as far as one can be made without the one before.
+pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
+    let mut checks = vec![Check::ok("settings", "readable"), mode(config)];
+    let booted = match boot::resolve(config, env) {
+        Ok(booted) => booted,
+        Err(boot::BootError::Identity(error)) => {
+            checks.push(Check::wrong("user", error.to_string(), format!("set {}", name::USER)));
+            return checks;
+        }
+        Err(error) => {
+            checks.push(Check::wrong(
+                "workspace",
+                error.to_string(),
+                format!("start the box with -v \"$PWD:{}\"", config.workspace.display()),
+            ));
+            return checks;
+        }
+    };
+    let ids = &booted.identity.credentials;
+    checks.push(Check::ok("user", format!("{} ({}:{})", booted.identity.name, ids.uid, ids.gid)));
+    checks.push(folder("workspace", &booted.workspace, &booted));
+    checks.push(folder("claude files", &booted.config_dir, &booted));
+    checks.push(docker(config, &booted));
+    checks.push(cli(config, &booted, env));
+    checks.push(credentials(config, &booted, env));
+    checks.extend([disk(&booted.workspace), clock(), dns(config)]);
+    checks
+}
+
+fn mode(config: &Config) -> Check {
+    match config.mode {
+        Mode::Sudo => Check::ok("mode", "sudo: Claude can become root in this box"),
+        Mode::Hardened => Check::ok("mode", "hardened: nothing in this box can gain privileges"),
+    }
+}
+
+/// Whether the box's user can write to `path`, asked of the kernel as that user.
+fn folder(name: &'static str, path: &Path, booted: &Booted) -> Check {
+    let Ok(found) = fs::metadata(path) else {
+        return Check::note(name, format!("{} is not there yet; the first start makes it", path.display()));
+    };
+    let owner = format!("{} (owner {}:{})", path.display(), found.uid(), found.gid());
+    let write = as_user(booted, vec!["test".into(), "-w".into(), path.into()]).and_then(|mut child| child.wait());
+    if write.is_ok_and(|status| status.success()) {
+        return Check::ok(name, owner);
+    }
+    let user = &booted.identity;
+    let remedy = if found.uid() == 0 {
+        format!("it is root's: give it to somebody (chown {} on the host)", user.credentials.uid)
+    } else if found.uid() == user.credentials.uid {
+        "it is mounted read-only, or its mode forbids writing: mount it :rw, or chmod u+w it".to_owned()
+    } else {
+        format!(
+            "start the box anew with {}={} so that {} gets the ids of its owner, or chown it to {}",
+            name::WORKSPACE,
+            path.display(),
+            user.name,
+            user.credentials.uid
+        )
+    };
+    Check::wrong(name, format!("{owner} cannot be written to by {}", user.name), remedy)
+}
+
+fn docker(config: &Config, booted: &Booted) -> Check {
+    let Some(gid) = remap::docker_socket_group() else { return Check::ok("docker", "no socket is mounted") };
+    let socket = remap::DOCKER_SOCKET;
+    if config.mode == Mode::Hardened {
+        return Check::wrong("docker", format!("{socket} is mounted in a hardened box"), "leave the mount out");
+    }
+    let usable = as_user(booted, vec!["test".into(), "-w".into(), socket.into()]).and_then(|mut child| child.wait());
+    if usable.is_ok_and(|status| status.success()) {
+        return Check::ok("docker", format!("{socket} (group {gid}): Claude controls the host's engine"));
+    }
+    let accounts = Accounts::read(Path::new("/etc"));
+    let member = accounts.user(&booted.identity.name).is_some_and(|user| accounts.groups_of(&user).contains(&gid));
+    let found = format!("{socket} belongs to group {gid}, which {} is not in", booted.identity.name);
+    let remedy = if member {
+        "the group was joined after this process began: start the box anew".to_owned()
+    } else {
+        format!("start the box anew as root (its boot joins the group), or add --group-add {gid}")
+    };
+    Check::wrong("docker", found, remedy)
+}
+
+fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
+    let path = match binary::locate(&config.claude_bin, env) {
+        Ok(path) => path,
+        Err(error) => {
+            return Check::wrong("Claude CLI", format!("{:?} cannot be run", config.claude_bin), error.to_string());
+        }
+    };
+    let output = as_user(booted, vec![path.clone().into(), "--version".into()]).and_then(Child::wait_with_output);
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    match text.split_whitespace().next() {
+        Some(PINNED_VERSION) => Check::ok("Claude CLI", format!("{PINNED_VERSION} at {}", path.display())),
+        Some(version) => Check::note(
+            "Claude CLI",
+            format!("{version} at {}; this claudebox was tested with {PINNED_VERSION}", path.display()),
+        ),
+        None => Check::wrong(
+            "Claude CLI",
+            format!("{} does not say its version", path.display()),
+            format!("install it anew (npm install -g @anthropic-ai/claude-code@{PINNED_VERSION})"),
+        ),
+    }
+}
+
+/// Whether there are credentials, and of which kind; never what they are.
+fn credentials(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
+    let given = |name: &str| {
+        let forwarded = booted.environment.iter().find(|(set, _)| set == name).and_then(|(_, value)| value.clone());
+        forwarded.or_else(|| env.get(name)).is_some_and(|value| !value.is_empty())
+    };
+    let variables = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"];
+    let stored = booted.config_dir.join(".credentials.json");
+    match variables.into_iter().find(|&name| given(name)) {
+        _ if config.offline => {
+            Check::note("credentials", format!("not used: {} is on, the offline model answers", name::OFFLINE))
+        }
+        Some(variable) => Check::ok("credentials", format!("{variable} is set")),
+        None if stored.exists() => Check::ok("credentials", format!("signed in ({})", stored.display())),
+        None => Check::wrong(
+            "credentials",
+            "there are none",
+            format!(
+                "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, sign in with `claudebox setup-token`, or try the \
+                 offline model ({}=1)",
+                name::OFFLINE
+            ),
+        ),
+    }
+}
+
+fn disk(workspace: &Path) -> Check {
+    let Ok(found) = statvfs(workspace) else { return Check::note("disk", "its free space cannot be read") };
+    let free = found.blocks_available() * found.fragment_size();
+    let text = format!("{} MB free at {}", free >> 20, workspace.display());
+    if free >= LEAST_FREE_BYTES { Check::ok("disk", text) } else { Check::wrong("disk", text, "make room on the host") }
+}
+
+/// A clock that runs before this program was built is wrong, and TLS certificates are then not valid yet.
+fn clock() -> Check {
+    let now = SystemTime::now();
+    let built = fs::metadata(own_executable()).and_then(|found| found.modified());
+    match built {
+        Ok(built) if built > now + Duration::from_hours(24) => Check::wrong(
+            "clock",
+            "it is set before the day this program was made, so TLS certificates are not valid yet",
+            "set the host's clock",
+        ),
+        _ => Check::ok("clock", "plausible"),
+    }
+}
+
+fn dns(config: &Config) -> Check {
+    if config.offline {
+        return Check::note("DNS", "not asked: the offline model needs none");
+    }
+    let (sender, receiver) = channel();
+    // The C library's resolver cannot be told when to give up; the thread ends with the process.
+    std::thread::spawn(move || sender.send((API_HOST, 443).to_socket_addrs().map(|mut found| found.next().is_some())));
+    let remedy =
+        "check the box's network and /etc/resolv.conf (docker run --dns, --network), or use a proxy (HTTPS_PROXY)";
+    match receiver.recv_timeout(DNS_PATIENCE) {
+        Ok(Ok(true)) => Check::ok("DNS", format!("{API_HOST} is known")),
+        Ok(Ok(false)) => Check::wrong("DNS", format!("{API_HOST} has no address"), remedy),
+        Ok(Err(error)) => Check::wrong("DNS", format!("{API_HOST} cannot be looked up: {error}"), remedy),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Check::wrong("DNS", format!("no answer about {API_HOST} within {} s", DNS_PATIENCE.as_secs()), remedy)
+        }
+    }
+}
+
+/// Starts a program as the box's user, with its standard output in a pipe.
+fn as_user(booted: &Booted, command: Vec<std::ffi::OsString>) -> std::io::Result<Child> {
+    let plan = Spawn {
+        command,
+        environment: booted.environment.clone(),
+        directory: "/".into(),
+        credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
+        mode: Mode::Sudo,
+        group: Group::Session,
+        parent_death_signal: None,
+    };
+    spawn(&plan, Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::null() })
+}
