@@ -105,12 +105,16 @@ def shell_child(work):
 
 def prepare_user(work):
     """Puts a user into passwd and group, in an /etc that is seen in this mount namespace only."""
-    for folder in ("etc", "etc.work"):
-        (work / folder).mkdir()
-    layers = f"lowerdir=/etc,upperdir={work / 'etc'},workdir={work / 'etc.work'}"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, "/etc"], check=True)
+    layers = work / "etc"
+    layers.mkdir()
+    # In a container /tmp is an overlay itself, which no second one can write to.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", layers], check=True)
+    for folder in ("upper", "work"):
+        (layers / folder).mkdir()
+    options = f"lowerdir=/etc,upperdir={layers / 'upper'},workdir={layers / 'work'}"
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", "/etc"], check=True)
     # The machine's Docker socket is not the box's.
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
     taken = {int(line.split(":")[2]) for file in ("passwd", "group") for line in lines(f"/etc/{file}")}
     number = next(candidate for candidate in range(1000, 60000) if candidate not in taken)
     home = work / "home"
