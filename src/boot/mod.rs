@@ -16,6 +16,7 @@ use crate::config::environment::{Environment, spellings};
 use crate::config::{Config, name};
 use crate::privilege::plan::Mode;
 use caps::{CapSet, Capability};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::geteuid;
 
 use accounts::Accounts;
@@ -52,6 +53,9 @@ pub enum BootError {
          and KILL (--cap-add), or start it as an ordinary user (--user 1000:1000)"
     )]
     NoCapability(Capability, String),
+    /// A folder that the CLI must write to is on a read-only file system.
+    #[error("{0} is read-only (--read-only?), and the CLI writes there: mount something writable on it (--tmpfs {0})")]
+    ReadOnly(String),
     /// The socket gives root on the host, which is what hardened is against.
     #[error("{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out", remap::DOCKER_SOCKET, var = name::HARDENED)]
     HardenedWithSocket,
@@ -70,9 +74,20 @@ pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootEr
             return Err(BootError::NoCapability(capability, config.user.clone()));
         }
     }
+    let home = Accounts::read(Path::new(ACCOUNTS)).user(&config.user).map(|user| user.home);
+    let config_dir = config.config_dir.clone().or_else(|| Some(home?.join(".claude")));
+    if let Some(folder) = [Some("/tmp".into()), config_dir].into_iter().flatten().find(|folder| is_read_only(folder)) {
+        return Err(BootError::ReadOnly(folder.display().to_string()));
+    }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
     resolve_with(config, env, &accounts)
+}
+
+/// Whether `folder`, or what it would be made in, is on a read-only file system.
+fn is_read_only(folder: &Path) -> bool {
+    let existing = folder.ancestors().find_map(|folder| statvfs(folder).ok());
+    existing.is_some_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Resolves the user and the workspace of a box that is up.
