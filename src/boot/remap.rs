@@ -50,7 +50,7 @@ pub fn settle(config: &Config, folder: &Path, accounts: &Accounts) -> Accounts {
             user.name
         );
     }
-    match ownership::settle(&user.home, ids, &mounts) {
+    match ownership::settle(&user.home, ids, &mounts, &[&config.workspace, &config.workspaces_dir]) {
         Ok(0) => {}
         Ok(count) => tracing::debug!("{count} files of {} now belong to {}:{}", user.home.display(), ids.uid, ids.gid),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
