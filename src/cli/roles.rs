@@ -79,9 +79,16 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
     };
     let booted = booted.map_err(|error| Failure::new(ExitCode::Config, error))?;
     if stage == Stage::Boot && booted.identity.drop {
-        hooks::run(&supervisor, config, &booted).map_err(|error| Failure::new(error.exit_code(), error))?;
+        hooks::run(&supervisor, config, &booted).map_err(|error| {
+            // Hooks before it may have left daemons.
+            supervisor.give_up();
+            Failure::new(error.exit_code(), error)
+        })?;
     }
-    start(&supervisor, &main, config, &booted, env).map_err(|error| internal(&error))
+    start(&supervisor, &main, config, &booted, env).map_err(|error| {
+        supervisor.give_up();
+        internal(&error)
+    })
 }
 
 /// `launch`: already the box's user, in the workspace, on the terminal.

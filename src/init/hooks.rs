@@ -137,20 +137,18 @@ fn run_one(
     Ok(Some(how))
 }
 
-/// Ends a hook and what it started: its session, and what is below it.
+/// Ends a hook and what it started: TERM, and KILL for what is still there after a while.
 fn end(supervisor: &Supervisor, pid: i32) -> io::Result<()> {
-    let signal_all = |signal| {
-        let mut all = table::descendants(pid);
-        all.extend(table::session(pid));
-        for process in all {
-            let _ = sys::kill(process, signal);
+    // Just started, it is not the leader of its session yet.
+    let hook: Vec<_> = table::snapshot().into_iter().filter(|process| process.pid == pid).collect();
+    let mut known = table::family(pid, &hook);
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        for process in &known {
+            // It may have ended in this very moment.
+            let _ = sys::kill(process.pid, signal);
         }
-    };
-    signal_all(libc::SIGTERM);
-    let ended = supervisor.wait_for(pid, Some(Instant::now() + GRACE))?;
-    signal_all(libc::SIGKILL);
-    if !matches!(ended, Waited::Ready(_)) {
-        supervisor.wait_for(pid, Some(Instant::now() + GRACE))?;
+        supervisor.wait_while(Instant::now() + GRACE, || !table::family(pid, &known).is_empty())?;
+        known = table::family(pid, &known);
     }
     Ok(())
 }

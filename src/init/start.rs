@@ -62,7 +62,10 @@ pub fn start(
     if config.offline {
         match start_offline_model(supervisor, config, booted)? {
             Waited::Ready(url) => environment.extend(offline_environment(&url)),
-            Waited::Stopped(signal) => return Ok(supervisor.stop_before_main(signal)),
+            Waited::Stopped(signal) => {
+                supervisor.give_up();
+                return Ok(ExitCode::from_signal(signal));
+            }
             Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
         }
         if ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]

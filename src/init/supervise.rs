@@ -1,7 +1,7 @@
 //! The supervisor's loop: waits for signals and deadlines, feeds the machine, carries its actions out.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 
@@ -13,6 +13,9 @@ use crate::process::reaper::{self, Children};
 use crate::process::status::ChildStatus;
 use crate::process::table;
 use crate::sys;
+
+/// How long what was killed may take to be gone.
+const GIVE_UP: Duration = Duration::from_secs(2);
 
 /// A process that looks after all processes below it.
 pub struct Supervisor {
@@ -109,12 +112,33 @@ impl Supervisor {
         }
     }
 
-    /// Ends everything that was started before a main child, because `signal` asked for it.
-    #[must_use]
-    pub fn stop_before_main(&self, signal: i32) -> ExitCode {
+    /// Reaps for as long as `condition` holds, `deadline` has not passed and nobody asks it to stop (again).
+    pub fn wait_while(&self, deadline: Instant, condition: impl Fn() -> bool) -> io::Result<()> {
+        while condition() && Instant::now() < deadline {
+            events::wait(&self.signals, &[], Some(deadline))?;
+            while let Some(signal) = self.signals.next()? {
+                match signal {
+                    libc::SIGCHLD => {
+                        reaper::drain(|_, _| {});
+                    }
+                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything that was started before a main child: there will be none.
+    pub fn give_up(&self) {
         self.signal_everyone(libc::SIGKILL);
+        if self.scope == Scope::Descendants {
+            let own = std::process::id().cast_signed();
+            let deadline = Instant::now() + GIVE_UP;
+            // It ends all the same if this fails; the killed ones are dying.
+            let _ = self.wait_while(deadline, || !table::descendants(own).is_empty());
+        }
         self.end();
-        ExitCode::from_signal(signal)
     }
 
     /// Looks after the main child `main` until it and everything below this process has ended.

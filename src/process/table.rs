@@ -14,9 +14,17 @@ pub struct Process {
     pub session: i32,
     /// The kernel's state letter: R, S, D, T, Z...
     pub state: char,
+    /// When it started, in clock ticks since the machine did. With the id it names one process for good.
+    pub started: u64,
 }
 
 impl Process {
+    /// Whether it is the same process as `other`, which was seen before.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+
     /// Whether it has exited and only waits to be reaped.
     #[must_use]
     pub const fn is_zombie(&self) -> bool {
@@ -35,11 +43,18 @@ pub fn snapshot() -> Vec<Process> {
         .collect()
 }
 
-/// The processes of session `leader`, zombies left out.
+/// What is left of `known`, of what they started and of session `leader`, zombies left out.
 #[must_use]
-pub fn session(leader: i32) -> Vec<i32> {
-    let members = snapshot().into_iter().filter(|process| process.session == leader && !process.is_zombie());
-    members.map(|process| process.pid).collect()
+pub fn family(leader: i32, known: &[Process]) -> Vec<Process> {
+    family_in(&snapshot(), leader, known)
+}
+
+fn family_in(table: &[Process], leader: i32, known: &[Process]) -> Vec<Process> {
+    let is_root = |process: &&Process| process.session == leader || known.iter().any(|other| process.is(other));
+    let roots: Vec<i32> = table.iter().filter(is_root).map(|process| process.pid).collect();
+    let mut pids: HashSet<i32> = roots.iter().flat_map(|&root| descendants_in(table, root)).collect();
+    pids.extend(roots);
+    table.iter().filter(|process| pids.contains(&process.pid) && !process.is_zombie()).cloned().collect()
 }
 
 /// The descendants of `root`, nearest first, zombies left out, `root` itself too.
@@ -78,7 +93,8 @@ fn parse_stat(stat: &str) -> Option<Process> {
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, session, state })
+    let started = fields.nth(15).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
+    Some(Process { pid, parent, session, state, started })
 }
 
 #[cfg(test)]
@@ -86,7 +102,17 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, state: char) -> Process {
-        Process { pid, parent, session: 42, state }
+        Process { pid, parent, session: 42, state, started: 0 }
+    }
+
+    #[test]
+    fn a_family_outlives_its_head() {
+        let member = |pid, parent, session, started| Process { session, started, ..process(pid, parent, 'S') };
+        // 10 led the session and has ended; 12 left the session and is known; 13 is its child; 14 is somebody else now.
+        let table = [member(11, 1, 10, 5), member(12, 1, 12, 5), member(13, 12, 13, 5), member(14, 1, 14, 9)];
+        let known = [member(10, 1, 10, 4), member(12, 10, 12, 5), member(14, 10, 14, 5)];
+        let found: Vec<i32> = family_in(&table, 10, &known).iter().map(|process| process.pid).collect();
+        assert_eq!(found, [11, 12, 13]);
     }
 
     #[test]
@@ -120,6 +146,6 @@ mod tests {
     #[test]
     fn sees_this_very_process() {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(snapshot().iter().any(|process| process.pid == own));
+        assert!(snapshot().iter().any(|process| process.pid == own && process.started > 0));
     }
 }
