@@ -8,6 +8,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boot_kill;
+mod hardening;
+mod hooks;
+mod identity;
 mod privilege;
 mod real_cli;
 mod reaping;

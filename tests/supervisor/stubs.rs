@@ -28,3 +28,19 @@ echo '{{"type":"result","subtype":"success","is_error":false,"result":"done","se
 "#
     )
 }
+
+/// A main child that says who it is, and writes to its workspace and its home.
+pub(crate) const WHO: &str = r#"#!/bin/sh
+groups=$(id -G | tr ' ' '\n' | sort -n | tr '\n' ' ')
+echo "$(id -un) $(id -u):$(id -g) ${groups% }"
+echo >written && echo >"$HOME/mine"
+"#;
+
+/// Shell commands for a Docker socket of group `gid`, with nobody behind it.
+pub(crate) fn docker_socket(gid: u32) -> String {
+    format!(
+        r"perl -e 'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un(shift)) or die' /var/run/docker.sock
+chgrp {gid} /var/run/docker.sock
+chmod 660 /var/run/docker.sock"
+    )
+}

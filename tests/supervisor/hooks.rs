@@ -1,0 +1,186 @@
+//! Init hooks: as root, in order, once per container, and bounded.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
+use rstest::rstest;
+
+use crate::support::{Launch, TestBox};
+
+const EXECUTABLE: u32 = 0o755;
+const PLAIN: u32 = 0o644;
+
+/// Writes a hook.
+fn hook(testbox: &TestBox, name: &str, mode: u32, text: &str) {
+    let folder = testbox.path("home/.claude/init.d");
+    fs::create_dir_all(&folder).unwrap();
+    chown(testbox.path("home/.claude"), Some(1000), Some(1000)).unwrap();
+    fs::write(folder.join(name), text).unwrap();
+    fs::set_permissions(folder.join(name), Permissions::from_mode(mode)).unwrap();
+}
+
+/// A hook that writes its name to `note` in the workspace, and ends with `code`.
+fn noting(testbox: &TestBox, name: &str, code: u32) {
+    hook(testbox, name, EXECUTABLE, &format!("#!/bin/sh\necho {name} >>note\nexit {code}\n"));
+}
+
+fn start(testbox: &TestBox) -> Launch<'_> {
+    testbox.main_child("#!/bin/sh\necho main child\n")
+}
+
+/// Checklist 39.
+#[test]
+fn hooks_run_in_byte_order_as_root_before_the_main_child() {
+    let Some(testbox) = TestBox::new() else { return };
+    let who = r#"echo "$(basename "$0") $(id -u):$(id -g) HOME=$HOME USER=$USER" >>note"#;
+    for name in ["b.sh", "B.sh", "10-x.sh", "9-x"] {
+        hook(&testbox, name, EXECUTABLE, &format!("#!/bin/sh\n{who}\n"));
+    }
+    // Bash reads what is not executable.
+    hook(&testbox, "2-plain.sh", PLAIN, &format!("[[ -n $BASH_VERSION ]] && {who}\n"));
+    hook(&testbox, "1-notes.txt", PLAIN, "exit 1\n");
+    let finished = testbox.main_child("#!/bin/sh\ncat note\n").start().finish().exits(0);
+    let as_root = "0:0 HOME=/root USER=root";
+    let order = ["10-x.sh", "2-plain.sh", "9-x", "B.sh", "b.sh"].map(|name| format!("{name} {as_root}\n"));
+    assert_eq!(finished.out, order.concat());
+}
+
+/// Standard output is the main child's alone.
+#[test]
+fn the_log_has_what_hooks_print_and_their_names_durations_and_exit_codes() {
+    let Some(testbox) = TestBox::new() else { return };
+    hook(&testbox, "1.sh", EXECUTABLE, "#!/bin/sh\necho to stdout\necho to stderr >&2\nread line || echo no input\n");
+    hook(&testbox, "2.sh", EXECUTABLE, "#!/bin/sh\nexit 7\n");
+    let finished = start(&testbox).env("CLAUDEBOX_HOOKS_ON_ERROR", "continue").start().finish().exits(0);
+    assert_eq!(finished.out, "main child\n");
+    for line in ["to stdout\n", "to stderr\n", "no input\n", "claudebox: init hook 1.sh is done: exit code 0, 0."] {
+        assert!(finished.err.contains(line), "{line}: {}", finished.err);
+    }
+    let failed = finished.err.lines().find(|line| line.starts_with("claudebox: init hook 2.sh failed")).unwrap();
+    assert!(failed.starts_with("claudebox: init hook 2.sh failed with exit code 7, 0.") && failed.ends_with(" s"));
+}
+
+/// Checklist 39: a restart keeps the container's `/var`, a new container has another.
+#[test]
+fn hooks_run_once_per_container() {
+    let Some(testbox) = TestBox::new() else { return };
+    noting(&testbox, "a.sh", 0);
+    for _ in 0..3 {
+        start(&testbox).start().finish().exits(0);
+    }
+    assert_eq!(testbox.note(), "a.sh\n");
+    noting(&testbox, "added.sh", 0);
+    start(&testbox).start().finish().exits(0);
+    assert_eq!(testbox.note(), "a.sh\nadded.sh\n");
+    fs::remove_dir_all(testbox.path("var/lib")).unwrap();
+    start(&testbox).start().finish().exits(0);
+    assert_eq!(testbox.note(), "a.sh\nadded.sh\na.sh\nadded.sh\n");
+}
+
+/// Checklist 39: what was done before a failure is not done again.
+#[test]
+fn a_failing_hook_stops_the_start_and_the_next_start_goes_on_with_it() {
+    let Some(testbox) = TestBox::new() else { return };
+    noting(&testbox, "1.sh", 0);
+    noting(&testbox, "2.sh", 3);
+    noting(&testbox, "3.sh", 0);
+    let finished = start(&testbox).start().finish().exits(78);
+    assert_eq!((testbox.note(), finished.out), ("1.sh\n2.sh\n".into(), String::new()));
+    let why = finished.err.lines().last().unwrap();
+    assert!(why.starts_with("claudebox: init hook 2.sh failed with exit code 3; mend or remove /"), "{why}");
+    assert_eq!(finished.err.matches("mend or remove").count(), 1, "{}", finished.err);
+    noting(&testbox, "2.sh", 0);
+    assert_eq!(start(&testbox).start().finish().exits(0).out, "main child\n");
+    assert_eq!(testbox.note(), "1.sh\n2.sh\n2.sh\n3.sh\n");
+}
+
+#[test]
+fn a_failing_hook_may_be_passed_over() {
+    let Some(testbox) = TestBox::new() else { return };
+    noting(&testbox, "1.sh", 3);
+    hook(&testbox, "2.sh", EXECUTABLE, "#!/no/such/shell\n");
+    hook(&testbox, "3.sh", EXECUTABLE, "#!/bin/sh\nkill -9 $$\n");
+    noting(&testbox, "4.sh", 0);
+    let start = || start(&testbox).env("CLAUDEBOX_HOOKS_ON_ERROR", "continue").start().finish().exits(0);
+    let finished = start();
+    assert_eq!((testbox.note(), finished.out), ("1.sh\n4.sh\n".into(), "main child\n".into()));
+    for how in ["1.sh failed with exit code 3;", "2.sh failed with exit code 127;", "3.sh was ended by signal 9;"] {
+        assert!(finished.err.contains(&format!("claudebox: warning: init hook {how}")), "{how}: {}", finished.err);
+    }
+    // It has not succeeded yet.
+    start();
+    assert_eq!(testbox.note(), "1.sh\n4.sh\n1.sh\n");
+}
+
+#[test]
+fn a_bad_setting_is_refused_before_any_hook() {
+    let Some(testbox) = TestBox::new() else { return };
+    noting(&testbox, "1.sh", 0);
+    let finished = start(&testbox).env("CLAUDEBOX_HOOKS_ON_ERROR", "ignore").start().finish().exits(78);
+    assert!(finished.err.contains("allowed are stop and continue"), "{}", finished.err);
+    assert!(!testbox.path("work/note").exists());
+}
+
+/// A process in a session of its own that ignores TERM, and one in the hook's session that does; then the hook waits.
+const STUBBORN: &str = r#"#!/bin/bash
+setsid bash -c 'trap "" TERM; echo $$ >escapee; while :; do sleep 1000; done' &
+bash -c 'trap "" TERM; echo $$ >child; while :; do sleep 1000; done' &
+until [ -s escapee ] && [ -s child ]; do sleep 0.01; done
+echo stubborn >&2
+wait
+"#;
+
+/// The stubborn ones have ended too when the next hook runs.
+#[test]
+fn a_hook_that_takes_too_long_is_ended_with_what_it_started() {
+    let Some(testbox) = TestBox::new() else { return };
+    hook(&testbox, "1.sh", EXECUTABLE, STUBBORN);
+    let look = r#"for name in escapee child; do
+    read -r pid <$name
+    while read -r key value _ && [ "$key" != State: ]; do :; done 2>/dev/null </proc/$pid/status
+    [ -e /proc/$pid ] && [ "$value" != Z ] && echo "$name lives" >>note
+done; echo looked >>note
+"#;
+    hook(&testbox, "2.sh", EXECUTABLE, &format!("#!/bin/bash\n{look}"));
+    let limited = |launch: Launch<'_>| launch.env("CLAUDEBOX_HOOK_TIMEOUT", "1").start().finish();
+    let finished = limited(start(&testbox).env("CLAUDEBOX_HOOKS_ON_ERROR", "continue")).exits(0);
+    assert_eq!(testbox.note(), "looked\n", "{}", finished.err);
+    let finished = limited(start(&testbox)).exits(78);
+    let why = finished.err.lines().last().unwrap();
+    assert!(why.starts_with("claudebox: init hook 1.sh took longer than "), "{why}");
+}
+
+/// Checklist 12. The kernel ends everything with PID 1; as an ordinary process it is for claudebox to do.
+#[rstest]
+#[case::obedient("#!/bin/sh\necho hooked >&2\nsleep 1000\n", None)]
+#[case::stubborn(STUBBORN, None)]
+#[case::stubborn_under_a_subreaper(STUBBORN, Some(crate::support::NOT_PID1))]
+fn a_stop_in_the_middle_of_a_hook_ends_it_and_the_box(#[case] text: &str, #[case] tail: Option<&str>) {
+    let Some(testbox) = TestBox::new() else { return };
+    let daemon = "#!/bin/sh\nsetsid nohup sleep 2000 >/dev/null 2>&1 &\n";
+    hook(&testbox, "0.sh", EXECUTABLE, daemon);
+    hook(&testbox, "1.sh", EXECUTABLE, text);
+    let launch = start(&testbox);
+    let mut running = if let Some(tail) = tail { launch.tail(tail) } else { launch }.start();
+    running.until("the hook waits", |all| all.iter().any(|process| process.command() == ["sleep", "1000"]));
+    running.until("the daemon", |all| all.iter().any(|process| process.command() == ["sleep", "2000"]));
+    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
+    let finished = running.finish().exits(128 + libc::SIGTERM);
+    assert!(!finished.out.contains("main child") && !finished.out.contains("left behind"), "{}", finished.out);
+    let why = finished.err.lines().last().unwrap();
+    assert_eq!(why, "claudebox: ended by signal 15 during the init hooks");
+}
+
+#[test]
+fn a_hook_may_leave_a_daemon_that_lives_as_long_as_the_box() {
+    let Some(testbox) = TestBox::new() else { return };
+    let daemon = "#!/bin/sh\n(setsid sh -c 'trap \"echo daemon got TERM; exit\" TERM; echo up; sleep 2000 & wait' &)\n";
+    hook(&testbox, "1.sh", EXECUTABLE, daemon);
+    let mut running = testbox.main_child("#!/bin/sh\necho main child\nread line\n").with_input().start();
+    running.expect("main child\n");
+    running.until("the daemon is there", |all| all.iter().any(|process| process.command() == ["sleep", "2000"]));
+    running.close_input();
+    let finished = running.finish().exits(1);
+    assert!(finished.err.contains("daemon got TERM"), "{}", finished.err);
+}
