@@ -74,18 +74,18 @@ pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootEr
             return Err(BootError::NoCapability(capability, config.user.clone()));
         }
     }
-    let home = Accounts::read(Path::new(ACCOUNTS)).user(&config.user).map(|user| user.home);
-    let config_dir = config.config_dir.clone().or_else(|| Some(home?.join(".claude")));
-    if let Some(folder) = [Some("/tmp".into()), config_dir].into_iter().flatten().find(|folder| is_read_only(folder)) {
-        return Err(BootError::ReadOnly(folder.display().to_string()));
-    }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
-    resolve_with(config, env, &accounts)
+    let booted = resolve_with(config, env, &accounts)?;
+    match ["/tmp".as_ref(), booted.config_dir.as_path()].into_iter().find(|folder| is_read_only(folder)) {
+        Some(folder) => Err(BootError::ReadOnly(folder.display().to_string())),
+        None => Ok(booted),
+    }
 }
 
 /// Whether `folder`, or what it would be made in, is on a read-only file system.
-fn is_read_only(folder: &Path) -> bool {
+#[must_use]
+pub fn is_read_only(folder: &Path) -> bool {
     let existing = folder.ancestors().find_map(|folder| statvfs(folder).ok());
     existing.is_some_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }

@@ -98,7 +98,7 @@ fn owner_changes(testbox: &TestBox, launch: Launch<'_>) -> String {
     let tail = format!(r#"exec strace -f -qq -e signal=none -e trace={calls} -o "$BOX/trace" "$@""#);
     launch.tail(&tail).start().finish().exits(0);
     let trace = fs::read_to_string(testbox.path("trace")).unwrap();
-    trace.lines().filter(|line| line.contains("chown")).map(|line| format!("{line}\n")).collect()
+    trace.lines().filter(|line| line.contains("chown")).collect::<Vec<_>>().join("\n")
 }
 
 /// Checklist 34, with as many files as are quick to make: what counts is that it is none.

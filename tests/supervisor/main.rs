@@ -9,6 +9,7 @@
 mod support;
 
 mod boot_kill;
+mod doctor;
 mod hardening;
 mod hooks;
 mod identity;

@@ -73,10 +73,12 @@ fn folder(name: &'static str, path: &Path, booted: &Booted) -> Check {
         return Check::ok(name, owner);
     }
     let user = &booted.identity;
-    let remedy = if found.uid() == 0 {
+    let remedy = if boot::is_read_only(path) {
+        "it is mounted read-only: mount it without :ro".to_owned()
+    } else if found.uid() == 0 {
         format!("it is root's: give it to somebody (chown {} on the host)", user.credentials.uid)
     } else if found.uid() == user.credentials.uid {
-        "it is mounted read-only, or its mode forbids writing: mount it :rw, or chmod u+w it".to_owned()
+        "its mode forbids writing: chmod u+w it".to_owned()
     } else {
         format!(
             "start the box anew with {}={} so that {} gets the ids of its owner, or chown it to {}",
