@@ -77,10 +77,12 @@ pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootEr
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
     let booted = resolve_with(config, env, &accounts)?;
-    match ["/tmp".as_ref(), booted.config_dir.as_path()].into_iter().find(|folder| is_read_only(folder)) {
-        Some(folder) => Err(BootError::ReadOnly(folder.display().to_string())),
-        None => Ok(booted),
+    for folder in ["/tmp".as_ref(), booted.config_dir.as_path()] {
+        if is_read_only(folder) {
+            return Err(BootError::ReadOnly(folder.display().to_string()));
+        }
     }
+    Ok(booted)
 }
 
 /// Whether `folder`, or what it would be made in, is on a read-only file system.
