@@ -10,6 +10,7 @@ pub mod config;
 pub mod exit_code;
 pub mod init;
 pub mod json_file;
+pub mod manifest;
 pub mod offline_model;
 pub mod privilege;
 pub mod process;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("atomic_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
@@ -19,12 +19,30 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
+    ("manifest", &["atomic_file", "boot", "config", "privilege"]),
     ("runs", &["claude", "config", "privilege", "process", "sys"]),
-    ("cli", &["boot", "claude", "config", "exit_code", "init", "offline_model", "privilege", "process", "runs", "sys"]),
+    (
+        "cli",
+        &[
+            "atomic_file",
+            "boot",
+            "claude",
+            "config",
+            "exit_code",
+            "init",
+            "manifest",
+            "offline_model",
+            "privilege",
+            "process",
+            "runs",
+            "sys",
+        ],
+    ),
 ];
 
 /// Modules of processes that must stay single-threaded: a runtime's threads would keep privileges and steal statuses.
-const WITHOUT_A_RUNTIME: [&str; 8] = ["boot", "claude", "config", "init", "privilege", "process", "runs", "sys"];
+const WITHOUT_A_RUNTIME: [&str; 9] =
+    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "runs", "sys"];
 
 #[test]
 fn arrows_only_point_down() {

@@ -135,6 +135,82 @@ fn the_tools_run_for_the_claude_user() {
     assert!(major >= 22, "node {node}");
 }
 
+/// What Dockerfile.minimal installs on purpose.
+const INSTALLED: [&str; 14] =
+    ["git", "curl", "wget", "jq", "node", "npm", "npx", "docker", "claude", "sudo", "ssh", "less", "nano", "ps"];
+
+#[test]
+fn every_tool_of_the_manifest_runs_and_every_installed_one_is_in_it() {
+    let Some(image) = image() else { return };
+    let file = "/usr/share/claudebox/manifest.json";
+    let stat = Container::new("manifest").shell(&image, "root", &format!("stat -c '%U %a' {file}; cat {file}"));
+    let (mode, json) = stat.split_once('\n').expect("stat prints a line");
+    assert_eq!(mode, "root 644");
+    let manifest: serde_json::Value = serde_json::from_str(json).expect("the manifest is JSON");
+    assert_eq!((&manifest["schemaVersion"], &manifest["variant"]), (&1.into(), &"minimal".into()));
+    let tools = manifest["tools"].as_array().expect("tools is a list");
+    let field = |tool: &serde_json::Value, name: &str| tool[name].as_str().unwrap_or_default().to_owned();
+    let named: Vec<String> = tools.iter().map(|tool| field(tool, "name")).collect();
+    for tool in INSTALLED {
+        assert!(named.iter().any(|name| name == tool), "{tool} is not in {named:?}");
+    }
+
+    // Not as the probe asks: by name, in a shell, with whichever of the usual options it understands.
+    let mut script = String::from("failed=0\n");
+    for tool in tools {
+        let (name, path, version) = (field(tool, "name"), field(tool, "path"), field(tool, "version"));
+        let (command, plugin) = name.split_once(' ').unwrap_or((&name, ""));
+        let check = format!(
+            "[ \"$(command -v {command})\" = {path} ] \
+             && said=$({{ {command} {plugin} --version || {command} {plugin} -V || {command} {plugin} version; }} \
+             2>&1 </dev/null) && case $said in *'{version}'*) ;; *) false ;; esac \
+             || {{ echo \"{name} {version}: $said\" >&2; failed=1; }}\n"
+        );
+        script.push_str(&check);
+    }
+    script.push_str("exit $failed\n");
+    Container::new("manifest-tools").shell(&image, "claude", &script);
+}
+
+#[test]
+fn claude_is_told_the_truth_about_its_box() {
+    let Some(image) = image() else { return };
+    let told = |options: &[&str]| {
+        let container = Container::new("claude-md");
+        let options = [&["-e", "CLAUDEBOX_OFFLINE=1"], options].concat();
+        let answer = container.run(&image, &options, &["offline:tool sudo -n printf 'ran as %s' root"]);
+        assert!(answer.status.success(), "{answer:?}");
+        let copied = docker(&["cp", &format!("{}:/workspace/CLAUDE.md", container.name), "-"]);
+        assert!(copied.status.success(), "{copied:?}");
+        let told = text(&copied.stdout);
+        assert_eq!(told.contains("- sudo: works"), text(&answer.stdout).contains("ran as root"), "{answer:?}\n{told}");
+        told
+    };
+    let plain = told(&[]);
+    let expected = [
+        "user `claude` (uid 1000)",
+        "- Workspace: `/workspace`",
+        "- sudo: works",
+        "- Docker: no engine",
+        "- Network: none",
+        "image `minimal`)",
+        "git 2.",
+        "node 2",
+    ];
+    for part in expected {
+        assert!(plain.contains(part), "{part:?} is missing in:\n{plain}");
+    }
+    for (options, truth) in [
+        (&["-e", "CLAUDEBOX_HARDENED=1"][..], "- sudo: does not work, the container is hardened"),
+        (&["--security-opt", "no-new-privileges"], "- sudo: does not work, the container runs with no-new-privileges"),
+        (&["-v", "/var/run/docker.sock:/var/run/docker.sock"], "- Docker: usable"),
+        (&["--tmpfs", "/scratch"], "- Mounted from outside: nothing"),
+    ] {
+        let text = told(options);
+        assert!(text.contains(truth), "{options:?}: {truth:?} is missing in:\n{text}");
+    }
+}
+
 #[test]
 fn the_cli_is_there_once_as_a_native_binary() {
     let Some(image) = image() else { return };

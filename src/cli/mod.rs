@@ -9,6 +9,7 @@ pub mod roles;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -55,6 +56,14 @@ enum Role {
     },
     /// Exit 0 if the box is healthy (the image's HEALTHCHECK)
     Healthcheck,
+    /// Find this image's tools, ask each for its version, and write the manifest (JSON)
+    ///
+    /// Made for the build of an image; at a start only its file is read, to tell Claude what is in the box.
+    Manifest {
+        /// File to write instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Serve a scripted Messages API on loopback, so that the CLI runs with no account
     ///
     /// Prints its URL on standard output once it accepts connections. Send the prompt `offline:help` for its scenarios.
@@ -119,6 +128,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Ok(Role::Serve) => Err(roles::not_enabled("serve")),
         Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
         Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
+        Ok(Role::Manifest { output }) => {
+            let manifest = roles::manifest(&ProcessEnvironment)?;
+            output.map_or_else(|| print(&manifest), |file| roles::save(&file, &manifest))
+        }
         Ok(Role::OfflineModel { listen }) => roles::offline_model(listen),
         Ok(Role::Completions { shell }) => {
             let mut script = Vec::new();

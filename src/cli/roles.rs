@@ -4,10 +4,11 @@ use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
+use crate::atomic_file;
 use crate::boot;
 use crate::boot::person;
 use crate::claude::arguments;
@@ -19,6 +20,7 @@ use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::start::{MainChild, start};
 use crate::init::supervise::Supervisor;
+use crate::manifest;
 use crate::offline_model;
 use crate::privilege::helper;
 use crate::process::events::Signals;
@@ -141,6 +143,23 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     Ok(finished.outcome.exit_code())
 }
 
+/// `manifest`: its JSON.
+pub(super) fn manifest(env: &(impl Environment + Sync)) -> Result<Vec<u8>, Failure> {
+    let config = configure(env)?;
+    let manifest = manifest::survey(&config, env).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    tracing::info!("{} tools found", manifest.tools.len());
+    manifest.to_json().map_err(|error| Failure::new(ExitCode::Internal, error))
+}
+
+/// Writes what `manifest` found to a file that everybody may read.
+pub(super) fn save(file: &Path, text: &[u8]) -> Result<ExitCode, Failure> {
+    let failed = |error| Failure::new(ExitCode::Config, format!("cannot write {}: {error}", file.display()));
+    // A bare name is one of this folder.
+    let file = std::path::absolute(file).map_err(failed)?;
+    atomic_file::replace(&file, text, 0o644).map_err(failed)?;
+    Ok(ExitCode::Ok)
+}
+
 /// `offline-model`.
 pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
     log::start(false);
@@ -180,7 +199,8 @@ impl Place {
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
     }
 
-    /// Prepares what the CLI finds as its user: its own files, git's identity, the standing instructions.
+    /// Prepares what the CLI finds as its user: its own files, git's identity, what it is told
+    /// of the box, and the standing instructions.
     ///
     /// What fails is said and does not stop the start: the CLI asks its questions itself, or fails with its own message.
     fn settle(&self, config: &Config, env: &impl Environment) -> Option<PathBuf> {
@@ -188,6 +208,7 @@ impl Place {
         if let Err(error) = first_run::settle(&self.config_dir, &self.workspace, key.as_deref()) {
             tracing::warn!("{error}");
         }
+        manifest::tell_claude(config, env, &self.workspace, &self.config_dir);
         if let Some(home) = env.get("HOME").map(PathBuf::from) {
             person::settle(&home, &config.git);
         }

@@ -43,8 +43,10 @@ impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
 const PREFIX: &str = "CLAUDEBOX_";
 const OLD_PREFIX: &str = "CLAUDE_";
 /// Settings that did not exist under the predecessor's prefix, or would mean something else there.
-const NEW_NAMES: [&str; 8] = [
+const NEW_NAMES: [&str; 10] = [
     super::name::HARDENED,
+    super::name::IMAGE_VARIANT,
+    super::name::MANIFEST,
     super::name::HOOKS_ON_ERROR,
     super::name::HOOK_TIMEOUT,
     super::name::USER,

@@ -42,6 +42,10 @@ pub mod name {
     pub const HOOKS_ON_ERROR: &str = "CLAUDEBOX_HOOKS_ON_ERROR";
     /// Seconds an init hook may take.
     pub const HOOK_TIMEOUT: &str = "CLAUDEBOX_HOOK_TIMEOUT";
+    /// The image's tool manifest.
+    pub const MANIFEST: &str = "CLAUDEBOX_MANIFEST";
+    /// Which image this is; the image sets it.
+    pub const IMAGE_VARIANT: &str = "CLAUDEBOX_IMAGE_VARIANT";
     /// Git's `user.name`.
     pub const GIT_NAME: &str = "CLAUDEBOX_GIT_NAME";
     /// Git's `user.email`.
@@ -101,6 +105,10 @@ pub struct Config {
     pub hooks_on_error: OnError,
     /// Longest an init hook may take; `None` is for ever.
     pub hook_timeout: Option<Duration>,
+    /// The image's tool manifest. If there is no such file, CLAUDE.md is not written.
+    pub manifest: PathBuf,
+    /// Which image this is, `minimal` for one.
+    pub image_variant: Option<String>,
     /// Git's `user.name` and `user.email`.
     pub git: [(&'static str, Option<String>); 2],
     /// Text that goes into the system prompt of every invocation.
@@ -149,6 +157,10 @@ impl Config {
             hook_timeout: settings
                 .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)?
                 .map_or(Some(DEFAULT_HOOK_TIMEOUT), |limit| (!limit.is_zero()).then_some(limit)),
+            manifest: settings
+                .absolute_path(name::MANIFEST)?
+                .unwrap_or_else(|| "/usr/share/claudebox/manifest.json".into()),
+            image_variant: settings.text(name::IMAGE_VARIANT)?,
             git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
             system_hint: settings.text(name::SYSTEM_HINT)?,
             offline: settings.flag(name::OFFLINE)?,

@@ -13,6 +13,7 @@ mod doctor;
 mod hardening;
 mod hooks;
 mod identity;
+mod manifest;
 mod privilege;
 mod real_cli;
 mod reaping;
