@@ -16,8 +16,8 @@ use crate::config::environment::{Environment, spellings};
 use crate::config::{Config, name};
 use crate::privilege::plan::Mode;
 use caps::{CapSet, Capability};
-use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::geteuid;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use accounts::Accounts;
 use identity::Identity;
@@ -49,13 +49,17 @@ pub enum BootError {
     NotAFolder(PathBuf),
     /// Root without the capabilities of root.
     #[error(
-        "this box runs as root without the capability {0} (--cap-drop?), so it cannot become {1}: add SETUID, SETGID \
-         and KILL (--cap-add), or start it as an ordinary user (--user 1000:1000)"
+        "this box runs as root without the capability {0} (--cap-drop?), so it cannot become {1}: add SETUID, SETGID, \
+         SETPCAP, KILL, CHOWN and DAC_OVERRIDE (--cap-add), or start it as an ordinary user (--user 1000:1000)"
     )]
     NoCapability(Capability, String),
-    /// A folder that the CLI must write to is on a read-only file system.
-    #[error("{0} is read-only (--read-only?), and the CLI writes there: mount something writable on it (--tmpfs {0})")]
-    ReadOnly(String),
+    /// A read-only root without the one place that the CLI cannot do without.
+    #[error(
+        "the file system of {place} is read-only, and the CLI has to write there: add --tmpfs {place}, and --tmpfs {home} or a \
+         volume there for sessions",
+        place = .0.display(), home = .1.display()
+    )]
+    ReadOnly(PathBuf, PathBuf),
     /// The socket gives root on the host, which is what hardened is against.
     #[error("{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out", remap::DOCKER_SOCKET, var = name::HARDENED)]
     HardenedWithSocket,
@@ -69,27 +73,15 @@ pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootEr
     if config.mode == Mode::Hardened && remap::docker_socket_group().is_some() {
         return Err(BootError::HardenedWithSocket);
     }
-    for capability in [Capability::CAP_SETUID, Capability::CAP_SETGID] {
+    let hardened = (config.mode == Mode::Hardened).then_some(Capability::CAP_SETPCAP);
+    for capability in [Capability::CAP_SETUID, Capability::CAP_SETGID].into_iter().chain(hardened) {
         if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true) {
             return Err(BootError::NoCapability(capability, config.user.clone()));
         }
     }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
-    let booted = resolve_with(config, env, &accounts)?;
-    for folder in ["/tmp".as_ref(), booted.config_dir.as_path()] {
-        if is_read_only(folder) {
-            return Err(BootError::ReadOnly(folder.display().to_string()));
-        }
-    }
-    Ok(booted)
-}
-
-/// Whether `folder`, or what it would be made in, is on a read-only file system.
-#[must_use]
-pub fn is_read_only(folder: &Path) -> bool {
-    let existing = folder.ancestors().find_map(|folder| statvfs(folder).ok());
-    existing.is_some_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+    resolve_with(config, env, &accounts)
 }
 
 /// Resolves the user and the workspace of a box that is up.
@@ -112,6 +104,10 @@ fn resolve_with(config: &Config, env: &impl Environment, accounts: &Accounts) ->
         ),
         Ok(_) => return Err(BootError::NotAFolder(workspace)),
         Err(_) => return Err(BootError::NoWorkspace(workspace)),
+    }
+    let temporary = env.get(CLI_TEMPORARY).filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from);
+    if access(&temporary, AccessFlags::W_OK) == Err(Errno::EROFS) {
+        return Err(BootError::ReadOnly(temporary, identity.home));
     }
     let config_dir = config.config_dir.clone().unwrap_or_else(|| identity.home.join(".claude"));
     let environment = child_environment(&identity, &workspace, &config_dir, env);
@@ -162,6 +158,8 @@ fn forwarded(env: &impl Environment) -> Vec<(String, Option<OsString>)> {
     changes
 }
 
+/// The CLI's setting for its temporary files; they are in `/tmp` otherwise.
+const CLI_TEMPORARY: &str = "CLAUDE_CODE_TMPDIR";
 /// Where the user database is.
 const ACCOUNTS: &str = "/etc";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

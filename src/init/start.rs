@@ -119,7 +119,9 @@ fn start_offline_model(
     booted: &Booted,
 ) -> Result<Waited<String>, StartError> {
     let command = vec![own_executable().into_os_string(), "offline-model".into()];
-    let plan = child_of_box(supervisor, config, booted, command, booted.environment.clone(), Group::Session);
+    let mut plan = child_of_box(supervisor, config, booted, command, booted.environment.clone(), Group::Session);
+    // That the workspace cannot be entered is the main child's to say.
+    plan.directory = "/".into();
     let streams = Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::inherit() };
     let mut child = spawn(&plan, streams)?;
     let mut output = child.stdout.take().ok_or_else(|| StartError::OfflineModel("it has no output".into()))?;

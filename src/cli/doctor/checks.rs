@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::Check;
 use crate::boot::accounts::Accounts;
@@ -73,7 +73,7 @@ fn folder(name: &'static str, path: &Path, booted: &Booted) -> Check {
         return Check::ok(name, owner);
     }
     let user = &booted.identity;
-    let remedy = if boot::is_read_only(path) {
+    let remedy = if statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY)) {
         "it is mounted read-only: mount it without :ro".to_owned()
     } else if found.uid() == 0 {
         format!("it is root's: give it to somebody (chown {} on the host)", user.credentials.uid)
