@@ -1,30 +1,17 @@
-//! Black-box tests of the built image, through the Docker client only.
-//!
-//! `CLAUDEBOX_TEST_IMAGE` names the image; without it every test says so and passes. No container has a network:
-//! the real CLI talks to the offline model inside its own box.
+//! What the image is: what a container answers, its processes, its files.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, ExitStatus};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use nix::poll::{PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 
-/// How long anything here may take before its test fails. Generous: a busy machine is not a fault of the image.
-const DEADLINE: Duration = Duration::from_mins(1);
-
-/// What `docker stop` gives a container between TERM and KILL, in seconds (Docker's own default).
-const GRACE: u32 = 10;
-
-/// What Docker reports for a container that had to be killed: 128 + SIGKILL.
-const KILLED: i32 = 137;
+use crate::docker::{Container, docker, image, inspect, text, wait_for};
 
 /// The CLI's version the image is built with.
-const CLI_VERSION: &str = include_str!("../claude-cli.version");
+const CLI_VERSION: &str = include_str!("../../claude-cli.version");
 
 // --- what a container answers -------------------------------------------------------------------------------
 
@@ -180,7 +167,7 @@ fn claude_is_told_the_truth_about_its_box() {
         let options = [&["-e", "CLAUDEBOX_OFFLINE=1"], options].concat();
         let answer = container.run(&image, &options, &["offline:tool sudo -n printf 'ran as %s' root"]);
         assert!(answer.status.success(), "{answer:?}");
-        let copied = docker(&["cp", &format!("{}:/workspace/CLAUDE.md", container.name), "-"]);
+        let copied = docker(&["cp", &format!("{}:/workspace/CLAUDE.md", container.name()), "-"]);
         assert!(copied.status.success(), "{copied:?}");
         let told = text(&copied.stdout);
         assert_eq!(told.contains("- sudo: works"), text(&answer.stdout).contains("ran as root"), "{answer:?}\n{told}");
@@ -273,138 +260,6 @@ fn the_image_holds_no_secret_and_nothing_of_the_machine_that_built_it() {
          /usr/local/etc/npmrc /tmp/* /var/lib/apt/lists/*; do if [ -e \"$path\" ]; then echo \"$path\"; fi; done",
     );
     assert_eq!(left, "", "left on the image");
-}
-
-// --- the Docker client --------------------------------------------------------------------------------------
-
-/// The image under test, or `None` (said on stderr) where there is none.
-fn image() -> Option<String> {
-    let image = std::env::var("CLAUDEBOX_TEST_IMAGE").ok().filter(|image| !image.is_empty());
-    if image.is_none() {
-        // Not `eprintln!`, which the test harness swallows for a test that passes.
-        let _ = writeln!(std::io::stderr(), "skipped: CLAUDEBOX_TEST_IMAGE is not set");
-    }
-    image
-}
-
-/// One command of the Docker client, ended when its time is up (exit code 124).
-fn docker(arguments: &[&str]) -> Output {
-    Command::new("timeout")
-        .arg(DEADLINE.as_secs().to_string())
-        .arg("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the docker client can be started")
-}
-
-fn inspect(object: &str, format: &str) -> String {
-    let output = docker(&["inspect", "--format", format, object]);
-    assert!(output.status.success(), "{output:?}");
-    text(&output.stdout)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Asks again and again, a tenth of a second apart, until there is an answer or the time is up.
-fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
-        poll(&mut [], PollTimeout::from(100_u8)).expect("poll of nothing, with a time limit");
-    }
-}
-
-/// A line of `ps` in a container.
-#[derive(Debug)]
-struct Process {
-    pid: u32,
-    user: String,
-    command: String,
-}
-
-impl Process {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_whitespace();
-        Some(Self {
-            pid: words.next()?.parse().ok()?,
-            user: words.next()?.to_owned(),
-            command: words.next()?.to_owned(),
-        })
-    }
-}
-
-/// A name for one container, which is removed, running or not, when the test ends in whatever way.
-struct Container {
-    name: String,
-}
-
-impl Container {
-    fn new(purpose: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { name: format!("claudebox-test-{purpose}-{}-{count}", std::process::id()) }
-    }
-
-    fn arguments<'a>(&'a self, image: &'a str, options: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
-        let fixed = ["run", "--name", &self.name, "--network", "none"];
-        [&fixed, options, &[image], arguments].concat()
-    }
-
-    fn run(&self, image: &str, options: &[&str], arguments: &[&str]) -> Output {
-        docker(&self.arguments(image, options, arguments))
-    }
-
-    /// The standard output of a shell script in the image, run without claudebox.
-    fn shell(&self, image: &str, user: &str, script: &str) -> String {
-        let output = self.run(image, &["--user", user, "--entrypoint", "sh"], &["-c", script]);
-        assert!(output.status.success(), "{output:?}");
-        text(&output.stdout)
-    }
-
-    /// Starts, in the background, a prompt that takes longer than any test looks at it.
-    fn start_slow_prompt(&self, image: &str) {
-        let started = self.run(image, &["--detach", "-e", "CLAUDEBOX_OFFLINE=1"], &["offline:slow 30"]);
-        assert!(started.status.success(), "{started:?}");
-        self.wait_for_claude();
-    }
-
-    fn wait_for_claude(&self) {
-        wait_for("a process named claude", || {
-            self.processes().iter().any(|process| process.command == "claude").then_some(())
-        });
-    }
-
-    fn exec(&self, arguments: &[&str]) -> Output {
-        docker(&[&["exec", &self.name], arguments].concat())
-    }
-
-    /// What runs in the container; nothing while it is not up.
-    fn processes(&self) -> Vec<Process> {
-        let output = self.exec(&["ps", "-eo", "pid=,user=,comm="]);
-        text(&output.stdout).lines().filter_map(Process::parse).collect()
-    }
-
-    fn stop_and_assert_not_killed(&self) {
-        let began = Instant::now();
-        let stopped = docker(&["stop", "--time", &GRACE.to_string(), &self.name]);
-        assert!(stopped.status.success(), "{stopped:?}");
-        let took = began.elapsed();
-        let code: i32 = inspect(&self.name, "{{.State.ExitCode}}").trim().parse().expect("an exit code is a number");
-        assert_ne!(code, KILLED, "killed after {took:?}");
-        assert!(took < Duration::from_secs(GRACE.into()), "stopped only after {took:?}");
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        docker(&["rm", "--force", "--volumes", &self.name]);
-    }
 }
 
 /// `docker run -it` on a pseudo-terminal whose output is read and thrown away.

@@ -93,12 +93,12 @@ fn an_unnamed_workspace_counts_when_it_is_mounted(#[case] before: &str, #[case] 
 }
 
 /// Runs it under strace: the calls that change an owner.
-fn owner_changes(testbox: &TestBox, launch: Launch<'_>) -> String {
+fn owner_changes(testbox: &TestBox, launch: Launch<'_>) -> Vec<String> {
     let calls = "chown,lchown,fchown,fchownat";
     let tail = format!(r#"exec strace -f -qq -e signal=none -e trace={calls} -o "$BOX/trace" "$@""#);
     launch.tail(&tail).start().finish().exits(0);
     let trace = fs::read_to_string(testbox.path("trace")).unwrap();
-    trace.lines().filter(|line| line.contains("chown")).collect::<Vec<_>>().join("\n")
+    trace.lines().filter(|line| line.contains("chown")).map(str::to_owned).collect()
 }
 
 /// Checklist 34, with as many files as are quick to make: what counts is that it is none.
@@ -117,8 +117,8 @@ fn a_home_that_is_right_is_left_alone() {
     fs::write(testbox.path("home/wrong"), "").unwrap();
     let changes = owner_changes(&testbox, testbox.main_child(WHO));
     // `wrong`, the home itself, and the two files of the user database at most.
-    assert!(changes.contains("\"wrong\"") && changes.lines().count() <= 4, "{changes}");
-    assert_eq!(owner_changes(&testbox, testbox.main_child(WHO)), "");
+    assert!(changes.iter().any(|line| line.contains("\"wrong\"")) && changes.len() <= 4, "{changes:?}");
+    assert_eq!(owner_changes(&testbox, testbox.main_child(WHO)), [""; 0]);
 }
 
 /// Checklist 35.

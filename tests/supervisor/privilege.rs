@@ -74,17 +74,32 @@ fn the_cli_gets_descriptors_0_to_2_only(#[case] args: &[&str]) {
 #[case::missing_workspace(&[("CLAUDEBOX_WORKSPACE", "/no/such/folder")], "the workspace /no/such/folder does not exist")]
 #[case::workspace_is_a_file(&[("CLAUDEBOX_WORKSPACE", "/etc/passwd")], "the workspace /etc/passwd is not a folder")]
 #[case::closed_workspace(&[("CLAUDEBOX_WORKSPACE", "BOX/closed")], "cannot enter the workspace ")]
-fn a_box_without_a_user_or_workspace_ends_with_one_line(#[case] env: &[(&str, &str)], #[case] message: &str) {
+fn a_box_without_a_user_or_workspace_ends_with_one_line(
+    #[case] env: &[(&str, &str)],
+    #[case] message: &str,
+    #[values("0", "1")] offline: &str,
+) {
     let Some(testbox) = TestBox::new() else { return };
     let mut launch = testbox.main_child("#!/bin/sh\necho main child\n");
     std::fs::DirBuilder::new().mode(0o700).create(testbox.path("closed")).unwrap();
     for (name, value) in env {
         launch = launch.env(name, &value.replace("BOX", testbox.path("").to_str().unwrap()));
     }
-    let finished = launch.start().finish().exits(78);
+    let finished = launch.env("CLAUDEBOX_OFFLINE", offline).start().finish().exits(78);
     assert_eq!(finished.out, "");
     assert!(finished.err.starts_with("claudebox: ") && finished.err.contains(message), "{}", finished.err);
     assert_eq!(finished.err.lines().count(), 1, "{}", finished.err);
+}
+
+/// Checklist 37: `docker run --read-only`.
+#[test]
+fn a_read_only_root_needs_a_place_for_temporary_files() {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = || testbox.main_child("#!/bin/sh\necho main child\n").before("mount -t tmpfs -o ro tmpfs /mnt");
+    let finished = launch().env("CLAUDE_CODE_TMPDIR", "/mnt").start().finish().exits(78);
+    let why = "claudebox: the file system of /mnt is read-only, and the CLI has to write there: add --tmpfs /mnt";
+    assert!(finished.err.starts_with(why) && finished.err.lines().count() == 1, "{}", finished.err);
+    assert_eq!(launch().start().finish().exits(0).out, "main child\n");
 }
 
 /// Checklist 37: `docker run --user`. The id need not be in the user database.

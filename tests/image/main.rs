@@ -1,0 +1,8 @@
+//! Black-box tests of the built image, through the Docker client only.
+//!
+//! `CLAUDEBOX_TEST_IMAGE` names the image; without it every test says so and passes. No container has a network:
+//! the real CLI talks to the offline model inside its own box.
+
+mod basics;
+mod boot;
+mod docker;
