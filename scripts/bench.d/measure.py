@@ -20,6 +20,10 @@ TARGET_OVERHEAD_MS = 5.0
 TARGET_RSS_KB = 4096
 NONE, TINI = "none", "tini"
 CLAUDEBOX, TERMINAL = "claudebox", "claudebox, terminal"
+# The same with a home full of files, half as many again of them in the CLI's folder.
+FULL = {f"{name}, full home": name for name in (CLAUDEBOX, TERMINAL)}
+FULL_USER = "claude-full"
+TARGET_FULL_HOME_MS = 1.0
 
 MEMORY_ROUNDS = 7
 REAPING_ROUNDS = 10
@@ -56,19 +60,21 @@ class Bench:
         # One of the CLI's own commands; then the interactive CLI, which claudebox prepares in one more process image.
         self.commands[CLAUDEBOX] = [options.claudebox, "init", "--", "--version"]
         self.commands[TERMINAL] = [options.claudebox, "init", "--"]
+        self.commands |= {full: self.commands[name] for full, name in FULL.items()}
+        self.full_home = {"CLAUDEBOX_USER": FULL_USER, "CLAUDE_CONFIG_DIR": str(options.work / FULL_USER / ".claude")}
 
     def inits(self):
-        return [name for name in self.commands if name != NONE]
+        return [name for name in self.commands if name != NONE and name not in FULL]
 
     def start(self, name, role):
         """Starts one contestant as PID 1 of a fresh namespace."""
         stamp = [self.child, "start"] if self.exact else []
         return subprocess.Popen(
             ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *stamp, *self.commands[name]],
-            stdin=self.terminal if name == TERMINAL else subprocess.DEVNULL,
+            stdin=self.terminal if FULL.get(name, name) == TERMINAL else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environment | {"BENCH_CHILD": role, "BENCH_ORPHANS": str(self.orphans)},
+            env=self.environment | (self.full_home if name in FULL else {}) | {"BENCH_CHILD": role, "BENCH_ORPHANS": str(self.orphans)},
             text=True,
             close_fds=False,
         )
@@ -103,8 +109,9 @@ def shell_child(work):
     return child
 
 
-def prepare_user(work):
-    """Puts a user into passwd and group, in an /etc that is seen in this mount namespace only."""
+def prepare_users(work, files):
+    """Puts two users into passwd and group, in an /etc that is seen in this mount namespace only: one with an empty home
+    and one with `files` files in the home and half as many in the CLI's folder, all rightly owned."""
     layers = work / "etc"
     layers.mkdir()
     # In a container /tmp is an overlay itself, which no second one can write to.
@@ -117,14 +124,32 @@ def prepare_user(work):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
     taken = {int(line.split(":")[2]) for file in ("passwd", "group") for line in lines(f"/etc/{file}")}
     number = next(candidate for candidate in range(1000, 60000) if candidate not in taken)
-    home = work / "home"
-    entries = {"passwd": f"{USER}:x:{number}:{number}::{home}:/bin/sh", "group": f"{USER}:x:{number}:"}
-    for file, entry in entries.items():
+    homes = {USER: work / "home", FULL_USER: work / FULL_USER}
+    entries = {
+        "passwd": [f"{user}:x:{number}:{number}::{home}:/bin/sh" for user, home in homes.items()],
+        "group": [f"{USER}:x:{number}:"],
+    }
+    for file, added in entries.items():
         others = [line for line in lines(f"/etc/{file}") if not line.startswith(f"{USER}:")]
-        pathlib.Path("/etc", file).write_text("\n".join([*others, entry, ""]))
-    for folder in (home, work / "workspace"):
+        pathlib.Path("/etc", file).write_text("\n".join([*others, *added, ""]))
+    for folder in (*homes.values(), work / "workspace"):
         folder.mkdir()
         os.chown(folder, number, number)
+    # Like the sessions of a long time: a few folders with many files.
+    fill(homes[FULL_USER] / "files", files, number)
+    fill(homes[FULL_USER] / ".claude/projects", files // 2, number)
+
+
+def fill(folder, count, owner):
+    for index in range(count):
+        place = folder / str(index % 50)
+        if index < 50:
+            place.mkdir(parents=True)
+            for made in (place, folder, folder.parent):
+                os.chown(made, owner, owner)
+        file = os.open(place / f"{index}.jsonl", os.O_CREAT | os.O_WRONLY, 0o644)
+        os.fchown(file, owner, owner)
+        os.close(file)
 
 
 def lines(path):
@@ -284,6 +309,12 @@ def print_targets(starts, memory, wakeups):
         print_target(not calls and not switches, name, f"{traced}{switches} context switches while idle", "0")
 
 
+def print_full_home_target(starts):
+    for full, name in FULL.items():
+        more = over(starts, full, name)
+        print_target(more <= TARGET_FULL_HOME_MS, full, f"{more:+.2f} ms over an empty home", f"{TARGET_FULL_HOME_MS:.0f} ms")
+
+
 def print_target(met, name, seen, most):
     print(f"  {'met   ' if met else 'MISSED'}  {name}: {seen} (at most {most})")
 
@@ -302,12 +333,13 @@ def main():
     parser.add_argument("--work", required=True, type=pathlib.Path)
     parser.add_argument("--rounds", required=True, type=int)
     parser.add_argument("--orphans", required=True, type=int)
+    parser.add_argument("--files", required=True, type=int)
     options = parser.parse_args()
     # The first process of a namespace ignores the signals it has no handler for.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda number, _frame: sys.exit(128 + number))
 
-    prepare_user(options.work)
+    prepare_users(options.work, options.files)
     bench = Bench(options)
     print_machine(options)
     for name in bench.commands:
@@ -325,7 +357,9 @@ def main():
         storm, burst = measure_reaping(bench)
         print_times(f"{options.orphans} orphans made one after another, until all are reaped", storm, [TINI])
         print_times(f"{options.orphans} orphans that end together, until all are reaped", burst, [TINI])
-    print_targets(exact if bench.exact else whole, memory, wakeups)
+    starts = exact if bench.exact else whole
+    print_targets(starts, memory, wakeups)
+    print_full_home_target(starts)
 
 
 if __name__ == "__main__":
