@@ -80,12 +80,14 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
         Stage::Up => boot::resolve(config, env),
     };
     let booted = booted.map_err(|error| Failure::new(ExitCode::Config, error))?;
-    if stage == Stage::Boot && booted.identity.drop {
-        hooks::run(&supervisor, config, &booted).map_err(|error| {
+    match stage {
+        Stage::Boot if booted.identity.drop => hooks::run(&supervisor, config, &booted).map_err(|error| {
             // Hooks before it may have left daemons.
             supervisor.give_up();
             Failure::new(error.exit_code(), error)
-        })?;
+        })?,
+        Stage::Boot => hooks::skip(&booted),
+        Stage::Up => {}
     }
     start(&supervisor, &main, config, &booted, env).map_err(|error| {
         supervisor.give_up();

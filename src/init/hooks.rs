@@ -86,6 +86,13 @@ pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted) -> Result<
     Ok(())
 }
 
+/// Says that there are hooks that cannot run, in a box that was not started as root.
+pub fn skip(booted: &Booted) {
+    if !hooks::find(&booted.config_dir.join("init.d")).is_empty() {
+        tracing::warn!("init hooks run as root, and this box was started as {}: none runs", booted.identity.name);
+    }
+}
+
 /// Runs one hook; how it failed, if it did.
 fn run_one(
     supervisor: &Supervisor,
