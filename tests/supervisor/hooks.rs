@@ -33,7 +33,7 @@ fn start(testbox: &TestBox) -> Launch<'_> {
 fn hooks_run_in_byte_order_as_root_before_the_main_child() {
     let Some(testbox) = TestBox::new() else { return };
     let who = r#"echo "$(basename "$0") $(id -u):$(id -g) HOME=$HOME USER=$USER" >>note"#;
-    for name in ["b.sh", "B.sh", "10-x.sh", "9-x"] {
+    for name in ["b.sh", "A.sh", "C.sh", "10-x.sh", "9-x"] {
         hook(&testbox, name, EXECUTABLE, &format!("#!/bin/sh\n{who}\n"));
     }
     // Bash reads what is not executable.
@@ -41,7 +41,7 @@ fn hooks_run_in_byte_order_as_root_before_the_main_child() {
     hook(&testbox, "1-notes.txt", PLAIN, "exit 1\n");
     let finished = testbox.main_child("#!/bin/sh\ncat note\n").start().finish().exits(0);
     let as_root = "0:0 HOME=/root USER=root";
-    let order = ["10-x.sh", "2-plain.sh", "9-x", "B.sh", "b.sh"].map(|name| format!("{name} {as_root}\n"));
+    let order = ["10-x.sh", "2-plain.sh", "9-x", "A.sh", "C.sh", "b.sh"].map(|name| format!("{name} {as_root}\n"));
     assert_eq!(finished.out, order.concat());
 }
 
@@ -121,6 +121,21 @@ fn a_bad_setting_is_refused_before_any_hook() {
     assert!(!testbox.path("work/note").exists());
 }
 
+/// `docker run --user`: there is no root to run them.
+#[test]
+fn hooks_that_cannot_run_are_mentioned() {
+    let Some(testbox) = TestBox::new() else { return };
+    noting(&testbox, "1.sh", 3);
+    let finished =
+        start(&testbox).tail(r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#).start().finish();
+    let finished = finished.exits(0);
+    assert_eq!(
+        finished.err,
+        "claudebox: warning: init hooks run as root, and this box was started as claude: none runs\n"
+    );
+    assert!(!testbox.path("work/note").exists());
+}
+
 /// A process in a session of its own that ignores TERM, and one in the hook's session that does; then the hook waits.
 const STUBBORN: &str = r#"#!/bin/bash
 setsid bash -c 'trap "" TERM; echo $$ >escapee; while :; do sleep 1000; done' &
@@ -129,6 +144,9 @@ until [ -s escapee ] && [ -s child ]; do sleep 0.01; done
 echo stubborn >&2
 wait
 "#;
+
+/// It takes a moment to clean up.
+const OBEDIENT: &str = "#!/bin/sh\ntrap 'sleep 0.2; echo cleaned up >&2; exit' TERM\nsleep 1000 & wait\n";
 
 /// The stubborn ones have ended too when the next hook runs.
 #[test]
@@ -152,7 +170,7 @@ done; echo looked >>note
 
 /// Checklist 12. The kernel ends everything with PID 1; as an ordinary process it is for claudebox to do.
 #[rstest]
-#[case::obedient("#!/bin/sh\necho hooked >&2\nsleep 1000\n", None)]
+#[case::obedient(OBEDIENT, None)]
 #[case::stubborn(STUBBORN, None)]
 #[case::stubborn_under_a_subreaper(STUBBORN, Some(crate::support::NOT_PID1))]
 fn a_stop_in_the_middle_of_a_hook_ends_it_and_the_box(#[case] text: &str, #[case] tail: Option<&str>) {
@@ -170,6 +188,7 @@ fn a_stop_in_the_middle_of_a_hook_ends_it_and_the_box(#[case] text: &str, #[case
     assert!(!finished.out.contains("main child") && !finished.out.contains("left behind"), "{}", finished.out);
     let why = finished.err.lines().last().unwrap();
     assert_eq!(why, "claudebox: ended by signal 15 during the init hooks");
+    assert_eq!(finished.err.contains("cleaned up"), text == OBEDIENT, "{}", finished.err);
 }
 
 #[test]
