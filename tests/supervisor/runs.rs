@@ -308,3 +308,46 @@ fn the_interactive_cli_goes_on_with_the_last_session_and_keeps_its_exit_code() {
     let state = fs::read_to_string(testbox.path("home/.claude/.claude.json")).unwrap();
     assert!(json(&state)["hasCompletedOnboarding"] == true, "{state}");
 }
+
+/// In every mode, and read again for each run.
+#[test]
+fn the_standing_instructions_reach_the_cli_in_a_private_file() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >/dev/null
+        while [ "$1" != --append-system-prompt-file ]; do shift || exit 9; done
+        { stat -c %a "$2"; cat "$2"; } >note
+        echo "$INIT"; echo "$RESULT""#;
+    let skill = testbox.path("home/.claude/.always-skills/rules");
+    fs::create_dir_all(&skill).unwrap();
+    let give =
+        std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(testbox.path("home")).status().unwrap();
+    assert!(give.success());
+    for text in ["be brief", "be kind"] {
+        fs::write(skill.join("SKILL.md"), text).unwrap();
+        for interactive in [false, true] {
+            let args: &[&str] = if interactive { &[] } else { &["hi"] };
+            let launch = prompt(&testbox, stub, args).env("CLAUDEBOX_SYSTEM_HINT", "you are in a box");
+            let launch = if interactive { launch.on_terminal() } else { launch };
+            let mut running = launch.start();
+            if interactive {
+                running.write("\x04");
+            }
+            running.finish().exits(0);
+            let note = testbox.note();
+            assert!(note.starts_with("600\nyou are in a box\n\n[Skill file: "), "{note}");
+            assert!(note.ends_with(&format!("/rules/SKILL.md]\n\n{text}")), "{note}");
+            fs::remove_file(testbox.path("work/note")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn git_knows_the_person_in_every_mode() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub =
+        r#"cat >/dev/null; git config user.name >note; git config user.email >>note; echo "$INIT"; echo "$RESULT""#;
+    let launch =
+        prompt(&testbox, stub, &["hi"]).env("CLAUDE_GIT_NAME", "Ada L").env("CLAUDEBOX_GIT_EMAIL", "a@b.example");
+    launch.start().finish().exits(0);
+    assert_eq!(testbox.note(), "Ada L\na@b.example\n");
+}
