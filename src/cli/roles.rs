@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
 use crate::atomic_file;
-use crate::boot;
-use crate::boot::person;
+use crate::boot::{self, person};
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
 use crate::claude::{binary, first_run, standing};
@@ -201,8 +200,8 @@ impl Place {
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
     }
 
-    /// Prepares what the CLI finds as its user: its own files, git's identity, what it is told
-    /// of the box, and the standing instructions.
+    /// Prepares what the CLI finds as its user: its own files, what it is told of the box, git's identity, and the
+    /// standing instructions, whose file is returned.
     ///
     /// What fails is said and does not stop the start: the CLI asks its questions itself, or fails with its own message.
     fn settle(&self, config: &Config, env: &impl Environment) -> Option<PathBuf> {

@@ -67,16 +67,8 @@ impl Supervisor {
             if let Some(value) = ready()? {
                 return Ok(Waited::Ready(value));
             }
-            while let Some(signal) = self.signals.next()? {
-                match signal {
-                    libc::SIGCHLD => {
-                        reaper::drain(|_, _| {});
-                    }
-                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
-                        return Ok(Waited::Stopped(signal));
-                    }
-                    _ => {}
-                }
+            if let Some(signal) = self.take_signals(|_, _| {})? {
+                return Ok(Waited::Stopped(signal));
             }
             if Instant::now() >= deadline {
                 return Ok(Waited::TimedOut);
@@ -89,18 +81,13 @@ impl Supervisor {
     pub fn wait_for(&self, pid: i32, deadline: Option<Instant>) -> io::Result<Waited<ChildStatus>> {
         loop {
             let mut ended = None;
-            while let Some(signal) = self.signals.next()? {
-                match signal {
-                    libc::SIGCHLD => {
-                        reaper::drain(|child, status| {
-                            if child == pid && status.exit_code().is_some() {
-                                ended = Some(status);
-                            }
-                        });
-                    }
-                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(Waited::Stopped(signal)),
-                    _ => {}
+            let stop = self.take_signals(|child, status| {
+                if child == pid && status.exit_code().is_some() {
+                    ended = Some(status);
                 }
+            })?;
+            if let Some(signal) = stop {
+                return Ok(Waited::Stopped(signal));
             }
             if let Some(status) = ended {
                 return Ok(Waited::Ready(status));
@@ -116,17 +103,26 @@ impl Supervisor {
     pub fn wait_while(&self, deadline: Instant, condition: impl Fn() -> bool) -> io::Result<()> {
         while condition() && Instant::now() < deadline {
             events::wait(&self.signals, &[], Some(deadline))?;
-            while let Some(signal) = self.signals.next()? {
-                match signal {
-                    libc::SIGCHLD => {
-                        reaper::drain(|_, _| {});
-                    }
-                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(()),
-                    _ => {}
-                }
+            if self.take_signals(|_, _| {})?.is_some() {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Takes the signals that are there, before there is a main child to forward them to: reaps, handing each change of
+    /// a child to `each`, up to one that asks the box to stop.
+    fn take_signals(&self, mut each: impl FnMut(i32, ChildStatus)) -> io::Result<Option<i32>> {
+        while let Some(signal) = self.signals.next()? {
+            match signal {
+                libc::SIGCHLD => {
+                    reaper::drain(&mut each);
+                }
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(Some(signal)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Ends everything that was started before a main child: there will be none.

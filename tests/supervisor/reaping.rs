@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::stubs::listener;
 use crate::support::process::{Process, zombies};
-use crate::support::{NOT_PID1, TestBox};
+use crate::support::{NOT_PID1, Running, TestBox};
 
 /// Leaves `count` orphans that end together, once standard input gives a line; then runs `after`.
 fn leaves_orphans(count: usize, after: &str) -> String {
@@ -45,20 +45,33 @@ fn an_orphan_storm_of_1000_leaves_no_zombie() {
     running.finish().exits(7);
 }
 
-/// Checklist 2. 500 deaths while PID 1 cannot run raise one SIGCHLD; no other one comes while the main child lives.
+/// Checklist 2: 500 deaths while PID 1 cannot run raise one SIGCHLD.
 #[test]
-fn a_sigchld_that_stands_for_500_deaths_loses_none() {
+fn a_sigchld_that_stands_for_500_deaths_leaves_no_zombie() {
     let Some(testbox) = TestBox::new() else { return };
     let mut running = testbox.main_child(&leaves_orphans(500, "<STDIN>; exit 9;")).with_input().start();
+    all_die_at_once(&mut running, 500);
+    running.until("all are reaped", |processes| processes.len() == 2 && zombies(processes) == 0);
+    running.write("end\n");
+    running.finish().exits(9);
+}
+
+/// Checklist 2: and the main child's death may be one of them.
+#[test]
+fn a_sigchld_that_stands_for_500_deaths_does_not_hide_the_main_childs() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = testbox.main_child(&leaves_orphans(500, "exit 9;")).with_input().start();
+    all_die_at_once(&mut running, 501);
+    running.finish().exits(9);
+}
+
+fn all_die_at_once(running: &mut Running, count: usize) {
     running.expect("ready\n");
     running.signal(libc::SIGSTOP);
     running.until("PID 1 is stopped", |processes| processes[0].state == 'T');
-    running.write("end\n");
-    running.until("500 have ended", |processes| zombies(processes) == 500);
+    running.write("end them\n");
+    running.until("they have ended", |processes| zombies(processes) == count);
     running.signal(libc::SIGCONT);
-    running.until("all of them are reaped", |processes| zombies(processes) == 0);
-    running.write("end\n");
-    running.finish().exits(9);
 }
 
 const AS_PID1: &str = "unshare --pid --fork --kill-child --mount-proc";
