@@ -35,6 +35,23 @@ pub struct Booted {
     pub environment: Vec<(String, Option<OsString>)>,
 }
 
+impl Booted {
+    /// What a child sees under this name, if it is something.
+    #[must_use]
+    pub fn variable(&self, name: &str, env: &impl Environment) -> Option<OsString> {
+        let change = self.environment.iter().rev().find(|(changed, _)| changed == name);
+        change.map_or_else(|| env.get(name), |(_, value)| value.clone()).filter(|value| !value.is_empty())
+    }
+
+    /// Where the credentials of this box come from: a variable's name, or the file of somebody who signed in.
+    #[must_use]
+    pub fn credentials(&self, env: &impl Environment) -> Option<String> {
+        let set = CREDENTIALS.into_iter().find(|name| self.variable(name, env).is_some());
+        let stored = self.config_dir.join(".credentials.json");
+        set.map(str::to_owned).or_else(|| stored.exists().then(|| stored.display().to_string()))
+    }
+}
+
 /// Why the box cannot start. Each message is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -158,6 +175,8 @@ fn forwarded(env: &impl Environment) -> Vec<(String, Option<OsString>)> {
     changes
 }
 
+/// Variables that hold credentials of Claude's API.
+const CREDENTIALS: [&str; 3] = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"];
 /// The CLI's setting for its temporary files; they are in `/tmp` otherwise.
 const CLI_TEMPORARY: &str = "CLAUDE_CODE_TMPDIR";
 /// Where the user database is.

@@ -61,19 +61,16 @@ pub fn start(
     let mut environment = booted.environment.clone();
     if config.offline {
         match start_offline_model(supervisor, config, booted)? {
-            Waited::Ready(url) => environment.extend(offline_environment(&url)),
+            Waited::Ready(url) => environment.extend(offline_environment(&url, booted, env)),
             Waited::Stopped(signal) => {
                 supervisor.give_up();
                 return Ok(ExitCode::from_signal(signal));
             }
             Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
         }
-        if ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]
-            .iter()
-            .any(|key| env.get(key).is_some())
-        {
+        if let Some(place) = booted.credentials(env) {
             tracing::warn!(
-                "CLAUDEBOX_OFFLINE is on: the offline model answers, the credentials of this box are not used"
+                "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
             );
         }
     }
@@ -159,7 +156,7 @@ fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Opti
     Ok(None)
 }
 
-fn offline_environment(url: &str) -> Vec<(String, Option<OsString>)> {
+fn offline_environment(url: &str, booted: &Booted, env: &impl Environment) -> Vec<(String, Option<OsString>)> {
     let mut changes: Vec<(String, Option<OsString>)> = REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
     for (name, value) in [
         ("ANTHROPIC_BASE_URL", url),
@@ -168,6 +165,15 @@ fn offline_environment(url: &str) -> Vec<(String, Option<OsString>)> {
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ] {
         changes.push((name.to_owned(), Some(value.into())));
+    }
+    // A proxy would get the requests otherwise, and know no such address.
+    for name in ["NO_PROXY", "no_proxy"] {
+        let mut hosts = OsString::from("127.0.0.1");
+        if let Some(others) = booted.variable(name, env) {
+            hosts.push(",");
+            hosts.push(others);
+        }
+        changes.push((name.to_owned(), Some(hosts)));
     }
     changes
 }

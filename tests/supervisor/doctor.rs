@@ -51,7 +51,7 @@ fn credentials_are_never_shown() {
     let Some(testbox) = TestBox::new() else { return };
     let finished = doctor(&testbox, &[]).env("CLAUDEBOX_ENV_ANTHROPIC_API_KEY", "sk-secret").start().finish();
     assert!(
-        finished.out.contains("ANTHROPIC_API_KEY is set") && !finished.out.contains("sk-secret"),
+        finished.out.contains("there are some (ANTHROPIC_API_KEY)") && !finished.out.contains("sk-secret"),
         "{}",
         finished.out
     );

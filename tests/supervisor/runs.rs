@@ -351,3 +351,18 @@ fn git_knows_the_person_in_every_mode() {
     launch.start().finish().exits(0);
     assert_eq!(testbox.note(), "Ada L\na@b.example\n");
 }
+
+#[test]
+fn the_offline_model_is_told_of_and_no_credential_reaches_the_cli() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = r#"cat >/dev/null; env >note; echo "$INIT"; echo "$RESULT""#;
+    for name in ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDEBOX_ENV_ANTHROPIC_API_KEY"] {
+        let launch = prompt(&testbox, stub, &["hi"]).env(name, "sk-real").env("CLAUDEBOX_OFFLINE", "1");
+        let finished =
+            launch.env("HTTP_PROXY", "http://proxy.example").env("no_proxy", "a.example").start().finish().exits(0);
+        assert!(finished.err.contains("credentials") && !finished.err.contains("sk-real"), "{}", finished.err);
+        let note = testbox.note();
+        assert!(!note.contains("sk-real") && note.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:"), "{note}");
+        assert!(note.contains("no_proxy=127.0.0.1,a.example\n"), "{note}");
+    }
+}

@@ -137,18 +137,11 @@ fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
 
 /// Whether there are credentials, and of which kind; never what they are.
 fn credentials(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
-    let given = |name: &str| {
-        let forwarded = booted.environment.iter().find(|(set, _)| set == name).and_then(|(_, value)| value.clone());
-        forwarded.or_else(|| env.get(name)).is_some_and(|value| !value.is_empty())
-    };
-    let variables = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"];
-    let stored = booted.config_dir.join(".credentials.json");
-    match variables.into_iter().find(|&name| given(name)) {
+    match booted.credentials(env) {
         _ if config.offline => {
             Check::note("credentials", format!("not used: {} is on, the offline model answers", name::OFFLINE))
         }
-        Some(variable) => Check::ok("credentials", format!("{variable} is set")),
-        None if stored.exists() => Check::ok("credentials", format!("signed in ({})", stored.display())),
+        Some(place) => Check::ok("credentials", format!("there are some ({place})")),
         None => Check::wrong(
             "credentials",
             "there are none",
