@@ -80,9 +80,10 @@ fn a_stop_ends_grandchildren_and_escapees_too(#[case] tail: Option<&str>) {
 #[test]
 fn a_kill_of_everything_leaves_nothing_behind() {
     let Some(testbox) = TestBox::new() else { return };
-    let launch = testbox.main_child(&leaves_three("", "trap 'echo main child got TERM' TERM; while :; do wait; done"));
+    let launch = testbox
+        .main_child(&leaves_three("", "trap 'echo main child got TERM' TERM; echo armed; while :; do wait; done"));
     let mut running = launch.env("CLAUDEBOX_GRACE_SECONDS", "3600").tail(NOT_PID1).start();
-    running.expect("ready\n");
+    running.expect("armed\n");
     let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
     running.expect("main child got TERM\n");
