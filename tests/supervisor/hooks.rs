@@ -182,7 +182,7 @@ fn a_stop_in_the_middle_of_a_hook_ends_it_and_the_box(#[case] text: &str, #[case
     let mut running = if let Some(tail) = tail { launch.tail(tail) } else { launch }.start();
     running.until("the hook waits", |all| all.iter().any(|process| process.command() == ["sleep", "1000"]));
     running.until("the daemon", |all| all.iter().any(|process| process.command() == ["sleep", "2000"]));
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
     let finished = running.finish().exits(128 + libc::SIGTERM);
     assert!(!finished.out.contains("main child") && !finished.out.contains("left behind"), "{}", finished.out);

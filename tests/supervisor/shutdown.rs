@@ -69,7 +69,7 @@ fn a_stop_ends_grandchildren_and_escapees_too(#[case] tail: Option<&str>) {
     let launch = testbox.main_child(&leaves_three("exit", "exec sleep infinity"));
     let mut running = if let Some(tail) = tail { launch.tail(tail) } else { launch }.start();
     running.expect("ready\n");
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
     let finished = running.finish().exits(128 + libc::SIGTERM);
     assert!(all_got_term(&finished.out), "{}", finished.out);
@@ -84,7 +84,7 @@ fn a_kill_of_everything_leaves_nothing_behind() {
         .main_child(&leaves_three("", "trap 'echo main child got TERM' TERM; echo armed; while :; do wait; done"));
     let mut running = launch.env("CLAUDEBOX_GRACE_SECONDS", "3600").tail(NOT_PID1).start();
     running.expect("armed\n");
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
     running.expect("main child got TERM\n");
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
@@ -115,7 +115,7 @@ fn a_killed_supervisor_takes_its_main_child_along() {
     let launch = testbox.main_child(&listener("TERM", "")).with_input();
     let mut running = launch.tail(r#""$@"; echo "code $?"; read -r line"#).start();
     running.expect("ready\n");
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     claudebox::sys::kill(supervisor, libc::SIGKILL).unwrap();
     running.expect("got TERM\n");
 }

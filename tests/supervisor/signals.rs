@@ -14,7 +14,7 @@ fn every_signal_reaches_the_main_child(#[case] tail: Option<&str>) {
     let launch = testbox.main_child(&listener("HUP INT QUIT USR1 USR2 WINCH CONT RTMIN", ""));
     let mut running = if let Some(tail) = tail { launch.tail(tail) } else { launch }.start();
     running.expect("ready\n");
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     for (signal, name) in [
         (libc::SIGHUP, "HUP"),
         (libc::SIGINT, "INT"),

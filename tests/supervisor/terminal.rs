@@ -157,7 +157,7 @@ fn a_box_sent_to_the_background_leaves_the_terminal_to_the_shell() {
     running.expect("got CONT\r\n");
     running.write("echo $((40 + 2))\n");
     running.expect("\r\n42\r\n");
-    let supervisor = running.processes().into_iter().find(|process| process.name == "claudebox").unwrap().pid;
+    let supervisor = running.supervisor();
     claudebox::sys::kill(supervisor, libc::SIGTERM).unwrap();
     running.until("only the shell is left", |all| all.len() == 1);
     running.write("echo $((50 + 3))\n");

@@ -297,6 +297,12 @@ impl Running {
         fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).ok()?.trim().parse().ok()
     }
 
+    /// The supervisor of a box whose PID 1 is a shell, as the test sees it.
+    pub(crate) fn supervisor(&self) -> i32 {
+        let supervisor = self.processes().into_iter().find(|process| process.name == "claudebox");
+        supervisor.unwrap_or_else(|| panic!("there is no supervisor\n{}", self.transcript())).pid
+    }
+
     /// Sends PID 1 a signal.
     pub(crate) fn signal(&self, signal: i32) {
         claudebox::sys::kill(self.pid1(), signal).unwrap();
