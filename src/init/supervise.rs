@@ -118,7 +118,7 @@ impl Supervisor {
                 libc::SIGCHLD => {
                     reaper::drain(&mut each);
                 }
-                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Ok(Some(signal)),
+                signal if events::asks_to_stop(signal) => return Ok(Some(signal)),
                 _ => {}
             }
         }

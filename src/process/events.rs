@@ -38,6 +38,12 @@ impl Signals {
     }
 }
 
+/// Whether `signal` asks its receiver to end, as a person, a terminal that closes or a container engine does.
+#[must_use]
+pub const fn asks_to_stop(signal: i32) -> bool {
+    matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)
+}
+
 /// One descriptor to wait for.
 #[derive(Clone, Copy)]
 pub struct Interest<'fd> {

@@ -206,13 +206,11 @@ impl<'run> Running<'run> {
                         }
                     });
                 }
-                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT if self.intervention.is_some() => {
+                signal if events::asks_to_stop(signal) && self.intervention.is_some() => {
                     // Asked twice: no more patience.
                     self.kill_at = Some(Instant::now());
                 }
-                libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
-                    self.stop(Intervention::Cancelled(signal));
-                }
+                signal if events::asks_to_stop(signal) => self.stop(Intervention::Cancelled(signal)),
                 _ => {}
             }
         }

@@ -62,7 +62,7 @@ fn read_to_end(signals: &Signals, may_be_silent: bool) -> Result<Vec<u8>, Prompt
     loop {
         events::wait(signals, &[Interest::readable(&io::stdin())], deadline)?;
         while let Some(signal) = signals.next()? {
-            if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) {
+            if events::asks_to_stop(signal) {
                 return Err(PromptError::Stopped(signal));
             }
         }
