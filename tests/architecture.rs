@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("atomic_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
@@ -20,7 +20,11 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
     ("manifest", &["atomic_file", "boot", "config", "privilege"]),
-    ("runs", &["claude", "config", "privilege", "process", "sys"]),
+    ("worker", &["claude", "config", "privilege", "process", "sys"]),
+    ("fetch", &["config"]),
+    ("workspace", &["config"]),
+    ("runs", &["atomic_file", "claude", "config", "exit_code", "fetch", "process", "sys", "worker", "workspace"]),
+    ("doors", &["claude", "config", "fetch", "runs", "workspace"]),
     (
         "cli",
         &[
@@ -28,7 +32,9 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "boot",
             "claude",
             "config",
+            "doors",
             "exit_code",
+            "fetch",
             "init",
             "manifest",
             "offline_model",
@@ -36,13 +42,15 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "process",
             "runs",
             "sys",
+            "worker",
+            "workspace",
         ],
     ),
 ];
 
 /// Modules of processes that must stay single-threaded: a runtime's threads would keep privileges and steal statuses.
 const WITHOUT_A_RUNTIME: [&str; 9] =
-    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "runs", "sys"];
+    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "sys", "worker"];
 
 #[test]
 fn arrows_only_point_down() {

@@ -23,9 +23,9 @@ use crate::manifest;
 use crate::offline_model;
 use crate::privilege::helper;
 use crate::process::events::Signals;
-use crate::runs::one_shot::{self, Request};
-use crate::runs::prompt::{self, PromptError};
 use crate::sys;
+use crate::worker::one_shot::{self, Request};
+use crate::worker::prompt::{self, PromptError};
 
 /// Hidden role: prepares the CLI's files and becomes the interactive CLI.
 pub(super) const LAUNCH: &str = "launch";

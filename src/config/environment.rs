@@ -64,8 +64,16 @@ pub fn spellings(canonical: &str) -> Vec<String> {
         && !NEW_NAMES.contains(&canonical)
     {
         names.push(format!("{OLD_PREFIX}{rest}"));
+        names.extend(mode_first(rest).map(|rest| format!("{PREFIX}{rest}")));
     }
     names
+}
+
+/// `MODE_API_PORT` as the predecessor's later versions spell it: `API_MODE_PORT`.
+fn mode_first(rest: &str) -> Option<String> {
+    let rest = rest.strip_prefix("MODE_")?;
+    let (door, tail) = rest.split_once('_').map_or((rest, String::new()), |(door, tail)| (door, format!("_{tail}")));
+    Some(format!("{door}_MODE{tail}"))
 }
 
 /// The spelling of `canonical` that is set to something, and its value.

@@ -4,6 +4,7 @@
 //! too and the canonical one wins. An empty value counts as unset, because compose files write those.
 
 pub mod environment;
+pub mod server;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,8 +61,46 @@ pub mod name {
     pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
     /// Server modes.
     pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
+    /// Port of the HTTP door.
+    pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
+    /// Address of the HTTP door.
+    pub const MODE_API_BIND: &str = "CLAUDEBOX_MODE_API_BIND";
+    /// Bearer token of the HTTP door.
+    pub const MODE_API_TOKEN: &str = "CLAUDEBOX_MODE_API_TOKEN";
+    /// File of bearer tokens, each with what it may do.
+    pub const MODE_API_TOKENS_FILE: &str = "CLAUDEBOX_MODE_API_TOKENS_FILE";
+    /// Host names that requests may be addressed to, separated by commas.
+    pub const MODE_API_HOSTS: &str = "CLAUDEBOX_MODE_API_HOSTS";
+    /// Origins of web pages that may call, separated by commas.
+    pub const MODE_API_ORIGINS: &str = "CLAUDEBOX_MODE_API_ORIGINS";
+    /// Longest JSON body, megabytes.
+    pub const MODE_API_MAX_BODY_MB: &str = "CLAUDEBOX_MODE_API_MAX_BODY_MB";
+    /// Longest upload, megabytes.
+    pub const MODE_API_MAX_UPLOAD_MB: &str = "CLAUDEBOX_MODE_API_MAX_UPLOAD_MB";
+    /// Most connections at once.
+    pub const MODE_API_MAX_CONNECTIONS: &str = "CLAUDEBOX_MODE_API_MAX_CONNECTIONS";
+    /// Most runs at once, over all workspaces.
+    pub const MAX_RUNS: &str = "CLAUDEBOX_MAX_RUNS";
+    /// Most runs that wait.
+    pub const MAX_QUEUED: &str = "CLAUDEBOX_MAX_QUEUED";
+    /// Longest a run may take, seconds.
+    pub const RUN_TIMEOUT_SECONDS: &str = "CLAUDEBOX_RUN_TIMEOUT_SECONDS";
+    /// Longest a run may be silent while no tool runs, seconds.
+    pub const RUN_SILENCE_SECONDS: &str = "CLAUDEBOX_RUN_SILENCE_SECONDS";
+    /// Most a run may cost, US dollars.
+    pub const MAX_COST_PER_RUN: &str = "CLAUDEBOX_MAX_COST_PER_RUN";
+    /// Most all runs of a day may cost, US dollars.
+    pub const MAX_COST_PER_DAY: &str = "CLAUDEBOX_MAX_COST_PER_DAY";
+    /// How long finished runs are kept, days.
+    pub const RUNS_KEEP_DAYS: &str = "CLAUDEBOX_RUNS_KEEP_DAYS";
+    /// How much of finished runs' event logs is kept, megabytes.
+    pub const RUNS_KEEP_MB: &str = "CLAUDEBOX_RUNS_KEEP_MB";
+    /// Hosts with private addresses that may be fetched from, separated by commas.
+    pub const FETCH_ALLOW: &str = "CLAUDEBOX_FETCH_ALLOW";
+    /// How logs are written.
+    pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
     /// Secrets of claudebox's own doors: Claude and its tools never see them.
-    pub const DOOR_SECRETS: [&str; 2] = ["CLAUDEBOX_MODE_API_TOKEN", "CLAUDEBOX_TELEGRAM_BOT_TOKEN"];
+    pub const DOOR_SECRETS: [&str; 2] = [MODE_API_TOKEN, "CLAUDEBOX_TELEGRAM_BOT_TOKEN"];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
 }

@@ -1,6 +1,1 @@
-//! Runs: one prompt in one workspace, from the CLI's start to the end of everything it started.
-
-pub mod one_shot;
-pub mod output;
-pub mod process;
-pub mod prompt;
+//! The run engine: accepts runs, lets one at a time work in each workspace, keeps what they say, and never loses one.

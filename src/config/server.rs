@@ -1,0 +1,250 @@
+//! Settings of the servers: the HTTP door and the run engine behind all doors.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::{ConfigError, Settings, name, wrong};
+
+const DAY: Duration = Duration::from_hours(24);
+const MEGABYTE: u64 = 1 << 20;
+const LONGEST_DAYS: u64 = 36_500;
+const MOST: u64 = 1_000_000;
+
+/// All settings of `serve`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// The HTTP door; `None` if it is off.
+    pub http: Option<HttpConfig>,
+    /// The run engine.
+    pub engine: EngineConfig,
+    /// Hosts whose private addresses may be fetched from, besides all public ones.
+    pub fetch_allow: Vec<String>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+}
+
+/// The HTTP door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port to listen on.
+    pub port: u16,
+    /// The one token that may do everything.
+    pub token: Option<Secret>,
+    /// File of tokens that may do some things each.
+    pub tokens_file: Option<PathBuf>,
+    /// Host names that requests may be addressed to. Empty: see `doors::http::origin`.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may call.
+    pub origins: Vec<String>,
+    /// Longest JSON body, bytes.
+    pub body_limit: u64,
+    /// Longest upload, bytes; `None` has no limit.
+    pub upload_limit: Option<u64>,
+    /// Most connections at once.
+    pub connections: usize,
+}
+
+/// The run engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// Most runs at once, over all workspaces.
+    pub runs: usize,
+    /// Most runs that wait, over all workspaces.
+    pub queue: usize,
+    /// Longest a run may take; `None` is for ever.
+    pub run_timeout: Option<Duration>,
+    /// Longest a run's stream may be silent while no tool runs; `None` is for ever.
+    pub run_silence: Option<Duration>,
+    /// Most a run may cost, US dollars.
+    pub cost_per_run: Option<f64>,
+    /// Most all runs of a day (UTC) may cost, US dollars.
+    pub cost_per_day: Option<f64>,
+    /// How long a finished run is kept.
+    pub keep: Duration,
+    /// How many bytes of event logs are kept.
+    pub keep_bytes: u64,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `value`.
+    #[must_use]
+    pub const fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(..)")
+    }
+}
+
+impl ServerConfig {
+    /// Reads every setting from `env`.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
+        let settings = Settings { env };
+        let http = if settings.flag(name::MODES[0])? { Some(HttpConfig::read(&settings)?) } else { None };
+        Ok(Self {
+            http,
+            engine: EngineConfig::read(&settings)?,
+            fetch_allow: settings.list(name::FETCH_ALLOW)?,
+            log_format: settings.log_format()?,
+        })
+    }
+}
+
+impl HttpConfig {
+    fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            bind: settings.address(name::MODE_API_BIND)?.unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            port: settings.port(name::MODE_API_PORT)?.unwrap_or(8080),
+            token: settings.text(name::MODE_API_TOKEN)?.map(Secret::new),
+            tokens_file: settings.absolute_path(name::MODE_API_TOKENS_FILE)?,
+            hosts: settings.list(name::MODE_API_HOSTS)?,
+            origins: settings.list(name::MODE_API_ORIGINS)?,
+            body_limit: settings.number(name::MODE_API_MAX_BODY_MB, 1, MOST)?.unwrap_or(16) * MEGABYTE,
+            upload_limit: settings.number(name::MODE_API_MAX_UPLOAD_MB, 1, MOST)?.map(|megabytes| megabytes * MEGABYTE),
+            connections: settings.count(name::MODE_API_MAX_CONNECTIONS)?.unwrap_or(1024),
+        })
+    }
+}
+
+impl EngineConfig {
+    fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
+        let limit = |name, default: Duration| -> Result<Option<Duration>, ConfigError> {
+            let limit = settings.seconds(name, DAY.as_secs() * 30)?.unwrap_or(default);
+            Ok((!limit.is_zero()).then_some(limit))
+        };
+        let days = settings.number(name::RUNS_KEEP_DAYS, 1, LONGEST_DAYS)?.unwrap_or(30);
+        Ok(Self {
+            runs: settings.count(name::MAX_RUNS)?.unwrap_or(8),
+            queue: settings.count(name::MAX_QUEUED)?.unwrap_or(1000),
+            run_timeout: limit(name::RUN_TIMEOUT_SECONDS, Duration::ZERO)?,
+            run_silence: limit(name::RUN_SILENCE_SECONDS, Duration::from_mins(15))?,
+            cost_per_run: settings.dollars(name::MAX_COST_PER_RUN)?,
+            cost_per_day: settings.dollars(name::MAX_COST_PER_DAY)?,
+            keep: Duration::from_hours(24 * days),
+            keep_bytes: settings.number(name::RUNS_KEEP_MB, 1, MOST)?.unwrap_or(1024) * MEGABYTE,
+        })
+    }
+}
+
+impl<E: Environment> Settings<'_, E> {
+    fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
+        match value.parse() {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ => Err(wrong(&name, &value, &format!("a whole number from {least} to {most}"))),
+        }
+    }
+
+    fn count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
+        Ok(self.number(name, 1, MOST)?.and_then(|number| usize::try_from(number).ok()))
+    }
+
+    fn port(&self, name: &str) -> Result<Option<u16>, ConfigError> {
+        // Port 0 would be a free one that nobody knows.
+        Ok(self.number(name, 1, u16::MAX.into())?.and_then(|number| u16::try_from(number).ok()))
+    }
+
+    fn address(&self, name: &str) -> Result<Option<IpAddr>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
+        match value.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(wrong(&name, &value, "an IP address, such as 127.0.0.1, 0.0.0.0 or ::")),
+        }
+    }
+
+    fn dollars(&self, name: &str) -> Result<Option<f64>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
+        match value.parse::<f64>() {
+            Ok(dollars) if dollars.is_finite() && dollars > 0.0 => Ok(Some(dollars)),
+            _ => Err(wrong(&name, &value, "US dollars, a number above 0, such as 2.50")),
+        }
+    }
+
+    /// Comma-separated values.
+    fn list(&self, name: &str) -> Result<Vec<String>, ConfigError> {
+        let value = self.text(name)?.unwrap_or_default();
+        Ok(value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn log_format(&self) -> Result<LogFormat, ConfigError> {
+        let Some((name, value)) = self.find(name::LOG_FORMAT)? else { return Ok(LogFormat::default()) };
+        match value.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(wrong(&name, &value, "allowed are text and json")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::collections::HashMap;
+    use std::ffi::OsString;
+
+    fn env(pairs: &[(&str, &str)]) -> HashMap<String, OsString> {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
+    }
+
+    #[test]
+    fn nothing_set_is_no_door_and_the_default_limits() {
+        let config = ServerConfig::read(&env(&[])).unwrap();
+        assert_eq!((config.http, config.log_format), (None, LogFormat::Text));
+        assert_eq!((config.engine.runs, config.engine.run_timeout), (8, None));
+        assert_eq!(config.engine.run_silence, Some(Duration::from_mins(15)));
+    }
+
+    #[test]
+    fn the_predecessors_names_turn_the_door_on() {
+        for prefix in ["CLAUDE_MODE_API", "CLAUDEBOX_MODE_API", "CLAUDEBOX_API_MODE"] {
+            let (token, port) = (format!("{prefix}_TOKEN"), format!("{prefix}_PORT"));
+            let http = ServerConfig::read(&env(&[(prefix, "1"), (&token, "s3cret"), (&port, "81")])).unwrap().http;
+            let http = http.unwrap_or_else(|| panic!("{prefix}"));
+            assert_eq!((http.port, http.token.as_ref().map(Secret::reveal)), (81, Some("s3cret")));
+            assert!(!format!("{http:?}").contains("s3cret"));
+        }
+    }
+
+    #[rstest]
+    #[case("CLAUDEBOX_MODE_API_PORT", "0", "a whole number from 1 to 65535")]
+    #[case("CLAUDE_MODE_API_PORT", "http", "a whole number from 1 to 65535")]
+    #[case("CLAUDEBOX_MODE_API_BIND", "localhost", "an IP address, such as 127.0.0.1, 0.0.0.0 or ::")]
+    #[case("CLAUDEBOX_MODE_API_TOKENS_FILE", "tokens", "it must be an absolute path")]
+    #[case("CLAUDEBOX_MAX_RUNS", "0", "a whole number from 1 to 1000000")]
+    #[case("CLAUDEBOX_MAX_COST_PER_DAY", "-1", "US dollars, a number above 0, such as 2.50")]
+    #[case("CLAUDEBOX_LOG_FORMAT", "xml", "allowed are text and json")]
+    #[case("CLAUDEBOX_RUN_TIMEOUT_SECONDS", "soon", "whole seconds from 0 to 2592000")]
+    fn a_bad_value_is_named_with_what_is_allowed(#[case] name: &str, #[case] value: &str, #[case] allowed: &str) {
+        let error = ServerConfig::read(&env(&[("CLAUDEBOX_MODE_API", "1"), (name, value)])).unwrap_err();
+        assert_eq!(error.to_string(), format!("{name}={value:?} is not usable: {allowed}"));
+    }
+}

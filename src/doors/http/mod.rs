@@ -1,0 +1,3 @@
+//! The HTTP door: the API, its files, its page.
+
+pub mod problem;

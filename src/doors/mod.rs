@@ -1,0 +1,3 @@
+//! Doors: the ways in. Each is thin, and all ask `runs` for the same thing.
+
+pub mod http;
