@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
 pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
 
 /// Options of a run.
-#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(default)]
 pub struct Options {
     /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full model name
     #[arg(long, value_name = "MODEL")]
@@ -42,10 +44,14 @@ pub struct Options {
     /// Stop the run after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
+    /// Let the stream have the pieces of messages as they are written
+    #[arg(long)]
+    pub include_partial_messages: bool,
 }
 
 /// How hard the model thinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the CLI's own levels")]
 pub enum Effort {
     Low,
@@ -56,7 +62,8 @@ pub enum Effort {
 }
 
 /// What is printed of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputFormat {
     /// The answer's text
     #[default]
@@ -102,6 +109,9 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -
     }
     if let Some(budget) = options.max_budget_usd {
         args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
+    }
+    if options.include_partial_messages {
+        args.push("--include-partial-messages".into());
     }
     if let Some(turns) = options.max_turns {
         args.extend(["--max-turns".into(), turns.to_string().into()]);

@@ -35,8 +35,11 @@ pub enum Outcome {
         /// Signal number.
         signal: Option<i32>,
     },
-    /// No result in the time allowed.
-    Hung,
+    /// No result in the time allowed, or no sign of life for too long.
+    Hung {
+        /// Whether it was the silence.
+        silent: bool,
+    },
     /// The CLI ended by itself without a result.
     Truncated,
 }
@@ -48,6 +51,8 @@ pub enum Intervention {
     Cancelled(i32),
     /// The time allowed was over.
     TimedOut,
+    /// It said nothing for too long, and no tool was running.
+    Silent,
     /// The API kept refusing the credentials.
     AuthRefused,
 }
@@ -137,7 +142,8 @@ impl Outcome {
     const fn of_intervention(intervention: Intervention) -> Self {
         match intervention {
             Intervention::Cancelled(signal) => Self::Killed { signal: Some(signal) },
-            Intervention::TimedOut => Self::Hung,
+            Intervention::TimedOut => Self::Hung { silent: false },
+            Intervention::Silent => Self::Hung { silent: true },
             Intervention::AuthRefused => Self::Auth,
         }
     }
@@ -155,7 +161,7 @@ impl Outcome {
             Self::SchemaMissed => "schema_missed",
             Self::SessionNotFound => "session_not_found",
             Self::Killed { .. } => "killed",
-            Self::Hung => "hung",
+            Self::Hung { .. } => "hung",
             Self::Truncated => "truncated",
         }
     }
@@ -173,7 +179,7 @@ impl Outcome {
             Self::SchemaMissed => ExitCode::SchemaMissed,
             Self::SessionNotFound => ExitCode::SessionNotFound,
             Self::Killed { signal } => ExitCode::from_signal(signal.unwrap_or(libc::SIGTERM)),
-            Self::Hung => ExitCode::Hung,
+            Self::Hung { .. } => ExitCode::Hung,
             Self::Truncated => ExitCode::Truncated,
         }
     }
@@ -274,7 +280,7 @@ mod tests {
             Outcome::SchemaMissed,
             Outcome::SessionNotFound,
             Outcome::Killed { signal: None },
-            Outcome::Hung,
+            Outcome::Hung { silent: false },
             Outcome::Truncated,
         ];
         let mut codes: Vec<u8> = all.iter().map(|outcome| outcome.exit_code().code()).collect();

@@ -1,5 +1,7 @@
 //! What a run has said so far: its events, boiled down to what the outcome and the output formats need.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::envelope;
@@ -18,6 +20,8 @@ pub struct Transcript {
     refusal: Option<Refusal>,
     interrupted: bool,
     malformed: u64,
+    /// Tool calls without a result yet, by id.
+    open_calls: HashSet<String>,
 }
 
 /// How the CLI's process ended, and what was asked of it.
@@ -47,10 +51,14 @@ impl Transcript {
                 }));
             }
             Kind::Assistant { content, error } => {
+                self.open_calls.extend(ids(content, "tool_use", "id").map(str::to_owned));
                 self.turns.extend(envelope::assistant_turn(content));
                 self.error = error.map(str::to_owned).or(self.error.take());
             }
             Kind::User(content) => {
+                for id in ids(content, "tool_result", "tool_use_id") {
+                    self.open_calls.remove(id);
+                }
                 self.turns.extend(envelope::tool_result_turn(content));
                 let note =
                     |block: &Value| block["text"].as_str().is_some_and(|t| t.starts_with("[Request interrupted"));
@@ -77,6 +85,12 @@ impl Transcript {
     #[must_use]
     pub const fn has_result(&self) -> bool {
         self.result.is_some()
+    }
+
+    /// Whether a tool was called that has not answered yet.
+    #[must_use]
+    pub fn waits_for_a_tool(&self) -> bool {
+        !self.open_calls.is_empty()
     }
 
     /// How the run ended.
@@ -129,8 +143,10 @@ impl Transcript {
             envelope["isError"] = true.into();
         }
         envelope["outcome"] = outcome.name().into();
-        if let Outcome::RateLimited { resets_at: Some(at) } = outcome {
-            envelope["resetsAt"] = (*at).into();
+        match outcome {
+            Outcome::RateLimited { resets_at: Some(at) } => envelope["resetsAt"] = (*at).into(),
+            Outcome::Hung { silent } => envelope["hungBecause"] = if *silent { "silence" } else { "timeout" }.into(),
+            _ => {}
         }
         if self.malformed > 0 {
             envelope["malformedLines"] = self.malformed.into();
@@ -145,4 +161,9 @@ impl Transcript {
             envelope["system"] = system.clone();
         }
     }
+}
+
+/// The ids under `key` of the content blocks of one type.
+fn ids<'event>(content: &'event [Value], kind: &'static str, key: &'static str) -> impl Iterator<Item = &'event str> {
+    content.iter().filter(move |block| block["type"] == kind).filter_map(move |block| block[key].as_str())
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
 use crate::atomic_file;
@@ -129,15 +131,16 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     })?;
     let standing = place.settle(&config, env);
     let request = Request {
+        run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
         options: run.options,
-        format: output_format,
         workspace: place.workspace,
         sessions: place.sessions,
         standing,
+        silence: None,
     };
-    let finished = one_shot::run(&request, &signals, io::stdout().lock()).map_err(internal)?;
+    let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
         tracing::error!("{complaint}");
     }

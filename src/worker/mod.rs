@@ -2,6 +2,7 @@
 //!
 //! The process is synchronous, single-threaded and a child subreaper: whatever the CLI's tools start stays below it.
 
+pub mod job;
 pub mod one_shot;
 pub mod output;
 pub mod process;

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::output::Printer;
-use super::process::{self, Ended, Launch, Verdict};
+use super::output::{Audience, Printer};
+use super::process::{self, Control, Ended, Launch, Verdict};
 use crate::claude::arguments::{self, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
@@ -24,20 +24,22 @@ const LOGGED_LINE_CHARS: usize = 200;
 /// A run to carry out.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// Its id, which its processes carry in their environment.
+    pub run_id: Uuid,
     /// The CLI: a path, or a name on PATH.
     pub claude_bin: String,
     /// The prompt.
     pub prompt: String,
     /// Options.
     pub options: Options,
-    /// What to print.
-    pub format: OutputFormat,
     /// Where the CLI works.
     pub workspace: PathBuf,
     /// Where sessions are found and remembered.
     pub sessions: Sessions,
     /// File with the standing instructions.
     pub standing: Option<PathBuf>,
+    /// Longest the CLI may say nothing while no tool of it runs.
+    pub silence: Option<Duration>,
 }
 
 /// A run that has ended, and every process of it.
@@ -71,22 +73,9 @@ fn end_of(ended: &Ended, schema: bool) -> End<'_> {
 /// Carries `request` out and prints it to `out`.
 ///
 /// This process must be a child subreaper with all signals blocked.
-pub fn run(request: &Request, signals: &Signals, out: impl io::Write) -> io::Result<Finished> {
-    let mut printer = Printer::new(out, request.format);
-    let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
-    let session = request.sessions.choose(&request.options, &request.workspace);
-    let mut finished = attempt(request, &session, deadline, signals, &mut printer)?;
-    // The session found for the workspace may have been deleted since. One that the user named is not replaced.
-    if finished.outcome == Outcome::SessionNotFound && matches!(session, Session::Continue(_)) {
-        printer.forget();
-        finished = attempt(request, &Session::Fresh, deadline, signals, &mut printer)?;
-    }
-    if let Some(id) = finished.transcript.session_id()
-        && finished.outcome != Outcome::SessionNotFound
-        && let Err(error) = request.sessions.remember(&request.workspace, id)
-    {
-        tracing::warn!("{error}; the next run may not continue this session");
-    }
+pub fn print(request: &Request, format: OutputFormat, signals: &Signals, out: impl io::Write) -> io::Result<Finished> {
+    let mut printer = Printer::new(out, format);
+    let finished = run(request, signals, None, &mut printer)?;
     // Nobody reads any more: that is the reader's choice and already part of the outcome.
     if let Err(error) = printer.finish(&finished)
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -96,54 +85,103 @@ pub fn run(request: &Request, signals: &Signals, out: impl io::Write) -> io::Res
     Ok(finished)
 }
 
-fn attempt(
+/// Carries `request` out and tells `audience` of its events; `control` can end it.
+///
+/// This process must be a child subreaper with all signals blocked.
+pub fn run(
     request: &Request,
-    session: &Session,
-    deadline: Option<Instant>,
     signals: &Signals,
-    printer: &mut Printer<impl io::Write>,
+    control: Option<Control<'_>>,
+    audience: &mut impl Audience,
 ) -> io::Result<Finished> {
-    let run_id = Uuid::now_v7();
-    let mut command = vec![request.claude_bin.clone().into()];
-    command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref()));
-    let launch = Launch {
-        command,
-        workspace: request.workspace.clone(),
-        environment: vec![(name::RUN_ID.into(), Some(run_id.to_string().into()))],
-        prompt: request.prompt.clone(),
-        deadline,
-    };
-    tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
-    let mut transcript = Transcript::default();
-    let ended = process::run(signals, &launch, &mut |line| take_line(line, &mut transcript, printer))?;
-    let schema = request.options.json_schema.is_some();
-    let outcome = transcript.outcome(&end_of(&ended, schema));
-    Ok(Finished { run_id, workspace: request.workspace.clone(), transcript, ended, outcome, schema })
+    let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
+    let session = request.sessions.choose(&request.options, &request.workspace);
+    let attempt = Attempt { request, deadline, signals, control };
+    let mut finished = attempt.carry_out(&session, audience)?;
+    // The session found for the workspace may have been deleted since. One that the user named is not replaced.
+    if finished.outcome == Outcome::SessionNotFound && matches!(session, Session::Continue(_)) {
+        audience.forget();
+        finished = attempt.carry_out(&Session::Fresh, audience)?;
+    }
+    if let Some(id) = finished.transcript.session_id()
+        && finished.outcome != Outcome::SessionNotFound
+        && let Err(error) = request.sessions.remember(&request.workspace, id)
+    {
+        tracing::warn!("{error}; the next run may not continue this session");
+    }
+    Ok(finished)
 }
 
-fn take_line(line: &[u8], transcript: &mut Transcript, printer: &mut Printer<impl io::Write>) -> Verdict {
-    // The first result is the answer. A CLI that stays for a background task starts another turn by itself when the
-    // task ends, and that turn's result answers the task's notification.
-    if line.trim_ascii().is_empty() || transcript.has_result() {
-        return Verdict::Continue;
+struct Attempt<'run> {
+    request: &'run Request,
+    deadline: Option<Instant>,
+    signals: &'run Signals,
+    control: Option<Control<'run>>,
+}
+
+impl Attempt<'_> {
+    fn carry_out(&self, session: &Session, audience: &mut impl Audience) -> io::Result<Finished> {
+        let Self { request, deadline, signals, control } = *self;
+        let run_id = request.run_id;
+        let mut command = vec![request.claude_bin.clone().into()];
+        command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref()));
+        let launch = Launch {
+            command,
+            workspace: request.workspace.clone(),
+            environment: vec![(name::RUN_ID.into(), Some(run_id.to_string().into()))],
+            prompt: request.prompt.clone(),
+            deadline,
+            silence: request.silence,
+        };
+        tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
+        let mut listener = Listener { transcript: Transcript::default(), audience };
+        let ended = process::run(signals, control, &launch, &mut listener)?;
+        let schema = request.options.json_schema.is_some();
+        let transcript = listener.transcript;
+        let outcome = transcript.outcome(&end_of(&ended, schema));
+        Ok(Finished { run_id, workspace: request.workspace.clone(), transcript, ended, outcome, schema })
     }
-    let event = match Event::parse(line) {
-        Ok(event) => event,
-        Err(error) => {
-            transcript.add_malformed();
-            let start: String = String::from_utf8_lossy(line).chars().take(LOGGED_LINE_CHARS).collect();
-            tracing::warn!("the CLI printed a line that is no event ({error}): {start}");
+}
+
+/// Reads the CLI's lines as events, into a transcript and to an audience.
+struct Listener<'run, A> {
+    transcript: Transcript,
+    audience: &'run mut A,
+}
+
+impl<A: Audience> process::Reader for Listener<'_, A> {
+    fn line(&mut self, line: &[u8]) -> Verdict {
+        // The first result is the answer. A CLI that stays for a background task starts another turn by itself when
+        // the task ends, and that turn's result answers the task's notification.
+        if line.trim_ascii().is_empty() || self.transcript.has_result() {
             return Verdict::Continue;
         }
-    };
-    transcript.add(&event);
-    match (printer.event(&event), event.kind()) {
-        // A client that goes away ends its run.
-        (Err(_), _) => Verdict::Stop(Intervention::Cancelled(libc::SIGPIPE)),
-        (Ok(()), Kind::Result) => Verdict::Finished,
-        (Ok(()), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) }) => {
-            Verdict::Stop(Intervention::AuthRefused)
+        let event = match Event::parse(line) {
+            Ok(event) => event,
+            Err(error) => {
+                self.transcript.add_malformed();
+                let start: String = String::from_utf8_lossy(line).chars().take(LOGGED_LINE_CHARS).collect();
+                tracing::warn!("the CLI printed a line that is no event ({error}): {start}");
+                return Verdict::Continue;
+            }
+        };
+        self.transcript.add(&event);
+        match (self.audience.event(&event), event.kind()) {
+            // A client that goes away ends its run.
+            (Err(_), _) => Verdict::Stop(Intervention::Cancelled(libc::SIGPIPE)),
+            (Ok(()), Kind::Result) => Verdict::Finished,
+            (Ok(()), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) }) => {
+                Verdict::Stop(Intervention::AuthRefused)
+            }
+            (Ok(()), _) => Verdict::Continue,
         }
-        (Ok(()), _) => Verdict::Continue,
+    }
+
+    fn waits_for_a_tool(&self) -> bool {
+        self.transcript.waits_for_a_tool()
+    }
+
+    fn stuck(&mut self) {
+        self.audience.stuck();
     }
 }

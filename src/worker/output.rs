@@ -10,6 +10,16 @@ use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
 
+/// Who hears of a run's events as they come.
+pub trait Audience {
+    /// Takes an event. An error means that nobody listens any more.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+    /// Forgets the attempt whose session did not exist.
+    fn forget(&mut self);
+    /// Processes are left that somebody with more rights has to end.
+    fn stuck(&mut self) {}
+}
+
 /// Prints a run as it goes.
 pub struct Printer<W> {
     out: W,
@@ -23,22 +33,6 @@ impl<W: Write> Printer<W> {
     /// A printer of `format` to `out`.
     pub const fn new(out: W, format: OutputFormat) -> Self {
         Self { out, format, held: Vec::new(), begun: false }
-    }
-
-    /// Prints an event, if the format is a stream of events.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        if self.format != OutputFormat::StreamJson {
-            return Ok(());
-        }
-        self.held.push(envelope::camel_case(event.json()));
-        self.begun |= event.kind() == Kind::Init;
-        if self.begun { self.flush() } else { Ok(()) }
-    }
-
-    /// Forgets the attempt whose session did not exist.
-    pub fn forget(&mut self) {
-        self.held.clear();
-        self.begun = false;
     }
 
     /// Prints what is left to print: the answer, or the result as one object. Errors go to standard error, in words.
@@ -73,9 +67,26 @@ impl<W: Write> Printer<W> {
     }
 }
 
+impl<W: Write> Audience for Printer<W> {
+    /// Prints it, if the format is a stream of events.
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.format != OutputFormat::StreamJson {
+            return Ok(());
+        }
+        self.held.push(envelope::camel_case(event.json()));
+        self.begun |= event.kind() == Kind::Init;
+        if self.begun { self.flush() } else { Ok(()) }
+    }
+
+    fn forget(&mut self) {
+        self.held.clear();
+        self.begun = false;
+    }
+}
+
 impl Finished {
     /// The run as one JSON object.
-    fn envelope(&self) -> Value {
+    pub(super) fn envelope(&self) -> Value {
         let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
         envelope["runId"] = self.run_id.to_string().into();
         envelope["workspace"] = json!(self.workspace);
@@ -111,7 +122,8 @@ impl Finished {
                 let name = signal.and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
                 format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
             }
-            Outcome::Hung => "no result in the time --timeout allows; the run was ended".to_owned(),
+            Outcome::Hung { silent: false } => "no result in the time --timeout allows; the run was ended".to_owned(),
+            Outcome::Hung { silent: true } => "no sign of life for too long while no tool ran; the run was ended".to_owned(),
             Outcome::Truncated => format!("the CLI ended without a result ({:?}): {said}", self.ended.status),
         };
         // It may quote a page of standard error.

@@ -6,11 +6,12 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::claude::outcome::Intervention;
@@ -31,6 +32,8 @@ const AFTER_RESULT: Duration = Duration::from_secs(3);
 const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 /// How long the kernel has to end what was killed.
 const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How long somebody with more rights has to end what is left.
+const STUCK_GRACE: Duration = Duration::from_secs(2);
 /// How much of standard error is kept, its end.
 const STDERR_BYTES: usize = 64 * 1024;
 
@@ -47,7 +50,23 @@ pub struct Launch {
     pub prompt: String,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Longest it may say nothing while no tool of it runs.
+    pub silence: Option<Duration>,
 }
+
+/// Who reads what the CLI prints.
+pub trait Reader {
+    /// Takes one line of its output.
+    fn line(&mut self, line: &[u8]) -> Verdict;
+    /// Whether it is a tool's turn to say something.
+    fn waits_for_a_tool(&self) -> bool;
+    /// Processes are left that this one may not end: somebody with the right to has to.
+    fn stuck(&mut self) {}
+}
+
+/// Who can end the run besides a signal: whoever holds the other end of this descriptor, by writing to it (twice: at
+/// once), or by going away.
+pub type Control<'fd> = BorrowedFd<'fd>;
 
 /// What the reader of a line makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +92,25 @@ pub struct Ended {
     pub leftovers: usize,
 }
 
-/// Runs the CLI, handing each line of its output to `on_line`.
-pub fn run(signals: &Signals, launch: &Launch, on_line: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<Ended> {
-    let mut running = Running::start(launch)?;
+/// Runs the CLI, handing each line of its output to `reader`.
+pub fn run(
+    signals: &Signals,
+    control: Option<Control<'_>>,
+    launch: &Launch,
+    reader: &mut dyn Reader,
+) -> io::Result<Ended> {
+    let mut running = Running::start(launch, control)?;
     while running.status.is_none() {
-        running.wait(signals)?;
-        running.pump(on_line)?;
+        running.wait(signals, reader)?;
+        running.pump(reader)?;
         running.take_signals(signals)?;
-        running.take_deadlines();
+        running.take_control()?;
+        running.take_deadlines(reader);
     }
     // It is gone, so what it wrote is in the pipes already; a process it left behind may hold them open for ever.
-    running.pump(on_line)?;
-    running.finish_line(on_line);
-    let leftovers = end_leftovers(signals)?;
+    running.pump(reader)?;
+    running.finish_line(reader);
+    let leftovers = end_leftovers(signals, reader)?;
     Ok(Ended {
         status: running.status.unwrap_or(ChildStatus::Exited(u8::MAX)),
         stderr: String::from_utf8_lossy(&running.stderr.data).into_owned(),
@@ -96,6 +121,10 @@ pub fn run(signals: &Signals, launch: &Launch, on_line: &mut dyn FnMut(&[u8]) ->
 
 struct Running<'run> {
     pid: i32,
+    control: Option<Control<'run>>,
+    silence: Option<Duration>,
+    /// When it last said something.
+    heard_at: Instant,
     stdin: Option<ChildStdin>,
     unsent: &'run [u8],
     stdout: Source<ChildStdout>,
@@ -111,7 +140,7 @@ struct Running<'run> {
 }
 
 impl<'run> Running<'run> {
-    fn start(launch: &'run Launch) -> io::Result<Self> {
+    fn start(launch: &'run Launch, control: Option<Control<'run>>) -> io::Result<Self> {
         let plan = Spawn {
             command: launch.command.clone(),
             environment: launch.environment.clone(),
@@ -129,6 +158,9 @@ impl<'run> Running<'run> {
         }
         Ok(Self {
             pid: child.id().cast_signed(),
+            control,
+            silence: launch.silence,
+            heard_at: Instant::now(),
             stdin,
             unsent: launch.prompt.as_bytes(),
             stdout: Source::new(child.stdout.take())?,
@@ -141,9 +173,11 @@ impl<'run> Running<'run> {
         })
     }
 
-    fn wait(&self, signals: &Signals) -> io::Result<()> {
-        let deadline = [self.give_up_at, self.end_at, self.kill_at].into_iter().flatten().min();
+    fn wait(&self, signals: &Signals, reader: &dyn Reader) -> io::Result<()> {
+        let deadlines = [self.give_up_at, self.silent_at(reader), self.end_at, self.kill_at];
+        let deadline = deadlines.into_iter().flatten().min();
         let mut interests: Vec<Interest<'_>> = Vec::new();
+        interests.extend(self.control.as_ref().map(Interest::readable));
         interests.extend(self.stdin.as_ref().map(Interest::writable));
         interests.extend(self.stdout.pipe.as_ref().map(Interest::readable));
         interests.extend(self.stderr.pipe.as_ref().map(Interest::readable));
@@ -151,11 +185,13 @@ impl<'run> Running<'run> {
     }
 
     /// Moves what the pipes take and give, without waiting.
-    fn pump(&mut self, on_line: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<()> {
+    fn pump(&mut self, reader: &mut dyn Reader) -> io::Result<()> {
         self.feed()?;
-        self.stdout.fill()?;
+        if self.stdout.fill()? > 0 {
+            self.heard_at = Instant::now();
+        }
         while let Some(line) = self.stdout.take_line() {
-            let verdict = on_line(&line);
+            let verdict = reader.line(&line);
             self.follow(verdict);
         }
         self.stderr.fill()?;
@@ -179,11 +215,17 @@ impl<'run> Running<'run> {
     }
 
     /// A last line without its line feed, from a CLI that was cut off.
-    fn finish_line(&mut self, on_line: &mut dyn FnMut(&[u8]) -> Verdict) {
+    fn finish_line(&mut self, reader: &mut dyn Reader) {
         if !self.stdout.data.is_empty() {
             let line = std::mem::take(&mut self.stdout.data);
-            on_line(&line);
+            reader.line(&line);
         }
+    }
+
+    /// When the CLI will have been silent for too long. A tool may take its time, and so may a CLI that has its result.
+    fn silent_at(&self, reader: &dyn Reader) -> Option<Instant> {
+        let may_be_silent = self.end_at.is_some() || self.intervention.is_some() || reader.waits_for_a_tool();
+        self.silence.filter(|_| !may_be_silent).map(|longest| self.heard_at + longest)
     }
 
     fn follow(&mut self, verdict: Verdict) {
@@ -206,19 +248,43 @@ impl<'run> Running<'run> {
                         }
                     });
                 }
-                signal if events::asks_to_stop(signal) && self.intervention.is_some() => {
-                    // Asked twice: no more patience.
-                    self.kill_at = Some(Instant::now());
-                }
-                signal if events::asks_to_stop(signal) => self.stop(Intervention::Cancelled(signal)),
+                signal if events::asks_to_stop(signal) => self.cancel(signal),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn take_deadlines(&mut self) {
+    fn take_control(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 64];
+        while let Some(control) = self.control.filter(|control| events::is_readable(control).unwrap_or(true)) {
+            match nix::unistd::read(control, &mut buffer) {
+                Ok(0) | Err(Errno::ECONNRESET) => {
+                    self.control = None;
+                    self.stop(Intervention::Cancelled(libc::SIGTERM));
+                }
+                Ok(_) => self.cancel(libc::SIGTERM),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, signal: i32) {
+        if self.intervention.is_some() {
+            // Asked twice: no more patience.
+            self.kill_at = Some(Instant::now());
+        } else {
+            self.stop(Intervention::Cancelled(signal));
+        }
+    }
+
+    fn take_deadlines(&mut self, reader: &dyn Reader) {
         let now = Instant::now();
+        if self.silent_at(reader).is_some_and(|at| at <= now) {
+            self.stop(Intervention::Silent);
+        }
         if self.give_up_at.take_if(|at| *at <= now).is_some() {
             self.stop(Intervention::TimedOut);
         }
@@ -269,18 +335,23 @@ impl<R: Read + AsFd> Source<R> {
         Ok(Self { pipe, data: Vec::new(), searched: 0 })
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    /// Takes what is in the pipe; how many bytes that was.
+    fn fill(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
+        let mut filled = 0;
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
-                Ok(count) => self.data.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    self.data.extend_from_slice(&buffer[..count]);
+                    filled += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(filled)
     }
 
     /// The next whole line, without its line feed.
@@ -308,10 +379,16 @@ fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
 }
 
 /// Ends every process below this one, TERM first, and says how many there were.
-fn end_leftovers(signals: &Signals) -> io::Result<usize> {
+///
+/// Those of another user, root's after a `sudo`, take no signal from here: the reader is told, and asks PID 1.
+fn end_leftovers(signals: &Signals, reader: &mut dyn Reader) -> io::Result<usize> {
     let own = std::process::id().cast_signed();
     let mut seen: HashSet<i32> = HashSet::new();
-    for (signal, grace) in [(libc::SIGTERM, LEFTOVER_GRACE), (libc::SIGKILL, KILL_GRACE)] {
+    let rounds = [(libc::SIGTERM, LEFTOVER_GRACE), (libc::SIGKILL, KILL_GRACE), (libc::SIGKILL, STUCK_GRACE)];
+    for (round, (signal, grace)) in rounds.into_iter().enumerate() {
+        if round == rounds.len() - 1 {
+            reader.stuck();
+        }
         let deadline = Instant::now() + grace;
         let mut first = true;
         loop {

@@ -1,0 +1,193 @@
+//! The ledger: every run that was accepted, durable before its client is answered.
+//!
+//! SQLite in one file, write-ahead log, `synchronous=FULL`: what a method returned for is on the disk. One thread writes
+//! and commits what has piled up in one transaction, so a hundred clients at once cost one `fsync`, not a hundred.
+//! Nothing outside this module knows that it is SQLite: PostgreSQL will stand here too, for several boxes.
+
+mod rows;
+mod schema;
+mod webhooks;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::run::{End, Run, State};
+pub use webhooks::Due;
+use writer::Writer;
+
+/// The ledger's file in the state folder.
+const FILE: &str = "runs.sqlite3";
+
+/// What the ledger could not do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// The database refused.
+    #[error("cannot {operation} the ledger of runs: {why}")]
+    Database {
+        /// What was to be done.
+        operation: &'static str,
+        /// What the database said.
+        why: String,
+    },
+    /// It was written by a later version.
+    #[error(
+        "the ledger of runs {} has version {found}, and this claudebox knows up to {known}: start the newer image again, \
+         or set CLAUDEBOX_STATE_DIR to another folder",
+        .path.display()
+    )]
+    TooNew {
+        /// Its file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+}
+
+fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
+    move |error| LedgerError::Database { operation, why: error.to_string() }
+}
+
+/// The ledger. Clones are the same one.
+#[derive(Clone)]
+pub struct Ledger {
+    writer: Writer,
+    reader: Arc<Mutex<Connection>>,
+}
+
+/// A run to be put into the ledger.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The run: queued or running.
+    pub run: Run,
+    /// The client's key for it, and a digest of what was asked under that key.
+    pub idempotency: Option<(String, String)>,
+    /// Where its result is to be posted.
+    pub webhook_url: Option<String>,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is in.
+    New,
+    /// The requester has used the key before, for this run and this digest.
+    Before(Uuid, String),
+}
+
+/// How a run ended, as far as the ledger does not work it out itself.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// Which run.
+    pub id: Uuid,
+    /// Its state now.
+    pub state: State,
+    /// How it ended. `cost_usd` is what the CLI said, the whole session so far.
+    pub end: End,
+}
+
+/// Which runs to list.
+#[derive(Default)]
+pub struct Filter {
+    /// Only those of this workspace.
+    pub workspace: Option<PathBuf>,
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those accepted before this one.
+    pub before: Option<Uuid>,
+    /// No more than this.
+    pub limit: usize,
+    /// Only those whose workspace passes.
+    pub visible: Option<Box<dyn Fn(&Path) -> bool + Send>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `state_dir`, or makes one. The folder must be there.
+    pub fn open(state_dir: &Path) -> Result<Self, LedgerError> {
+        let path = state_dir.join(FILE);
+        let connection = schema::open(&path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&path, flags).map_err(failed("open"))?;
+        reader.pragma_update(None, "cache_size", -256).map_err(failed("open"))?;
+        Ok(Self { writer: Writer::start(connection)?, reader: Arc::new(Mutex::new(reader)) })
+    }
+
+    /// Puts a run in, unless its requester has used its key before.
+    pub async fn accept(&self, entry: Entry) -> Result<Accepted, LedgerError> {
+        self.writer.write("add to", move |connection| rows::insert(connection, &entry)).await
+    }
+
+    /// Notes that a queued run runs now.
+    pub async fn start(&self, id: Uuid, at: i64) -> Result<(), LedgerError> {
+        self.writer
+            .write("write to", move |connection| {
+                let sql = "UPDATE runs SET state = 'running', started_at = ?2 WHERE id = ?1 AND state = 'queued'";
+                connection.execute(sql, params![id.to_string(), at]).map(drop)
+            })
+            .await
+    }
+
+    /// Notes how a run ended; what it cost, its session's earlier runs left out. A run that has ended stays as it is.
+    pub async fn finish(&self, finish: Finish) -> Result<Option<f64>, LedgerError> {
+        self.writer.write("write to", move |connection| rows::finish(connection, &finish)).await
+    }
+
+    /// One run.
+    pub async fn get(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
+        self.read(move |connection| {
+            let sql = format!("SELECT {} FROM runs WHERE id = ?1", rows::COLUMNS);
+            connection.query_row(&sql, [id.to_string()], rows::run).optional()
+        })
+        .await
+    }
+
+    /// Runs, the newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
+        self.read(move |connection| rows::list(connection, &filter)).await
+    }
+
+    /// Runs that have not ended, the oldest first.
+    pub async fn unfinished(&self) -> Result<Vec<Run>, LedgerError> {
+        self.read(|connection| {
+            let columns = rows::COLUMNS;
+            let sql = format!("SELECT {columns} FROM runs WHERE state IN ('queued', 'running') ORDER BY id");
+            connection.prepare(&sql)?.query_map([], rows::run)?.collect()
+        })
+        .await
+    }
+
+    /// What each requester's runs cost that ended at or after `since`.
+    pub async fn cost_since(&self, since: i64) -> Result<Vec<(String, f64)>, LedgerError> {
+        self.read(move |connection| {
+            let sql = "SELECT requester, SUM(cost_usd) FROM runs
+                       WHERE finished_at >= ?1 AND cost_usd IS NOT NULL GROUP BY requester";
+            connection.prepare(sql)?.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+        .await
+    }
+
+    /// Removes runs that ended before `before` and have nothing left to post; their ids.
+    pub async fn prune(&self, before: i64) -> Result<Vec<Uuid>, LedgerError> {
+        self.writer.write("prune", move |connection| rows::prune(connection, before)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let reader = Arc::clone(&self.reader);
+        let task = tokio::task::spawn_blocking(move || query(&reader.lock().unwrap_or_else(PoisonError::into_inner)));
+        match task.await {
+            Ok(result) => result.map_err(failed("read")),
+            Err(error) => Err(LedgerError::Database { operation: "read", why: error.to_string() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

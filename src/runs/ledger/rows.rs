@@ -1,0 +1,185 @@
+//! Runs to rows and back.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::{Accepted, Entry, Filter, Finish};
+use crate::runs::run::{End, Run, State};
+
+/// What [`run`] reads.
+pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
+                                  outcome, resets_at, error, result, cost_usd, session_id, reaped";
+
+pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
+    let run = &entry.run;
+    if let Some((key, _)) = &entry.idempotency {
+        let sql = "SELECT id, idempotency_digest FROM runs WHERE requester = ?1 AND idempotency_key = ?2";
+        let before = connection
+            .query_row(sql, params![run.requester, key], |row| Ok(Accepted::Before(uuid(row, 0)?, row.get(1)?)))
+            .optional()?;
+        if let Some(before) = before {
+            return Ok(before);
+        }
+    }
+    connection.execute(
+        "INSERT INTO runs (id, workspace, door, requester, state, request, idempotency_key, idempotency_digest,
+                           created_at, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            run.id.to_string(),
+            bytes(&run.workspace),
+            run.door,
+            run.requester,
+            run.state.name(),
+            json(&run.request)?,
+            entry.idempotency.as_ref().map(|(key, _)| key),
+            entry.idempotency.as_ref().map(|(_, digest)| digest),
+            run.created_at,
+            run.started_at,
+        ],
+    )?;
+    if let Some(url) = &entry.webhook_url {
+        connection.execute("INSERT INTO webhooks (run_id, url) VALUES (?1, ?2)", params![run.id.to_string(), url])?;
+    }
+    Ok(Accepted::New)
+}
+
+pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Result<Option<f64>> {
+    let Finish { id, state, end } = finish;
+    let id = id.to_string();
+    let cost = own_cost(connection, &id, end)?;
+    let changed = connection.execute(
+        "UPDATE runs SET state = ?2, finished_at = ?3, outcome = ?4, resets_at = ?5, error = ?6, result = ?7,
+                         cost_usd = ?8, session_id = ?9, reaped = ?10
+         WHERE id = ?1 AND state IN ('queued', 'running')",
+        params![
+            id,
+            state.name(),
+            end.at,
+            end.outcome,
+            end.resets_at.and_then(|at| i64::try_from(at).ok()),
+            end.error,
+            json(&end.result)?,
+            cost,
+            end.session_id,
+            i64::try_from(end.reaped).unwrap_or(i64::MAX),
+        ],
+    )?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    if let Some(session) = &end.session_id {
+        connection.execute(
+            "INSERT INTO sessions (id, workspace, total_cost_usd, last_run, used_at)
+             SELECT ?2, workspace, ?3, id, ?4 FROM runs WHERE id = ?1
+             ON CONFLICT (id) DO UPDATE SET total_cost_usd = COALESCE(excluded.total_cost_usd, total_cost_usd),
+                 workspace = excluded.workspace, last_run = excluded.last_run, used_at = excluded.used_at",
+            params![id, session, end.cost_usd, end.at],
+        )?;
+    }
+    let sql = "UPDATE webhooks SET state = 'due', due_at = ?2 WHERE run_id = ?1 AND state = 'waiting'";
+    connection.execute(sql, params![id, end.at])?;
+    Ok(cost)
+}
+
+/// The CLI says what a session has cost so far: what its earlier runs cost is taken off.
+fn own_cost(connection: &Connection, run: &str, end: &End) -> rusqlite::Result<Option<f64>> {
+    let (Some(total), Some(session)) = (end.cost_usd, &end.session_id) else { return Ok(end.cost_usd) };
+    let sql = "SELECT total_cost_usd FROM sessions WHERE id = ?1 AND last_run <> ?2";
+    let before: Option<Option<f64>> = connection.query_row(sql, params![session, run], |row| row.get(0)).optional()?;
+    // A total below the last one is no total: a forked session, or a CLI that counts anew.
+    Ok(Some(before.flatten().filter(|&before| before <= total).map_or(total, |before| total - before)))
+}
+
+pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Run>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM runs
+         WHERE (?1 IS NULL OR workspace = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR id < ?3)
+         ORDER BY id DESC"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let workspace = filter.workspace.as_deref().map(bytes);
+    let before = filter.before.map(|id| id.to_string());
+    let mut rows = statement.query(params![workspace, filter.state.map(State::name), before])?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        if runs.len() == filter.limit {
+            break;
+        }
+        let workspace = path(row.get(1)?);
+        if filter.visible.as_ref().is_none_or(|visible| visible(&workspace)) {
+            runs.push(run(row)?);
+        }
+    }
+    Ok(runs)
+}
+
+pub(super) fn prune(connection: &Connection, before: i64) -> rusqlite::Result<Vec<Uuid>> {
+    let pending = "SELECT run_id FROM webhooks WHERE state IN ('waiting', 'due')";
+    let sql = format!("DELETE FROM runs WHERE finished_at < ?1 AND id NOT IN ({pending}) RETURNING id");
+    let ids: Vec<Uuid> =
+        connection.prepare(&sql)?.query_map([before], |row| uuid(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    connection.execute("DELETE FROM webhooks WHERE run_id NOT IN (SELECT id FROM runs)", [])?;
+    connection.execute("DELETE FROM sessions WHERE used_at < ?1", [before])?;
+    Ok(ids)
+}
+
+pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let finished_at: Option<i64> = row.get(8)?;
+    let end = finished_at.map(|at| end(row, at)).transpose()?;
+    let state: String = row.get(4)?;
+    Ok(Run {
+        id: uuid(row, 0)?,
+        workspace: path(row.get(1)?),
+        door: row.get(2)?,
+        requester: row.get(3)?,
+        state: State::from_name(&state).ok_or_else(|| unreadable(4, format!("{state:?} is no state")))?,
+        request: parse(row, 5)?,
+        created_at: row.get(6)?,
+        started_at: row.get(7)?,
+        end,
+    })
+}
+
+fn end(row: &Row<'_>, at: i64) -> rusqlite::Result<End> {
+    Ok(End {
+        at,
+        outcome: row.get(9)?,
+        resets_at: row.get::<_, Option<i64>>(10)?.and_then(|at| u64::try_from(at).ok()),
+        error: row.get(11)?,
+        result: parse(row, 12)?,
+        cost_usd: row.get(13)?,
+        session_id: row.get(14)?,
+        reaped: row.get::<_, Option<i64>>(15)?.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(),
+    })
+}
+
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    let text: String = row.get(column)?;
+    Uuid::try_parse(&text).map_err(|error| unreadable(column, error))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
+}

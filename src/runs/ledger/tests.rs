@@ -1,0 +1,173 @@
+use std::path::PathBuf;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::claude::arguments::{Options, OutputFormat};
+use crate::runs::run::{self, Request};
+
+fn entry(state: State) -> Entry {
+    let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
+    Entry {
+        run: Run {
+            id: Uuid::now_v7(),
+            workspace: PathBuf::from("/w/a"),
+            door: "http".into(),
+            requester: "me".into(),
+            state,
+            request,
+            created_at: run::now(),
+            started_at: (state == State::Running).then(run::now),
+            end: None,
+        },
+        idempotency: None,
+        webhook_url: None,
+    }
+}
+
+fn end(session: &str, total: f64) -> End {
+    End {
+        at: run::now(),
+        outcome: Some("ok".into()),
+        resets_at: Some(7),
+        error: None,
+        result: json!({"result": "done", "big": 1}),
+        cost_usd: Some(total),
+        session_id: Some(session.into()),
+        reaped: 2,
+    }
+}
+
+async fn finished(ledger: &Ledger, session: &str, total: f64) -> Option<f64> {
+    let entry = entry(State::Running);
+    let id = entry.run.id;
+    ledger.accept(entry).await.unwrap();
+    ledger.finish(Finish { id, state: State::Succeeded, end: end(session, total) }).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_accepted_and_ended_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let (queued, running) = (entry(State::Queued), entry(State::Running));
+    let (first, second) = (queued.run.clone(), running.run.id);
+    assert_eq!(ledger.accept(queued).await.unwrap(), Accepted::New);
+    assert_eq!(ledger.accept(running).await.unwrap(), Accepted::New);
+    let finish = Finish { id: second, state: State::Succeeded, end: end("s", 1.0) };
+    ledger.finish(finish.clone()).await.unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.unfinished().await.unwrap(), [first]);
+    let found = ledger.get(second).await.unwrap().unwrap();
+    assert_eq!((found.state, found.end), (State::Succeeded, Some(finish.end)));
+}
+
+#[tokio::test]
+async fn a_run_that_has_ended_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let entry = entry(State::Running);
+    let id = entry.run.id;
+    ledger.accept(entry).await.unwrap();
+    ledger.finish(Finish { id, state: State::Succeeded, end: end("s", 1.0) }).await.unwrap();
+    ledger.finish(Finish { id, state: State::Cancelled, end: end("s", 9.0) }).await.unwrap();
+    ledger.start(id, 1).await.unwrap();
+    let found = ledger.get(id).await.unwrap().unwrap();
+    assert_eq!((found.state, found.end.unwrap().cost_usd), (State::Succeeded, Some(1.0)));
+}
+
+#[tokio::test]
+async fn a_session_s_earlier_runs_are_not_paid_for_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(finished(&ledger, "a", 1.0).await, Some(1.0));
+    assert_eq!(finished(&ledger, "a", 1.5).await, Some(0.5));
+    assert_eq!(finished(&ledger, "b", 2.0).await, Some(2.0));
+    // It counts anew.
+    assert_eq!(finished(&ledger, "a", 0.25).await, Some(0.25));
+    assert_eq!(ledger.cost_since(0).await.unwrap(), [("me".to_owned(), 3.75)]);
+}
+
+#[tokio::test]
+async fn a_key_names_one_run_of_one_requester() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let with_key = |requester: &str| {
+        let mut entry = entry(State::Queued);
+        entry.run.requester = requester.into();
+        entry.idempotency = Some(("key".into(), "digest".into()));
+        entry
+    };
+    let first = with_key("me");
+    let id = first.run.id;
+    assert_eq!(ledger.accept(first).await.unwrap(), Accepted::New);
+    assert_eq!(ledger.accept(with_key("me")).await.unwrap(), Accepted::Before(id, "digest".into()));
+    assert_eq!(ledger.accept(with_key("you")).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn lists_go_from_new_to_old_in_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let mut entry = entry(if number % 2 == 0 { State::Queued } else { State::Running });
+        entry.run.workspace = format!("/w/{number}").into();
+        ids.insert(0, entry.run.id);
+        ledger.accept(entry).await.unwrap();
+    }
+    let list = async |filter| -> Vec<Uuid> {
+        ledger.list(filter).await.unwrap().into_iter().map(|run| run.id).collect()
+    };
+    let first = list(Filter { limit: 2, ..Filter::default() }).await;
+    assert_eq!(first, ids[..2]);
+    assert_eq!(list(Filter { limit: 9, before: Some(first[1]), ..Filter::default() }).await, ids[2..]);
+    assert_eq!(list(Filter { limit: 9, state: Some(State::Running), ..Filter::default() }).await, [ids[1], ids[3]]);
+    assert_eq!(list(Filter { limit: 9, workspace: Some("/w/3".into()), ..Filter::default() }).await, [ids[1]]);
+    let visible: Option<Box<dyn Fn(&Path) -> bool + Send>> = Some(Box::new(|path| path.ends_with("0")));
+    assert_eq!(list(Filter { limit: 9, visible, ..Filter::default() }).await, [ids[4]]);
+}
+
+#[tokio::test]
+async fn a_result_is_due_once_the_run_has_ended_and_until_it_is_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let mut entry = entry(State::Running);
+    entry.webhook_url = Some("https://example.com/hook".into());
+    let id = entry.run.id;
+    ledger.accept(entry).await.unwrap();
+    assert!(ledger.due_webhooks(9).await.unwrap().is_empty());
+    ledger.finish(Finish { id, state: State::Succeeded, end: end("s", 1.0) }).await.unwrap();
+    let due = ledger.due_webhooks(9).await.unwrap();
+    assert_eq!((due[0].run_id, due[0].url.as_str(), due[0].attempts), (id, "https://example.com/hook", 0));
+    ledger.webhook_tried(id, Some(i64::MAX), Some("503".into())).await.unwrap();
+    assert_eq!(ledger.due_webhooks(9).await.unwrap()[0].attempts, 1);
+    assert!(ledger.prune(i64::MAX).await.unwrap().is_empty(), "what is still to be posted stays");
+    ledger.webhook_tried(id, None, None).await.unwrap();
+    assert!(ledger.due_webhooks(9).await.unwrap().is_empty());
+    assert_eq!(ledger.prune(i64::MAX).await.unwrap(), [id]);
+    assert_eq!(ledger.get(id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_failing_change_takes_no_other_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let entries: Vec<Entry> = (0..50).map(|_| entry(State::Queued)).collect();
+    let twice = entries.iter().chain(&entries).cloned();
+    let results = futures_util::future::join_all(twice.map(|entry| ledger.accept(entry))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 50);
+    assert_eq!(ledger.unfinished().await.unwrap().len(), 50);
+}
+
+#[test]
+fn a_ledger_of_a_later_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Ledger::open(folder.path()).unwrap());
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let error = Ledger::open(folder.path()).err().unwrap();
+    assert!(matches!(error, LedgerError::TooNew { found: 99, .. }), "{error}");
+}

@@ -1,0 +1,204 @@
+//! What a run is: what was asked for, where it stands, and how it ended.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::claude::arguments::{Options, OutputFormat};
+
+/// A run to accept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Who asks, and through which door.
+    pub origin: Origin,
+    /// The workspace's folder, absolute and without links.
+    pub workspace: PathBuf,
+    /// What is asked.
+    pub request: Request,
+    /// What to do if the workspace is busy.
+    pub busy: Busy,
+    /// The client's key for "this very run": the same key again is the same run.
+    pub idempotency_key: Option<String>,
+    /// Where the result is posted to once it is there.
+    pub webhook_url: Option<String>,
+}
+
+/// Who asks for a run, and through which door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The door's name: `http`, `openai`, `mcp`, `telegram`, `cron` or `local`.
+    pub door: &'static str,
+    /// The token's name, the chat, the job.
+    pub requester: String,
+    /// Most this requester's runs may cost on a day (UTC), US dollars.
+    pub cost_per_day: Option<f64>,
+}
+
+/// What a run is asked to do. Kept in the ledger as JSON, so a field that is added needs a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The prompt.
+    pub prompt: String,
+    /// Options.
+    pub options: Options,
+    /// Form of the result.
+    pub format: OutputFormat,
+}
+
+/// What happens to a run whose workspace is busy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It waits for its turn.
+    Queue,
+    /// It takes the place: what runs and waits in the workspace is cancelled.
+    Replace,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits.
+    Queued,
+    /// It runs.
+    Running,
+    /// Its answer is there.
+    Succeeded,
+    /// It ended without one; the outcome says why.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+    /// The box or its server ended before it did.
+    Interrupted,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Interrupted];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// Why a run is ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// Somebody asked for it.
+    Asked,
+    /// Its client went away.
+    Disconnected,
+    /// A newer run takes its place.
+    Replaced,
+    /// The server shuts down.
+    Shutdown,
+}
+
+impl Cancel {
+    /// Its name in a result.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Disconnected => "disconnected",
+            Self::Replaced => "replaced",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The state of a run that was ended so.
+    #[must_use]
+    pub const fn state(self) -> State {
+        match self {
+            Self::Shutdown => State::Interrupted,
+            _ => State::Cancelled,
+        }
+    }
+}
+
+/// A run as the ledger has it. Times are milliseconds since 1970 (UTC).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its id, a UUIDv7: ids sort by the time they were accepted.
+    pub id: Uuid,
+    /// The workspace's folder.
+    pub workspace: PathBuf,
+    /// The door it came through.
+    pub door: String,
+    /// Who asked.
+    pub requester: String,
+    /// Where it stands.
+    pub state: State,
+    /// What was asked.
+    pub request: Request,
+    /// When it was accepted.
+    pub created_at: i64,
+    /// When the CLI was started for it.
+    pub started_at: Option<i64>,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// When.
+    pub at: i64,
+    /// The outcome's name; `None` for a run that never started.
+    pub outcome: Option<String>,
+    /// When a rate limit resets, in seconds since 1970.
+    pub resets_at: Option<u64>,
+    /// What went wrong, one line.
+    pub error: Option<String>,
+    /// The result as one JSON object.
+    pub result: Value,
+    /// What it cost, US dollars, earlier turns of its session left out.
+    pub cost_usd: Option<f64>,
+    /// The session it was in.
+    pub session_id: Option<String>,
+    /// How many processes it had left behind; all of them are gone.
+    pub reaped: u64,
+}
+
+/// A run that ended without the CLI saying so: its result as one JSON object.
+#[must_use]
+pub fn result_without_cli(id: Uuid, workspace: &std::path::Path, outcome: &str, error: &str) -> Value {
+    serde_json::json!({
+        "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
+        "errors": [error], "sessionId": null, "runId": id, "workspace": workspace, "leftoverProcesses": 0,
+    })
+}
+
+/// Milliseconds since 1970 (UTC), now.
+#[must_use]
+pub fn now() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}

@@ -1,0 +1,172 @@
+//! A run for `serve`: its job comes in on standard input, what happens goes out on standard output.
+//!
+//! Standard input stays open meanwhile: writing to it cancels the run, and so does closing it, which the kernel does for
+//! a `serve` that was killed. Output is one message per line, its first byte says which:
+//!
+//! | byte | rest of the line |
+//! |---|---|
+//! | `E` | an event, JSON |
+//! | `L` | nothing: processes are left that this user may not end |
+//! | `R` | the [`Report`], JSON; the last line |
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::one_shot::{self, Finished, Request};
+use super::output::Audience;
+use crate::claude::arguments::Options;
+use crate::claude::envelope;
+use crate::claude::event::{Event, Kind};
+use crate::claude::outcome::Outcome;
+use crate::process::events::{self, Interest, Signals};
+
+/// First byte of an event's line.
+pub const EVENT: u8 = b'E';
+/// First byte of the line that asks for help with what is left.
+pub const STUCK: u8 = b'L';
+/// First byte of the report's line.
+pub const REPORT: u8 = b'R';
+/// Written to a worker's standard input to cancel its run.
+pub const CANCEL: &[u8] = b"cancel\n";
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The run's id.
+    pub run_id: Uuid,
+    /// The prompt.
+    pub prompt: String,
+    /// Options.
+    pub options: Options,
+    /// Where the CLI works: an absolute path without links.
+    pub workspace: PathBuf,
+    /// Longest silence while no tool runs.
+    pub silence: Option<Duration>,
+    /// Whether the report has every turn.
+    pub verbose: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The outcome's name, [`Outcome::name`].
+    pub outcome: String,
+    /// When a rate limit resets, in seconds since 1970.
+    pub resets_at: Option<u64>,
+    /// What went wrong and what to do, one line.
+    pub complaint: Option<String>,
+    /// The CLI's result with our fields, as one JSON object.
+    pub envelope: Value,
+    /// The session it was in.
+    pub session_id: Option<String>,
+    /// How many processes it had left behind; all of them are gone.
+    pub reaped: u64,
+}
+
+/// Waits for a job. `None`: there will be none.
+pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<Option<Job>> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        while let Some(signal) = signals.next()? {
+            if events::asks_to_stop(signal) {
+                return Ok(None);
+            }
+        }
+        if events::is_readable(&input.as_fd())? {
+            match input.read(&mut buffer)? {
+                0 => return Ok(None),
+                count => text.extend_from_slice(&buffer[..count]),
+            }
+            if let Some(end) = text.iter().rposition(|&byte| byte == b'\n') {
+                return Ok(Some(serde_json::from_slice(&text[..end])?));
+            }
+        } else {
+            events::wait(signals, &[Interest::readable(&input.as_fd())], None)?;
+        }
+    }
+}
+
+/// Carries `request` out, telling `out` of it.
+pub fn run(
+    request: &Request,
+    verbose: bool,
+    signals: &Signals,
+    input: &impl AsFd,
+    out: impl Write,
+) -> io::Result<Finished> {
+    let mut wire = Wire { out, held: Vec::new(), begun: false };
+    let finished = one_shot::run(request, signals, Some(input.as_fd()), &mut wire)?;
+    wire.flush()?;
+    wire.send(REPORT, &serde_json::to_value(finished.report(verbose))?)?;
+    Ok(finished)
+}
+
+impl Finished {
+    fn report(&self, verbose: bool) -> Report {
+        let mut envelope = self.envelope();
+        if verbose {
+            self.transcript.add_details(&mut envelope);
+        }
+        let resets_at = match self.outcome {
+            Outcome::RateLimited { resets_at } => resets_at,
+            _ => None,
+        };
+        Report {
+            outcome: self.outcome.name().to_owned(),
+            resets_at,
+            complaint: self.complaint(),
+            envelope,
+            session_id: self.transcript.session_id().map(str::to_owned),
+            reaped: self.ended.leftovers.try_into().unwrap_or(u64::MAX),
+        }
+    }
+}
+
+struct Wire<W> {
+    out: W,
+    /// Events before the session is known to exist: if it does not, a fresh one is tried and these are dropped.
+    held: Vec<Value>,
+    begun: bool,
+}
+
+impl<W: Write> Wire<W> {
+    fn send(&mut self, kind: u8, json: &Value) -> io::Result<()> {
+        let mut line = vec![kind];
+        serde_json::to_writer(&mut line, json)?;
+        line.push(b'\n');
+        self.out.write_all(&line)?;
+        self.out.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        for event in std::mem::take(&mut self.held) {
+            self.send(EVENT, &event)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Audience for Wire<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        self.held.push(envelope::camel_case(event.json()));
+        self.begun |= event.kind() == Kind::Init;
+        if self.begun { self.flush() } else { Ok(()) }
+    }
+
+    fn forget(&mut self) {
+        self.held.clear();
+        self.begun = false;
+    }
+
+    fn stuck(&mut self) {
+        // Nobody there to help: what can be ended has been.
+        let _ = self.out.write_all(&[STUCK, b'\n']).and_then(|()| self.out.flush());
+    }
+}
