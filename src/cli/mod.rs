@@ -106,6 +106,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
             return Err(Failure::new(error.exit_code(), error));
         }
         Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
+        Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
         Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
         Some("init") if !intent::wants_help(rest) => {
             return roles::init(intent::after_separator(rest), &ProcessEnvironment);

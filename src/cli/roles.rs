@@ -1,8 +1,10 @@
 //! The roles that run something: what each puts together from the layers below.
 
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,7 @@ use crate::privilege::helper;
 use crate::process::events::Signals;
 use crate::sys;
 use crate::worker::one_shot::{self, Request};
+use crate::worker::job;
 use crate::worker::prompt::{self, PromptError};
 
 /// Hidden role: prepares the CLI's files and becomes the interactive CLI.
@@ -145,6 +148,44 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         tracing::error!("{complaint}");
     }
     Ok(finished.outcome.exit_code())
+}
+
+/// `turn`: a run for `serve`, already the box's user.
+pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let signals = Signals::block_all().map_err(internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
+    let Some(job) = job::receive(&mut input, &signals).map_err(internal)? else { return Ok(ExitCode::Ok) };
+    let out = io::stdout();
+    let refuse = |why: &dyn std::fmt::Display| job::refuse(&job, &why.to_string(), out.lock()).map_err(internal);
+    // A link may have taken the folder's place since the run was accepted.
+    if !std::fs::canonicalize(&job.workspace).is_ok_and(|real| real == job.workspace) {
+        refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
+        return Ok(ExitCode::Ok);
+    }
+    let program = match binary::locate(&config.claude_bin, env) {
+        Ok(program) => program,
+        Err(error) => {
+            refuse(&error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
+    let place = Place::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
+    let standing = place.settle(&config, env);
+    let request = Request {
+        run_id: job.run_id,
+        claude_bin: program.to_string_lossy().into_owned(),
+        prompt: job.prompt.clone(),
+        options: job.options.clone(),
+        workspace: place.workspace,
+        sessions: place.sessions,
+        standing,
+        silence: job.silence,
+    };
+    job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
+    Ok(ExitCode::Ok)
 }
 
 /// `manifest`: its JSON.

@@ -1,5 +1,14 @@
 //! The run engine: accepts runs, lets one at a time work in each workspace, keeps what they say, and never loses one.
 
+pub mod budget;
+pub mod child;
+pub mod engine;
+pub mod events;
 pub mod ledger;
+mod live;
+pub mod log;
+pub mod metrics;
+pub mod recover;
 pub mod run;
 pub mod schedule;
+mod turn;

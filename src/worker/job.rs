@@ -108,6 +108,28 @@ pub fn run(
     Ok(finished)
 }
 
+/// Reports a job that cannot be carried out, and why.
+pub fn refuse(job: &Job, why: &str, mut out: impl Write) -> io::Result<()> {
+    let outcome = Outcome::Truncated.name();
+    let report = Report {
+        outcome: outcome.to_owned(),
+        resets_at: None,
+        complaint: Some(why.to_owned()),
+        envelope: serde_json::json!({
+            "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
+            "errors": [why], "sessionId": null, "runId": job.run_id, "workspace": job.workspace,
+            "leftoverProcesses": 0,
+        }),
+        session_id: None,
+        reaped: 0,
+    };
+    let mut line = vec![REPORT];
+    serde_json::to_writer(&mut line, &report)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
+    out.flush()
+}
+
 impl Finished {
     fn report(&self, verbose: bool) -> Report {
         let mut envelope = self.envelope();

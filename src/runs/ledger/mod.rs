@@ -146,6 +146,16 @@ impl Ledger {
         .await
     }
 
+    /// The run that `requester` has used `key` for, and the digest of what it asked.
+    pub async fn by_key(&self, requester: &str, key: &str) -> Result<Option<(Uuid, String)>, LedgerError> {
+        let (requester, key) = (requester.to_owned(), key.to_owned());
+        self.read(move |connection| {
+            let sql = "SELECT id, idempotency_digest FROM runs WHERE requester = ?1 AND idempotency_key = ?2";
+            connection.query_row(sql, [requester, key], |row| Ok((rows::uuid(row, 0)?, row.get(1)?))).optional()
+        })
+        .await
+    }
+
     /// Runs, the newest first.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
         self.read(move |connection| rows::list(connection, &filter)).await

@@ -1,0 +1,204 @@
+//! A run's own process: `claudebox turn`, fed its job, read to its report.
+//!
+//! `serve` waits for this child only, and never for "any": a `waitpid(-1)` beside the runtime takes the statuses the
+//! runtime waits for. The worker ends the run's tree itself, as its subreaper; what it cannot end, and the tree of a
+//! worker that was killed, PID 1 ends.
+//!
+//! This is the seam for warm processes: the engine asks for somebody to run a turn, and does not know who starts when.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
+
+/// The hidden role's name on the command line.
+pub const ROLE: &str = "turn";
+/// How long a worker that was told to end its run has for that: TERM and KILL for the CLI, then for what it left.
+const LONGEST_CANCEL: Duration = Duration::from_secs(7);
+/// How long a worker has to exit after its report. It has nothing left to do.
+const LONGEST_EXIT: Duration = Duration::from_secs(2);
+/// How much of a worker's output is taken at once.
+const BUFFER: usize = 64 * 1024;
+
+/// How workers are started.
+#[derive(Clone)]
+pub struct Workers {
+    /// This program.
+    pub program: PathBuf,
+    /// Variables that a worker must not see.
+    pub secrets: Vec<String>,
+    /// Ends every process of a run, those below the worker with this pid too; how many there were.
+    pub end_tree: EndTree,
+}
+
+/// Ends every process of a run.
+pub type EndTree = Arc<dyn Fn(Uuid, Option<u32>) -> Pin<Box<dyn Future<Output = u64> + Send>> + Send + Sync>;
+
+/// A worker that waits for its job. Dropped, it ends by itself: its standard input closes.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// What a worker says, and how it ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// With a report.
+    Reported(Box<Report>),
+    /// Without: it was killed, or could not be talked to. How many processes of the run were ended after it, and why.
+    Lost(u64, String),
+}
+
+impl Workers {
+    /// Starts one.
+    pub fn start(&self) -> io::Result<Worker> {
+        let mut command = Command::new(&self.program);
+        command.arg(ROLE).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A signal from a terminal is for `serve`, which ends its runs in order.
+        command.process_group(0);
+        for name in &self.secrets {
+            command.env_remove(name);
+        }
+        let mut child = command.spawn()?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("a child without pipes"));
+        };
+        Ok(Worker { child, input, output: BufReader::with_capacity(BUFFER, output) })
+    }
+
+    /// Lets `worker` carry out `job`. `on_events` gets whole lines of events; once `cancel` is ready, the run is ended.
+    pub async fn carry_out(
+        &self,
+        mut worker: Worker,
+        job: &Job,
+        cancel: impl Future<Output = ()>,
+        on_events: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Ended {
+        let run = job.run_id;
+        let ended = self.converse(&mut worker, job, cancel, on_events).await;
+        drop(worker.input);
+        match ended {
+            Ok(report) => {
+                if timeout(LONGEST_EXIT, worker.child.wait()).await.is_err() {
+                    tracing::warn!("run {run}: its worker stays after its report and is killed");
+                    let _ = worker.child.kill().await;
+                }
+                Ended::Reported(Box::new(report))
+            }
+            Err(why) => {
+                // Its end goes first: what is below it belongs to PID 1 then, and can be told by the cookie alone.
+                let _ = worker.child.start_kill();
+                let reaped = (self.end_tree)(run, worker.child.id()).await;
+                let status = worker.child.wait().await;
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                Ended::Lost(reaped, format!("{why} ({status})"))
+            }
+        }
+    }
+
+    async fn converse(
+        &self,
+        worker: &mut Worker,
+        job: &Job,
+        cancel: impl Future<Output = ()>,
+        on_events: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Report, String> {
+        let mut text = serde_json::to_vec(job).map_err(|error| error.to_string())?;
+        text.push(b'\n');
+        let mut listener = Listener {
+            workers: self,
+            run: job.run_id,
+            pid: worker.child.id(),
+            unread: Vec::new(),
+            report: None,
+            stuck: false,
+            on_events,
+        };
+        let Worker { input, output, .. } = worker;
+        // A prompt is longer than a pipe; the worker answers only once it has all of it.
+        if let Err(error) = input.write_all(&text).await {
+            return Err(format!("its worker does not take the job: {error}"));
+        }
+        drop(text);
+        let mut cancel = std::pin::pin!(cancel);
+        tokio::select! {
+            report = listener.listen(output) => return report,
+            () = &mut cancel => {}
+        }
+        // It may have ended in this moment: then its report is on the way.
+        let _ = input.write_all(CANCEL).await;
+        match timeout(LONGEST_CANCEL, listener.listen(output)).await {
+            Ok(report) => report,
+            Err(_) => Err("its worker did not end the run in time and was killed".into()),
+        }
+    }
+}
+
+struct Listener<'run> {
+    workers: &'run Workers,
+    run: Uuid,
+    pid: Option<u32>,
+    /// The start of the line that is not whole yet.
+    unread: Vec<u8>,
+    report: Option<Report>,
+    stuck: bool,
+    on_events: &'run mut (dyn FnMut(&[u8]) + Send),
+}
+
+impl Listener<'_> {
+    /// Listens until the report is there. Can be dropped and called again: nothing that was read is lost.
+    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<Report, String> {
+        loop {
+            if let Some(report) = self.report.take() {
+                return Ok(report);
+            }
+            if std::mem::take(&mut self.stuck) {
+                let ended = (self.workers.end_tree)(self.run, self.pid).await;
+                tracing::info!("run {}: {ended} processes ended that belonged to somebody else", self.run);
+            }
+            let block = match output.fill_buf().await {
+                Ok([]) => return Err("its worker ended without a report".into()),
+                Ok(block) => block,
+                Err(error) => return Err(format!("its worker cannot be read: {error}")),
+            };
+            self.unread.extend_from_slice(block);
+            let count = block.len();
+            output.consume(count);
+            self.take_lines()?;
+        }
+    }
+
+    fn take_lines(&mut self) -> Result<(), String> {
+        let Some(end) = self.unread.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
+        let rest = self.unread.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.unread, rest);
+        let mut events = Vec::with_capacity(lines.len());
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            match line.split_first() {
+                Some((&EVENT, event)) => events.extend_from_slice(event),
+                Some((&STUCK, _)) => self.stuck = true,
+                Some((&REPORT, json)) => {
+                    self.report =
+                        Some(serde_json::from_slice(json).map_err(|error| format!("its report is unreadable: {error}"))?);
+                }
+                _ => return Err("its worker said something unknown".into()),
+            }
+        }
+        if !events.is_empty() {
+            (self.on_events)(&events);
+        }
+        Ok(())
+    }
+}

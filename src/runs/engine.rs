@@ -1,0 +1,447 @@
+//! The engine: what the doors call.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::budget::{Budget, OverBudget};
+use super::child::Workers;
+use super::events::Events;
+use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError};
+use super::live::{Live, Progress};
+use super::log::Logs;
+use super::metrics::Metrics;
+use super::run::{self, Cancel, End, NewRun, Run, State};
+use super::schedule::{Admission, Schedule};
+use crate::config::server::EngineConfig;
+
+/// The run engine. Clones are the same one.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) config: EngineConfig,
+    pub(super) ledger: Ledger,
+    pub(super) logs: Logs,
+    pub(super) workers: Workers,
+    pub(super) metrics: Metrics,
+    table: Mutex<Table>,
+    /// Changes whenever a run has ended: for who waits until none is left, or for a result to post.
+    pub(super) ended: watch::Sender<u64>,
+}
+
+/// What is going on now.
+pub(super) struct Table {
+    schedule: Schedule,
+    live: HashMap<Uuid, Arc<Live>>,
+    /// Keys of live runs: requester and key.
+    keys: HashMap<(String, String), (Uuid, String)>,
+    budget: Budget,
+    closed: bool,
+}
+
+/// A run that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its id.
+    pub id: Uuid,
+    /// Whether it was accepted just now; otherwise its requester had used the key before.
+    pub new: bool,
+}
+
+/// Why a run was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Something runs or waits in its workspace.
+    #[error("the workspace is busy with run {holder}")]
+    Busy {
+        /// What runs there, or waits first.
+        holder: Uuid,
+    },
+    /// Too many runs wait.
+    #[error("{limit} runs are waiting already, the most that may")]
+    QueueFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// Too much was spent today.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    /// The key was used before, for something else.
+    #[error("this key was used before, for run {before} that asked for something else")]
+    KeyReused {
+        /// That run.
+        before: Uuid,
+    },
+    /// The server ends.
+    #[error("this server is shutting down")]
+    Closed,
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What became of the wish to end a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancelled {
+    /// It waited, and is out.
+    Withdrawn,
+    /// It is being ended.
+    Ending,
+    /// It had ended before; nothing has changed.
+    AlreadyEnded(State),
+    /// There is no such run.
+    Unknown,
+}
+
+/// What is going on, for a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Workspaces with a running run.
+    pub busy: Vec<PathBuf>,
+    /// Runs that have not ended: id, workspace, state.
+    pub live: Vec<(Uuid, PathBuf, State)>,
+    /// How many runs wait.
+    pub queued: usize,
+    /// Whether runs are accepted.
+    pub open: bool,
+}
+
+impl Engine {
+    pub(super) fn new(config: EngineConfig, ledger: Ledger, logs: Logs, workers: Workers, metrics: Metrics) -> Self {
+        let table = Table {
+            schedule: Schedule::new(config.runs, config.queue),
+            live: HashMap::new(),
+            keys: HashMap::new(),
+            budget: Budget::default(),
+            closed: false,
+        };
+        let shared =
+            Shared { config, ledger, logs, workers, metrics, table: Mutex::new(table), ended: watch::Sender::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
+    pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
+        let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
+        if let Some((key, digest)) = &key
+            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
+        {
+            return used_before(before, &known, digest);
+        }
+        let (live, admission) = {
+            let mut table = self.shared.table();
+            match table.admit(&self.shared.config, &new, key.as_ref())? {
+                Ok(admitted) => admitted,
+                Err((before, known)) => {
+                    drop(table);
+                    return used_before(before, &known, &key.unwrap_or_default().1);
+                }
+            }
+        };
+        // The client may go away while the ledger writes; the run is let in or out all the same.
+        let shared = Arc::clone(&self.shared);
+        let (id, door) = (live.id, new.origin.door);
+        let task = tokio::spawn(async move { shared.let_in(live, admission, key, new.webhook_url).await });
+        match task.await {
+            Ok(Ok(Accepted::New)) => {
+                self.shared.metrics.accepted(door);
+                Ok(Submitted { id, new: true })
+            }
+            Ok(Ok(Accepted::Before(before, _))) => Ok(Submitted { id: before, new: false }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(SubmitError::Closed),
+        }
+    }
+
+    /// Ends a run early, or takes it out of the queue. Never starts anything again.
+    pub async fn cancel(&self, id: Uuid, why: Cancel) -> Result<Cancelled, LedgerError> {
+        let Some(live) = self.shared.live(id) else {
+            let found = self.shared.ledger.get(id).await?;
+            return Ok(found.map_or(Cancelled::Unknown, |run| Cancelled::AlreadyEnded(run.state)));
+        };
+        let withdrawn = self.shared.table().schedule.withdraw(&live.workspace, id);
+        live.cancel(why);
+        if withdrawn {
+            self.shared.drop_queued(&live, why).await;
+            return Ok(Cancelled::Withdrawn);
+        }
+        Ok(Cancelled::Ending)
+    }
+
+    /// The run that holds this workspace.
+    #[must_use]
+    pub fn running_in(&self, workspace: &Path) -> Option<Uuid> {
+        self.shared.table().schedule.running_in(workspace)
+    }
+
+    /// One run, as it stands.
+    pub async fn get(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
+        if let Some(live) = self.shared.live(id) {
+            return Ok(Some(live.run()));
+        }
+        self.shared.ledger.get(id).await
+    }
+
+    /// Runs, the newest first.
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
+        self.shared.ledger.list(filter).await
+    }
+
+    /// How many runs are before this one in its workspace, if it waits.
+    #[must_use]
+    pub fn ahead(&self, run: &Run) -> Option<usize> {
+        self.shared.table().schedule.ahead(&run.workspace, run.id)
+    }
+
+    /// Waits for the end of a run. `None`: there is no such run.
+    pub async fn wait(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
+        if let Some(live) = self.shared.live(id) {
+            let mut progress = live.progress.subscribe();
+            // The sender lives in `live`, so this cannot fail.
+            let _ = progress.wait_for(|progress| progress.ended).await;
+        }
+        self.shared.ledger.get(id).await
+    }
+
+    /// The events of a run from `offset` on, as they come. `None`: there is no such run.
+    pub async fn events(&self, id: Uuid, offset: u64) -> Result<Option<Events>, LedgerError> {
+        if let Some(live) = self.shared.live(id) {
+            return Ok(Some(Events::live(self.shared.logs.clone(), &live, offset)));
+        }
+        let run = self.shared.ledger.get(id).await?;
+        Ok(run.map(|run| Events::ended(self.shared.logs.clone(), run.id, offset)))
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let table = self.shared.table();
+        let mut live: Vec<(Uuid, PathBuf, State)> =
+            table.live.values().map(|live| (live.id, live.workspace.clone(), live.state())).collect();
+        live.sort_unstable_by_key(|(id, ..)| *id);
+        Status {
+            busy: table.schedule.busy(),
+            queued: table.schedule.waiting(),
+            live,
+            open: !table.closed,
+        }
+    }
+
+    /// Ends all runs, and accepts none any more: returns when the last has ended, or `grace` is over. What waits is
+    /// started by the next server.
+    pub async fn shut_down(&self, grace: Duration) {
+        let running: Vec<Arc<Live>> = {
+            let mut table = self.shared.table();
+            table.closed = true;
+            table.live.values().filter(|live| live.state() == State::Running).cloned().collect()
+        };
+        let mut ended = self.shared.ended.subscribe();
+        for live in &running {
+            live.cancel(Cancel::Shutdown);
+        }
+        let all = ended.wait_for(|_| running.iter().all(|live| live.progress.borrow().ended));
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::warn!("runs are left at the end of the grace; they will be marked interrupted at the next start");
+        }
+    }
+}
+
+fn used_before(before: Uuid, known: &str, digest: &str) -> Result<Submitted, SubmitError> {
+    if known == digest { Ok(Submitted { id: before, new: false }) } else { Err(SubmitError::KeyReused { before }) }
+}
+
+/// What was asked under a key, so that a key that is used for something else is noticed.
+fn digest(new: &NewRun) -> String {
+    let asked = serde_json::json!([new.workspace, new.request, new.webhook_url]);
+    crate::claude::envelope::hex(&Sha256::digest(asked.to_string().as_bytes()))
+}
+
+type Admitted = Result<(Arc<Live>, Admission), (Uuid, String)>;
+
+impl Table {
+    /// Lets a run in as far as this process is concerned, or says which run had its key.
+    fn admit(
+        &mut self,
+        config: &EngineConfig,
+        new: &NewRun,
+        key: Option<&(String, String)>,
+    ) -> Result<Admitted, SubmitError> {
+        if self.closed {
+            return Err(SubmitError::Closed);
+        }
+        let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
+        if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
+            return Ok(Err(before.clone()));
+        }
+        self.budget.check(run::now(), config.cost_per_day, &new.origin)?;
+        // Under the lock: ids must sort as runs were let in.
+        let id = Uuid::now_v7();
+        let admission = self.schedule.admit(&new.workspace, id, new.busy);
+        let state = match &admission {
+            Admission::Busy(holder) => return Err(SubmitError::Busy { holder: *holder }),
+            Admission::Full => return Err(SubmitError::QueueFull { limit: config.queue }),
+            Admission::Start => State::Running,
+            Admission::Wait { .. } | Admission::Replace(_) => State::Queued,
+        };
+        let created_at = run::now();
+        let run = Run {
+            id,
+            workspace: new.workspace.clone(),
+            door: new.origin.door.to_owned(),
+            requester: new.origin.requester.clone(),
+            state,
+            request: new.request.clone(),
+            created_at,
+            started_at: (state == State::Running).then_some(created_at),
+            end: None,
+        };
+        if let (Some(key), Some((_, digest))) = (full_key, key) {
+            self.keys.insert(key, (id, digest.clone()));
+        }
+        let live = Arc::new(Live::new(run));
+        self.live.insert(id, Arc::clone(&live));
+        Ok(Ok((live, admission)))
+    }
+}
+
+impl Shared {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn live(&self, id: Uuid) -> Option<Arc<Live>> {
+        self.table().live.get(&id).cloned()
+    }
+
+    /// Ids of the runs that have not ended.
+    pub(super) fn live_ids(&self) -> HashMap<Uuid, ()> {
+        self.table().live.keys().map(|&id| (id, ())).collect()
+    }
+
+    pub(super) fn remember_cost(&self, requester: &str, cost: f64) {
+        self.table().budget.add(run::now(), requester, cost);
+    }
+
+    /// Puts an admitted run into the ledger and on its way.
+    async fn let_in(
+        self: Arc<Self>,
+        live: Arc<Live>,
+        admission: Admission,
+        idempotency: Option<(String, String)>,
+        webhook_url: Option<String>,
+    ) -> Result<Accepted, LedgerError> {
+        // The worker starts while the ledger writes; it gets its job only after that.
+        let worker = (admission == Admission::Start).then(|| self.workers.start());
+        let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url }).await;
+        live.accept(matches!(accepted, Ok(Accepted::New)));
+        if !matches!(accepted, Ok(Accepted::New)) {
+            self.forget(&live);
+            self.start_waiting();
+            return accepted;
+        }
+        match admission {
+            Admission::Start => drop(tokio::spawn(Arc::clone(&self).carry_out(live, worker))),
+            Admission::Replace(others) => {
+                for other in others.iter().filter_map(|&id| self.live(id)) {
+                    other.cancel(Cancel::Replaced);
+                    if other.state() == State::Queued {
+                        self.drop_queued(&other, Cancel::Replaced).await;
+                    }
+                }
+                self.start_waiting();
+            }
+            _ => self.start_waiting(),
+        }
+        self.gauge();
+        accepted
+    }
+
+    /// Takes up a run that an earlier server has accepted.
+    pub(super) fn take_up(&self, run: Run) {
+        let live = Arc::new(Live::new(run));
+        live.accept(true);
+        let mut table = self.table();
+        table.schedule.enqueue(&live.workspace, live.id);
+        table.live.insert(live.id, live);
+    }
+
+    /// Starts every run whose turn it is.
+    pub(super) fn start_waiting(self: &Arc<Self>) {
+        loop {
+            let live = {
+                let mut table = self.table();
+                // What waits when the server ends is the next server's.
+                let next = if table.closed { None } else { table.schedule.start_next() };
+                let Some(id) = next else { break };
+                table.live.get(&id).cloned()
+            };
+            if let Some(live) = live {
+                live.progress.send_modify(|progress| progress.state = State::Running);
+                drop(tokio::spawn(Arc::clone(self).carry_out(live, None)));
+            }
+        }
+        self.gauge();
+    }
+
+    /// Ends a run that was taken out of the queue.
+    async fn drop_queued(self: &Arc<Self>, live: &Live, why: Cancel) {
+        let error = format!("cancelled while it waited ({})", why.name());
+        let end = End {
+            at: run::now(),
+            outcome: None,
+            resets_at: None,
+            error: Some(error.clone()),
+            result: run::result_without_cli(live.id, &live.workspace, "cancelled", &error),
+            cost_usd: None,
+            session_id: None,
+            reaped: 0,
+        };
+        self.finish(live, State::Cancelled, end).await;
+    }
+
+    /// Writes the end of a run down, frees its workspace, and tells who waits for it; in that order.
+    pub(super) async fn finish(self: &Arc<Self>, live: &Live, state: State, mut end: End) {
+        // A queued run may be cancelled before the ledger has it.
+        live.accepted().await;
+        let finish = Finish { id: live.id, state, end: end.clone() };
+        match self.ledger.finish(finish).await {
+            Ok(cost) => end.cost_usd = cost,
+            // The next start marks it interrupted; who waits now gets what is known.
+            Err(error) => tracing::error!("run {}: its end is not in the ledger: {error}", live.id),
+        }
+        if let Some(cost) = end.cost_usd {
+            self.remember_cost(&live.requester, cost);
+        }
+        let run = Run { state, end: Some(end), ..live.run() };
+        self.metrics.finished(&run);
+        self.forget(live);
+        self.start_waiting();
+        live.progress.send_modify(|progress| *progress = Progress { state, ended: true, ..*progress });
+        self.ended.send_modify(|count| *count += 1);
+    }
+
+    fn forget(&self, live: &Live) {
+        let mut table = self.table();
+        table.live.remove(&live.id);
+        table.keys.retain(|_, (id, _)| *id != live.id);
+        table.schedule.withdraw(&live.workspace, live.id);
+        table.schedule.finish(&live.workspace, live.id);
+    }
+
+    fn gauge(&self) {
+        let (busy, waiting) = {
+            let table = self.table();
+            (table.schedule.busy().len(), table.schedule.waiting())
+        };
+        self.metrics.running.set(i64::try_from(busy).unwrap_or(i64::MAX));
+        self.metrics.queued.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,94 @@
+//! A run that has not ended: what can still change of it, and how others hear of that.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::run::{Cancel, Run, State};
+
+/// A run that has not ended.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Its id.
+    pub(super) id: Uuid,
+    /// Its workspace.
+    pub(super) workspace: PathBuf,
+    /// Who asked for it.
+    pub(super) requester: String,
+    run: Mutex<Run>,
+    /// How far it is.
+    pub(super) progress: watch::Sender<Progress>,
+    cancel: watch::Sender<Option<Cancel>>,
+    /// Whether the ledger has it, once that is known.
+    accepted: watch::Sender<Option<bool>>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Where it stands.
+    pub(super) state: State,
+    /// How long its event log is, bytes.
+    pub(super) log_bytes: u64,
+    /// Whether its end is in the ledger, and its workspace free.
+    pub(super) ended: bool,
+}
+
+impl Live {
+    /// `run`, before the ledger has it.
+    pub(super) fn new(run: Run) -> Self {
+        Self {
+            id: run.id,
+            workspace: run.workspace.clone(),
+            requester: run.requester.clone(),
+            progress: watch::Sender::new(Progress { state: run.state, log_bytes: 0, ended: false }),
+            cancel: watch::Sender::new(None),
+            accepted: watch::Sender::new(None),
+            run: Mutex::new(run),
+        }
+    }
+
+    /// The run, as it stands.
+    pub(super) fn run(&self) -> Run {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        run.state = self.state();
+        run
+    }
+
+    /// Notes when its CLI was started.
+    pub(super) fn started(&self, at: i64) {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).started_at = Some(at);
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.progress.borrow().state
+    }
+
+    /// Says whether the ledger has it.
+    pub(super) fn accept(&self, accepted: bool) {
+        self.accepted.send_replace(Some(accepted));
+    }
+
+    /// Waits until the ledger has it. `false`: it never will.
+    pub(super) async fn accepted(&self) -> bool {
+        // The sender lives in `self`, so this cannot fail.
+        self.accepted.subscribe().wait_for(Option::is_some).await.is_ok_and(|accepted| *accepted == Some(true))
+    }
+
+    /// Asks for its end; the first reason counts.
+    pub(super) fn cancel(&self, why: Cancel) {
+        self.cancel.send_if_modified(|cancel| cancel.is_none() && cancel.replace(why).is_none());
+    }
+
+    /// Why its end was asked for, if it was.
+    pub(super) fn cancelled(&self) -> Option<Cancel> {
+        *self.cancel.borrow()
+    }
+
+    /// Waits until its end is asked for.
+    pub(super) async fn wait_for_cancel(&self) {
+        let _ = self.cancel.subscribe().wait_for(Option::is_some).await;
+    }
+}

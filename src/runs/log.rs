@@ -1,0 +1,186 @@
+//! Each run's events on disk, one JSON object per line: readable while they grow, from any offset, as often as one likes.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+const EXTENSION: &str = "ndjson";
+/// How much is read at once.
+const BLOCK: usize = 64 * 1024;
+
+/// The folder of event logs. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    folder: PathBuf,
+}
+
+impl Logs {
+    /// The logs in `folder`, which is made if it is not there.
+    pub fn open(folder: PathBuf) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Begins the log of `run`.
+    pub fn create(&self, run: Uuid) -> io::Result<Log> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(run))?;
+        let length = file.metadata()?.len();
+        Ok(Log { file, length })
+    }
+
+    /// The log of `run`, to read. `None`: there is none, or not any more.
+    pub fn read(&self, run: Uuid) -> io::Result<Option<Reader>> {
+        match File::open(self.path(run)) {
+            Ok(file) => Ok(Some(Reader { file: Arc::new(file) })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the log of `run`, if there is one.
+    pub fn remove(&self, run: Uuid) -> io::Result<()> {
+        match fs::remove_file(self.path(run)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the oldest logs until the rest fits into `most` bytes, those of `kept` runs never. How many were removed.
+    pub fn prune(&self, most: u64, kept: &HashMap<Uuid, ()>) -> io::Result<usize> {
+        let mut logs: Vec<(SystemTime, u64, Uuid)> = Vec::new();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let path = entry.path();
+            let id = path.file_stem().and_then(|stem| Uuid::try_parse(stem.to_str()?).ok());
+            let metadata = entry.metadata().and_then(|metadata| Ok((metadata.modified()?, metadata.len())));
+            // One that is removed meanwhile is no longer of interest.
+            if let (Some(id), Ok((modified, length))) = (id, metadata) {
+                logs.push((modified, length, id));
+            }
+        }
+        logs.sort_unstable();
+        let mut total: u64 = logs.iter().map(|(_, length, _)| length).sum();
+        let mut removed = 0;
+        for (_, length, id) in logs.into_iter().filter(|(_, _, id)| !kept.contains_key(id)) {
+            if total <= most {
+                break;
+            }
+            self.remove(id)?;
+            total -= length;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, run: Uuid) -> PathBuf {
+        self.folder.join(run.to_string()).with_extension(EXTENSION)
+    }
+}
+
+/// A log that is written to.
+#[derive(Debug)]
+pub struct Log {
+    file: File,
+    length: u64,
+}
+
+impl Log {
+    /// Appends whole lines, each with its line feed; how long the log is now.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<u64> {
+        self.file.write_all(lines)?;
+        self.length += lines.len() as u64;
+        Ok(self.length)
+    }
+
+    /// Makes sure that it is on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// A log that is read.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    file: Arc<File>,
+}
+
+impl Reader {
+    /// How long it is, bytes.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The next whole lines from `offset` on, and before `end`; at least one, if there is one. Empty: there is none.
+    pub fn lines(&self, offset: u64, end: u64) -> io::Result<Bytes> {
+        let mut data = Vec::new();
+        loop {
+            let at = offset + data.len() as u64;
+            let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(BLOCK).min(BLOCK);
+            let start = data.len();
+            data.resize(start + wanted, 0);
+            let count = self.file.read_at(&mut data[start..], at)?;
+            data.truncate(start + count);
+            if let Some(last) = data.iter().rposition(|&byte| byte == b'\n') {
+                data.truncate(last + 1);
+                return Ok(data.into());
+            }
+            if count == 0 {
+                return Ok(Bytes::new());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs() -> (tempfile::TempDir, Logs) {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Logs::open(folder.path().join("runs")).unwrap();
+        (folder, logs)
+    }
+
+    #[test]
+    fn whole_lines_from_any_offset() {
+        let (_folder, logs) = logs();
+        let run = Uuid::now_v7();
+        assert!(logs.read(run).unwrap().is_none());
+        let mut log = logs.create(run).unwrap();
+        let reader = logs.read(run).unwrap().unwrap();
+        assert_eq!(log.append(b"one\n").unwrap(), 4);
+        assert_eq!(log.append(b"two\nthr").unwrap(), 11);
+        assert_eq!(reader.lines(0, 11).unwrap(), "one\ntwo\n");
+        assert_eq!(reader.lines(0, 4).unwrap(), "one\n");
+        assert_eq!(reader.lines(4, 11).unwrap(), "two\n");
+        assert_eq!(reader.lines(8, 11).unwrap(), "");
+        let long = vec![b'x'; 3 * BLOCK];
+        log.append(b"ee\n").unwrap();
+        log.append(&long).unwrap();
+        let length = log.append(b"\n").unwrap();
+        assert_eq!(reader.lines(14, length).unwrap().len(), long.len() + 1);
+        assert_eq!(reader.length().unwrap(), length);
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_never_a_kept_one() {
+        let (_folder, logs) = logs();
+        let runs: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
+        for (age, run) in (0..).zip(&runs) {
+            let mut log = logs.create(*run).unwrap();
+            log.append(&[b'\n'; 100]).unwrap();
+            log.file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age)).unwrap();
+        }
+        let kept = HashMap::from([(runs[0], ())]);
+        assert_eq!(logs.prune(400, &kept).unwrap(), 0);
+        assert_eq!(logs.prune(250, &kept).unwrap(), 2);
+        let there: Vec<bool> = runs.iter().map(|run| logs.read(*run).unwrap().is_some()).collect();
+        assert_eq!(there, [true, false, false, true]);
+    }
+}

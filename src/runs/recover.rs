@@ -1,0 +1,133 @@
+//! The start of the engine: what an earlier one left is ended, marked or taken up.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::budget::Budget;
+use super::child::Workers;
+use super::engine::Engine;
+use super::ledger::{Finish, Ledger, LedgerError};
+use super::log::Logs;
+use super::metrics::Metrics;
+use super::run::{self, End, Run, State};
+use crate::config::server::EngineConfig;
+
+const LOCK: &str = "serve.lock";
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder.
+    #[error("cannot use the state folder {}: {source}; fix it, or set CLAUDEBOX_STATE_DIR to another", .path.display())]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another server has it.
+    #[error(
+        "another claudebox serve works in the state folder {}: give each container a CLAUDEBOX_CONTAINER_NAME of its own",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Holds the state folder: one server writes in it.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the folder, which is made if it is not there.
+    pub fn take(state_dir: &Path) -> Result<Self, StartError> {
+        let failed = |source| StartError::StateDir { path: state_dir.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let path = state_dir.join(LOCK);
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(StartError::Locked(state_dir.to_owned())),
+            Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+impl Engine {
+    /// Starts the engine in `state_dir`, which [`Lock`] holds: runs that an earlier server left running are ended and
+    /// marked interrupted, those that waited are taken up.
+    pub async fn start(
+        config: EngineConfig,
+        state_dir: &Path,
+        workers: Workers,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        let ledger = Ledger::open(state_dir)?;
+        let logs = Logs::open(state_dir.join("runs"))
+            .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
+        let mut queued = Vec::new();
+        for run in ledger.unfinished().await? {
+            if run.state == State::Queued {
+                queued.push(run);
+            } else {
+                interrupt(&ledger, &workers, run).await?;
+            }
+        }
+        let engine = Self::new(config, ledger, logs, workers, metrics);
+        for (requester, cost) in engine.shared.ledger.cost_since(Budget::day_start(run::now())).await? {
+            engine.shared.remember_cost(&requester, cost);
+        }
+        if !queued.is_empty() {
+            tracing::info!("{} runs that were waiting are taken up", queued.len());
+        }
+        for run in queued {
+            engine.shared.take_up(run);
+        }
+        engine.shared.start_waiting();
+        Ok(engine)
+    }
+
+    /// Removes what is older than the settings allow, and the oldest event logs beyond their size.
+    pub async fn prune(&self) -> Result<(), LedgerError> {
+        let shared = &self.shared;
+        let keep = i64::try_from(shared.config.keep.as_millis()).unwrap_or(i64::MAX);
+        let gone = shared.ledger.prune(run::now().saturating_sub(keep)).await?;
+        let (logs, most, live) = (shared.logs.clone(), shared.config.keep_bytes, shared.live_ids());
+        let task = tokio::task::spawn_blocking(move || {
+            for run in &gone {
+                logs.remove(*run)?;
+            }
+            logs.prune(most, &live).map(|cut| (gone.len(), cut))
+        });
+        match task.await {
+            Ok(Ok((0, 0))) | Err(_) => {}
+            Ok(Ok((gone, cut))) => tracing::info!("retention: {gone} runs and {cut} event logs removed"),
+            Ok(Err(error)) => tracing::warn!("retention: {error}"),
+        }
+        Ok(())
+    }
+}
+
+async fn interrupt(ledger: &Ledger, workers: &Workers, run: Run) -> Result<(), LedgerError> {
+    let reaped = (workers.end_tree)(run.id, None).await;
+    let error = "interrupted: the server or the box ended before the run did";
+    tracing::warn!("run {} in {} was {error}", run.id, run.workspace.display());
+    let end = End {
+        at: run::now(),
+        outcome: Some("killed".into()),
+        resets_at: None,
+        error: Some(error.into()),
+        result: run::result_without_cli(run.id, &run.workspace, "killed", error),
+        cost_usd: None,
+        session_id: None,
+        reaped,
+    };
+    ledger.finish(Finish { id: run.id, state: State::Interrupted, end }).await.map(drop)
+}

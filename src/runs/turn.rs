@@ -1,0 +1,147 @@
+//! One run, from its turn to its end.
+
+use std::sync::Arc;
+
+use super::child::{Ended, Worker};
+use super::engine::Shared;
+use super::live::Live;
+use super::log::Log;
+use super::run::{self, Cancel, End, State};
+use crate::claude::arguments::OutputFormat;
+use crate::worker::job::{Job, Report};
+
+impl Shared {
+    /// Carries a run out whose turn it is. `worker` was started already, or could not be, or is to be started here.
+    pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, worker: Option<std::io::Result<Worker>>) {
+        if !live.accepted().await {
+            return;
+        }
+        let queued = worker.is_none();
+        let worker = worker.unwrap_or_else(|| self.workers.start());
+        if queued {
+            let now = run::now();
+            live.started(now);
+            // Before its CLI is: a run that may have begun is never started again.
+            if let Err(error) = self.ledger.start(live.id, now).await {
+                tracing::error!("run {}: {error}", live.id);
+            }
+        }
+        let (state, end) = match (live.cancelled(), worker) {
+            (Some(why), _) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0)),
+            (None, Err(error)) => {
+                let error = format!("its worker cannot be started: {error}");
+                (State::Failed, self.without_report(&live, &error, "truncated", 0))
+            }
+            (None, Ok(worker)) => self.converse(&live, worker).await,
+        };
+        tracing::info!(
+            run = %live.id, state = state.name(), outcome = end.outcome.as_deref(), reaped = end.reaped,
+            "run in {} ended", live.workspace.display()
+        );
+        self.finish(&live, state, end).await;
+    }
+
+    async fn converse(&self, live: &Live, worker: Worker) -> (State, End) {
+        let request = live.run().request;
+        let mut options = request.options;
+        options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
+        let budgets = [options.max_budget_usd, self.config.cost_per_run].into_iter().flatten();
+        options.max_budget_usd = budgets.min_by(f64::total_cmp);
+        let job = Job {
+            run_id: live.id,
+            prompt: request.prompt,
+            options,
+            workspace: live.workspace.clone(),
+            silence: self.config.run_silence,
+            verbose: request.format == OutputFormat::JsonVerbose,
+        };
+        tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
+        let mut log = EventLog { log: self.logs.create(live.id), live };
+        let ended = self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
+        log.sync().await;
+        match ended {
+            Ended::Reported(report) => ended_with(*report, live.cancelled()),
+            Ended::Lost(reaped, why) => {
+                let state = live.cancelled().map_or(State::Failed, Cancel::state);
+                (state, self.without_report(live, &why, "truncated", reaped))
+            }
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
+    fn without_report(&self, live: &Live, error: &str, outcome: &str, reaped: u64) -> End {
+        End {
+            at: run::now(),
+            outcome: Some(outcome.to_owned()),
+            resets_at: None,
+            error: Some(error.to_owned()),
+            result: run::result_without_cli(live.id, &live.workspace, outcome, error),
+            cost_usd: None,
+            session_id: None,
+            reaped,
+        }
+    }
+}
+
+fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
+    let state = match (report.outcome.as_str(), cancel) {
+        // A cancel that came after the result has cancelled nothing.
+        ("ok", _) => State::Succeeded,
+        ("killed", Some(cancel)) => cancel.state(),
+        _ => State::Failed,
+    };
+    let mut result = report.envelope;
+    let mut error = report.complaint;
+    if let (State::Cancelled | State::Interrupted, Some(why)) = (state, cancel) {
+        result["cancelled"] = why.name().into();
+        error = Some(cancelled_text(why));
+    }
+    let end = End {
+        at: run::now(),
+        outcome: Some(report.outcome),
+        resets_at: report.resets_at,
+        error,
+        cost_usd: result["totalCostUsd"].as_f64(),
+        result,
+        session_id: report.session_id,
+        reaped: report.reaped,
+    };
+    (state, end)
+}
+
+fn cancelled_text(why: Cancel) -> String {
+    match why {
+        Cancel::Asked => "cancelled",
+        Cancel::Disconnected => "cancelled: its client went away",
+        Cancel::Replaced => "cancelled: another run took its place",
+        Cancel::Shutdown => "interrupted: the server was shut down",
+    }
+    .to_owned()
+}
+
+/// A run's log; one that cannot be written is said once, and the run goes on.
+struct EventLog<'run> {
+    log: std::io::Result<Log>,
+    live: &'run Live,
+}
+
+impl EventLog<'_> {
+    fn append(&mut self, events: &[u8]) {
+        match self.log.as_mut().map(|log| log.append(events)) {
+            Ok(Ok(length)) => self.live.progress.send_modify(|progress| progress.log_bytes = length),
+            Ok(Err(error)) => {
+                tracing::error!("run {}: its event log ends here: {error}", self.live.id);
+                self.log = Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+
+    async fn sync(self) {
+        match self.log {
+            // A disk may take its time.
+            Ok(log) => drop(tokio::task::spawn_blocking(move || log.sync()).await),
+            Err(error) => tracing::error!("run {}: its event log is incomplete: {error}", self.live.id),
+        }
+    }
+}
