@@ -49,8 +49,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
 ];
 
 /// Modules of processes that must stay single-threaded: a runtime's threads would keep privileges and steal statuses.
-const WITHOUT_A_RUNTIME: [&str; 9] =
-    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "sys", "worker"];
+const WITHOUT_A_RUNTIME: [&str; 10] =
+    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "sys", "worker", "workspace"];
 
 #[test]
 fn arrows_only_point_down() {
