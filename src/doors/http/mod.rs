@@ -1,3 +1,4 @@
 //! The HTTP door: the API, its files, its page.
 
+pub mod files;
 pub mod problem;

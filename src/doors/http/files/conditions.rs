@@ -1,0 +1,96 @@
+//! Conditional requests, as RFC 9110 section 13 orders them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+use crate::workspace::{Precondition, Stat, Tags};
+
+/// Seconds since 1970 of the year 10000, which no HTTP date can name.
+const TOO_LATE: i64 = 253_402_300_800;
+
+/// The conditions of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    tags: Precondition,
+    modified_since: Option<SystemTime>,
+    unmodified_since: Option<SystemTime>,
+}
+
+/// What the conditions mean for a file that is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    Send,
+    NotModified,
+    Failed,
+}
+
+impl Conditions {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let matches = tags(headers, &header::IF_MATCH, Comparison::Strong);
+        let matches_none = tags(headers, &header::IF_NONE_MATCH, Comparison::Weak);
+        // A date beside a tag says nothing the tag does not say better.
+        let modified_since = date(headers, &header::IF_MODIFIED_SINCE).filter(|_| matches_none.is_none());
+        let unmodified_since = date(headers, &header::IF_UNMODIFIED_SINCE).filter(|_| matches.is_none());
+        Self { tags: Precondition { matches, matches_none }, modified_since, unmodified_since }
+    }
+
+    /// Those that count for a change; the dates are too coarse for one.
+    pub(super) fn of_a_change(self) -> Precondition {
+        self.tags
+    }
+
+    pub(super) fn decide(&self, there: &Stat) -> Decision {
+        let newer_than = |date: SystemTime| last_modified(there).is_none_or(|changed| changed > date);
+        let matches = Precondition { matches: self.tags.matches.clone(), matches_none: None };
+        if !matches.holds(Some(there)) || self.unmodified_since.is_some_and(newer_than) {
+            Decision::Failed
+        } else if !self.tags.holds(Some(there)) || self.modified_since.is_some_and(|date| !newer_than(date)) {
+            Decision::NotModified
+        } else {
+            Decision::Send
+        }
+    }
+}
+
+/// Whether a range counts: without the condition, or if the file is the one the client has part of.
+pub(super) fn if_range_holds(headers: &HeaderMap, there: &Stat) -> bool {
+    let Some(value) = headers.get(header::IF_RANGE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    value.trim() == there.tag() || httpdate::parse_http_date(value).is_ok_and(|date| last_modified(there) == Some(date))
+}
+
+/// When a file was changed, to the second, as HTTP tells it. None if HTTP cannot.
+pub(super) fn last_modified(stat: &Stat) -> Option<SystemTime> {
+    let seconds = u64::try_from(stat.mtime.0).ok().filter(|_| stat.mtime.0 < TOO_LATE)?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// A weak tag fits nothing.
+    Strong,
+    /// A weak tag fits its strong one.
+    Weak,
+}
+
+/// The tags of a header. Ours have no commas, so one that does is not ours.
+fn tags(headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> Option<Tags> {
+    let mut given = headers.get_all(name).iter().peekable();
+    given.peek()?;
+    let texts: Vec<&str> = given.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).collect();
+    let mut found = Vec::new();
+    for text in texts.into_iter().map(str::trim) {
+        match (text.strip_prefix("W/"), comparison) {
+            _ if text == "*" => return Some(Tags::Any),
+            (None, _) => found.push(text.to_owned()),
+            (Some(weak), Comparison::Weak) => found.push(weak.to_owned()),
+            (Some(_), Comparison::Strong) => {}
+        }
+    }
+    Some(Tags::These(found))
+}
+
+fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    headers.get(name).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok())
+}
