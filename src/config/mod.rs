@@ -97,10 +97,12 @@ pub mod name {
     pub const RUNS_KEEP_MB: &str = "CLAUDEBOX_RUNS_KEEP_MB";
     /// Hosts with private addresses that may be fetched from, separated by commas.
     pub const FETCH_ALLOW: &str = "CLAUDEBOX_FETCH_ALLOW";
+    /// Key that webhooks are signed with.
+    pub const WEBHOOK_SECRET: &str = "CLAUDEBOX_WEBHOOK_SECRET";
     /// How logs are written.
     pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
     /// Secrets of claudebox's own doors: Claude and its tools never see them.
-    pub const DOOR_SECRETS: [&str; 2] = [MODE_API_TOKEN, "CLAUDEBOX_TELEGRAM_BOT_TOKEN"];
+    pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, "CLAUDEBOX_TELEGRAM_BOT_TOKEN", WEBHOOK_SECRET];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
 }

@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub engine: EngineConfig,
     /// Hosts whose private addresses may be fetched from, besides all public ones.
     pub fetch_allow: Vec<String>,
+    /// Key that webhooks are signed with; `None` leaves them unsigned.
+    pub webhook_secret: Option<Secret>,
     /// How logs are written.
     pub log_format: LogFormat,
 }
@@ -113,6 +115,7 @@ impl ServerConfig {
             http,
             engine: EngineConfig::read(&settings)?,
             fetch_allow: settings.list(name::FETCH_ALLOW)?,
+            webhook_secret: settings.text(name::WEBHOOK_SECRET)?.map(Secret::new),
             log_format: settings.log_format()?,
         })
     }
@@ -232,6 +235,13 @@ mod tests {
             assert_eq!((http.port, http.token.as_ref().map(Secret::reveal)), (81, Some("s3cret")));
             assert!(!format!("{http:?}").contains("s3cret"));
         }
+    }
+
+    #[test]
+    fn the_webhook_secret_is_read_and_not_shown() {
+        let config = ServerConfig::read(&env(&[("CLAUDEBOX_WEBHOOK_SECRET", "s3cret")])).unwrap();
+        assert_eq!(config.webhook_secret.as_ref().map(Secret::reveal), Some("s3cret"));
+        assert!(!format!("{config:?}").contains("s3cret"));
     }
 
     #[rstest]
