@@ -12,3 +12,4 @@ pub mod recover;
 pub mod run;
 pub mod schedule;
 mod turn;
+pub mod webhook;
