@@ -1,0 +1,91 @@
+//! How often something may happen: a token bucket that is told the time, so that it is tested without waiting.
+
+use std::time::{Duration, Instant};
+
+const MINUTE: f64 = 60.0;
+
+/// Admits `per_minute` at once and refills evenly, so that over a long time no more than that get through per minute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub(super) fn full(per_minute: u32, now: Instant) -> Self {
+        Self { left: per_minute.into(), at: now }
+    }
+
+    /// Takes one, or says how long it is until there is one.
+    pub(super) fn take(&mut self, per_minute: u32, now: Instant) -> Result<(), Duration> {
+        let most = f64::from(per_minute);
+        let per_second = most / MINUTE;
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = passed.mul_add(per_second, self.left).min(most);
+        self.at = self.at.max(now);
+        if self.left >= 1.0 {
+            self.left -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.left) / per_second))
+    }
+}
+
+/// Whole seconds for `Retry-After`: rounded up, so that who waits that long gets through.
+pub(super) fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_full_bucket_gives_a_minutes_worth_and_then_says_when() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(6, start);
+        for _ in 0..6 {
+            bucket.take(6, start).unwrap();
+        }
+        let wait = bucket.take(6, start).unwrap_err();
+        assert_eq!(seconds(wait), 10);
+        assert!(bucket.take(6, start + Duration::from_secs(9)).is_err());
+        bucket.take(6, start + Duration::from_secs(10)).unwrap();
+        assert!(bucket.take(6, start + Duration::from_secs(10)).is_err());
+    }
+
+    #[test]
+    fn a_bucket_does_not_fill_beyond_a_minutes_worth() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(2, start);
+        let later = start + Duration::from_hours(1);
+        bucket.take(2, later).unwrap();
+        bucket.take(2, later).unwrap();
+        assert!(bucket.take(2, later).is_err());
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::from_secs(3)), 3);
+        assert_eq!(seconds(Duration::from_millis(3001)), 4);
+    }
+
+    proptest! {
+        /// Whoever waits as long as the header says is let in.
+        #[test]
+        fn the_wait_is_long_enough(per_minute in 1u32..10_000, steps in prop::collection::vec(0u64..90_000, 1..40)) {
+            let mut now = Instant::now();
+            let mut bucket = Bucket::full(per_minute, now);
+            for step in steps {
+                now += Duration::from_millis(step);
+                while bucket.take(per_minute, now).is_ok() {}
+                let wait = bucket.take(per_minute, now).unwrap_err();
+                now += Duration::from_secs(seconds(wait));
+                prop_assert!(bucket.take(per_minute, now).is_ok());
+            }
+        }
+    }
+}
