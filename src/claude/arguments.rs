@@ -32,6 +32,9 @@ pub struct Options {
     /// Resume the session with this id
     #[arg(long, value_name = "SESSION_ID")]
     pub resume: Option<String>,
+    /// Resume into a new session, and leave the old one as it is
+    #[arg(long, requires = "resume")]
+    pub fork_session: bool,
     /// Start a fresh session instead of continuing the workspace's last one
     #[arg(long)]
     pub no_continue: bool,
@@ -109,6 +112,9 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -
     }
     if let Some(budget) = options.max_budget_usd {
         args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
+    }
+    if options.fork_session {
+        args.push("--fork-session".into());
     }
     if options.include_partial_messages {
         args.push("--include-partial-messages".into());

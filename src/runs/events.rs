@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::live::{Live, Progress};
 use super::log::{Logs, Reader};
+use super::run::State;
 
 /// The events of one run, from an offset on.
 #[derive(Debug)]
@@ -63,6 +64,12 @@ impl Events {
                 _ => return Ok(None),
             }
         }
+    }
+
+    /// Whether the run waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.borrow().state == State::Queued)
     }
 
     async fn read(&mut self, end: u64) -> std::io::Result<Option<Chunk>> {

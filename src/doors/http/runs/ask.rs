@@ -1,0 +1,302 @@
+//! What a client asks for with `POST /run`, checked field by field.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::claude::arguments::{Effort, LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::doors::http::problem::Problem;
+use crate::runs::run::{Busy, Request};
+
+/// Longest text that fits into one argument of the CLI.
+const LONGEST_ARGUMENT_BYTES: usize = 131_071;
+const LONGEST_MODEL_BYTES: usize = 200;
+const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
+
+/// A run to start. Every field is accepted in snake_case too.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunBody {
+    /// The prompt.
+    #[schema(min_length = 1, example = "what does this repo do")]
+    prompt: String,
+    /// Folder below the workspaces folder; that folder itself if it is left out.
+    #[schema(example = "myproject")]
+    pub(super) workspace: Option<String>,
+    /// Make the workspace if it is not there.
+    #[serde(default, alias = "create_workspace")]
+    pub(super) create_workspace: bool,
+    /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full name.
+    model: Option<String>,
+    /// Replaces the system prompt.
+    #[serde(alias = "system_prompt")]
+    system_prompt: Option<String>,
+    /// Is added to the system prompt.
+    #[serde(alias = "append_system_prompt")]
+    append_system_prompt: Option<String>,
+    /// JSON Schema the answer must follow: an object, or its text.
+    #[serde(alias = "json_schema")]
+    #[schema(value_type = Option<Object>)]
+    json_schema: Option<Value>,
+    /// Reasoning effort.
+    effort: Option<EffortName>,
+    /// Form of the result.
+    #[serde(default, alias = "output_format")]
+    output_format: Format,
+    /// Start a fresh session instead of continuing the workspace's last one.
+    #[serde(default, alias = "no_continue")]
+    no_continue: bool,
+    /// Session to resume, a UUID.
+    resume: Option<String>,
+    /// Resume into a new session, and leave the old one as it is.
+    #[serde(default, alias = "fork_session")]
+    fork_session: bool,
+    /// Stop the run when it has cost this much, US dollars.
+    #[serde(alias = "max_budget_usd")]
+    #[schema(exclusive_minimum = 0.0)]
+    max_budget_usd: Option<f64>,
+    /// Stop the run after this many turns.
+    #[serde(alias = "max_turns")]
+    #[schema(minimum = 1)]
+    max_turns: Option<u32>,
+    /// Stop the run after this many seconds.
+    #[serde(alias = "timeout_seconds")]
+    #[schema(exclusive_minimum = 0.0, maximum = 2_592_000.0)]
+    timeout_seconds: Option<f64>,
+    /// Let the stream have the pieces of messages as they are written.
+    #[serde(default, alias = "include_partial_messages")]
+    include_partial_messages: bool,
+    /// What to do if the workspace is busy.
+    #[serde(default)]
+    pub(super) busy: BusyName,
+    /// Answer at once; `GET /run/result` has the result later.
+    #[serde(default, rename = "async")]
+    pub(super) in_background: bool,
+    /// Go on with the run when the client goes away.
+    #[serde(default, alias = "fire_and_forget")]
+    pub(super) fire_and_forget: bool,
+    /// Answer with the run's events as they come: NDJSON, or server-sent events if the Accept header asks for them.
+    #[serde(default)]
+    pub(super) stream: bool,
+    /// Address the result is posted to.
+    #[serde(alias = "webhook_url")]
+    pub(super) webhook_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Format {
+    #[default]
+    Json,
+    JsonVerbose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum EffortName {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BusyName {
+    /// Refuse: 409.
+    #[default]
+    Reject,
+    /// Wait for its turn.
+    Queue,
+    /// Cancel what runs and waits there, and take its place.
+    Replace,
+}
+
+impl From<BusyName> for Busy {
+    fn from(name: BusyName) -> Self {
+        match name {
+            BusyName::Reject => Self::Reject,
+            BusyName::Queue => Self::Queue,
+            BusyName::Replace => Self::Replace,
+        }
+    }
+}
+
+impl RunBody {
+    /// The request, if every field of it can be carried out.
+    pub(super) fn request(&self) -> Result<Request, Problem> {
+        if self.prompt.trim().is_empty() {
+            return Err(invalid("prompt", "the prompt is empty"));
+        }
+        if self.prompt.len() > LONGEST_PROMPT_BYTES {
+            let detail = format!(
+                "the prompt has {} bytes, the CLI takes {LONGEST_PROMPT_BYTES}: PUT the material into a file of the \
+                 workspace and name it in the prompt",
+                self.prompt.len()
+            );
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", "prompt"));
+        }
+        if self.in_background && self.stream {
+            return Err(invalid("stream", "a run is answered at once (async) or streamed (stream), not both"));
+        }
+        let options = Options {
+            model: self.model()?,
+            system_prompt: argument("systemPrompt", self.system_prompt.as_deref())?,
+            append_system_prompt: argument("appendSystemPrompt", self.append_system_prompt.as_deref())?,
+            json_schema: self.schema()?,
+            effort: self.effort.map(effort),
+            resume: self.session()?,
+            fork_session: self.fork_session,
+            no_continue: self.no_continue,
+            max_budget_usd: positive("maxBudgetUsd", self.max_budget_usd, f64::MAX)?,
+            max_turns: match self.max_turns {
+                Some(0) => return Err(invalid("maxTurns", "a whole number from 1 on is allowed")),
+                turns => turns,
+            },
+            timeout: positive("timeoutSeconds", self.timeout_seconds, LONGEST_TIMEOUT)?.map(Duration::from_secs_f64),
+            include_partial_messages: self.include_partial_messages,
+        };
+        let format = match self.output_format {
+            Format::Json => OutputFormat::Json,
+            Format::JsonVerbose => OutputFormat::JsonVerbose,
+        };
+        Ok(Request { prompt: self.prompt.clone(), options, format })
+    }
+
+    fn model(&self) -> Result<Option<String>, Problem> {
+        let model = argument("model", self.model.as_deref())?;
+        match &model {
+            Some(name) if name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control) => {
+                Err(invalid("model", "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed"))
+            }
+            _ => Ok(model),
+        }
+    }
+
+    fn schema(&self) -> Result<Option<String>, Problem> {
+        let wrong = |why: &str| invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {why}"));
+        let text = match &self.json_schema {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) if text.is_empty() => return Ok(None),
+            Some(Value::String(text)) => match serde_json::from_str(text) {
+                Ok(Value::Object(_)) => text.clone(),
+                Ok(_) => return Err(wrong("the text holds something else")),
+                Err(error) => return Err(wrong(&error.to_string())),
+            },
+            Some(schema @ Value::Object(_)) => schema.to_string(),
+            Some(_) => return Err(wrong("this is something else")),
+        };
+        argument("jsonSchema", Some(&text))
+    }
+
+    fn session(&self) -> Result<Option<String>, Problem> {
+        match self.resume.as_deref().filter(|id| !id.is_empty()) {
+            None if self.fork_session => Err(invalid("forkSession", "there is no session to fork: name one in resume")),
+            None => Ok(None),
+            Some(id) => match Uuid::try_parse(id) {
+                Ok(id) => Ok(Some(id.to_string())),
+                Err(_) => Err(invalid("resume", "a session's id is a UUID, as sessionId in a result")),
+            },
+        }
+    }
+}
+
+const fn effort(name: EffortName) -> Effort {
+    match name {
+        EffortName::Low => Effort::Low,
+        EffortName::Medium => Effort::Medium,
+        EffortName::High => Effort::High,
+        EffortName::Xhigh => Effort::Xhigh,
+        EffortName::Max => Effort::Max,
+    }
+}
+
+/// A text that becomes an argument of the CLI; an empty one counts as left out.
+fn argument(field: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) if text.len() > LONGEST_ARGUMENT_BYTES => {
+            Err(invalid(field, &format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len())))
+        }
+        Some(text) if text.contains('\0') => Err(invalid(field, "it holds a NUL character, which no argument can")),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+fn positive(field: &str, number: Option<f64>, most: f64) -> Result<Option<f64>, Problem> {
+    match number {
+        Some(number) if !(number.is_finite() && number > 0.0 && number <= most) => {
+            let limit = if most < f64::MAX { format!(", at most {most}") } else { String::new() };
+            Err(invalid(field, &format!("a number above 0 is allowed{limit}")))
+        }
+        number => Ok(number),
+    }
+}
+
+pub(super) fn invalid(field: &str, why: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {why}")).with("field", field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn ask(body: Value) -> Result<Request, Problem> {
+        serde_json::from_value::<RunBody>(body).unwrap().request()
+    }
+
+    #[test]
+    fn both_spellings_are_one() {
+        let snake = json!({
+            "prompt": "p", "system_prompt": "s", "append_system_prompt": "a", "json_schema": "{}", "no_continue": true,
+            "max_turns": 2, "timeout_seconds": 1.5, "output_format": "json-verbose", "max_budget_usd": 0.5,
+        });
+        let camel = json!({
+            "prompt": "p", "systemPrompt": "s", "appendSystemPrompt": "a", "jsonSchema": {}, "noContinue": true,
+            "maxTurns": 2, "timeoutSeconds": 1.5, "outputFormat": "json-verbose", "maxBudgetUsd": 0.5,
+        });
+        let request = ask(snake).unwrap();
+        assert_eq!(request, ask(camel).unwrap());
+        assert_eq!(request.options.json_schema.as_deref(), Some("{}"));
+        assert_eq!((request.format, request.options.timeout), (OutputFormat::JsonVerbose, Some(Duration::from_millis(1500))));
+    }
+
+    #[test]
+    fn empty_texts_and_null_count_as_left_out() {
+        let body = json!({"prompt": "p", "model": "", "systemPrompt": null, "resume": "", "jsonSchema": ""});
+        assert_eq!(ask(body).unwrap().options, Options::default());
+    }
+
+    #[rstest]
+    #[case(json!({"prompt": " \n"}), "prompt")]
+    #[case(json!({"prompt": "p", "model": "--help"}), "model")]
+    #[case(json!({"prompt": "p", "model": "a\nb"}), "model")]
+    #[case(json!({"prompt": "p", "systemPrompt": "a\u{0}b"}), "systemPrompt")]
+    #[case(json!({"prompt": "p", "appendSystemPrompt": "x".repeat(131_072)}), "appendSystemPrompt")]
+    #[case(json!({"prompt": "p", "jsonSchema": "{"}), "jsonSchema")]
+    #[case(json!({"prompt": "p", "jsonSchema": [1]}), "jsonSchema")]
+    #[case(json!({"prompt": "p", "resume": "--last"}), "resume")]
+    #[case(json!({"prompt": "p", "forkSession": true}), "forkSession")]
+    #[case(json!({"prompt": "p", "maxTurns": 0}), "maxTurns")]
+    #[case(json!({"prompt": "p", "maxBudgetUsd": -1}), "maxBudgetUsd")]
+    #[case(json!({"prompt": "p", "timeoutSeconds": 0}), "timeoutSeconds")]
+    #[case(json!({"prompt": "p", "timeoutSeconds": 1e300}), "timeoutSeconds")]
+    #[case(json!({"prompt": "p", "async": true, "stream": true}), "stream")]
+    fn a_field_that_cannot_be_is_named(#[case] body: Value, #[case] field: &str) {
+        let problem = ask(body).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(problem.detail().starts_with(&format!("{field}: ")), "{}", problem.detail());
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_too_large() {
+        let problem = ask(json!({"prompt": "x".repeat(LONGEST_PROMPT_BYTES + 1)})).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

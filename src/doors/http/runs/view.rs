@@ -1,0 +1,158 @@
+//! A run as clients see it.
+
+use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::claude::envelope::camel_case;
+use crate::runs::run::{Run, State};
+
+/// How much of a prompt a list shows.
+const LISTED_PROMPT_CHARS: usize = 200;
+
+/// A run. Times are RFC 3339, UTC.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunView {
+    run_id: String,
+    /// Absolute path.
+    workspace: String,
+    /// Where it stands.
+    #[schema(value_type = StateName)]
+    state: &'static str,
+    /// The same in the predecessor's words: running, completed, failed, cancelled.
+    status: &'static str,
+    /// The way it came in: http, openai, mcp, telegram, cron, local.
+    door: String,
+    /// Name of the token that asked for it.
+    requester: String,
+    created_at: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    /// How many runs are before it in its workspace, while it waits.
+    position: Option<usize>,
+    /// How it ended: ok, model_error, rate_limited, auth, budget, max_turns, schema_missed, session_not_found, killed,
+    /// hung, truncated.
+    outcome: Option<String>,
+    /// What went wrong, one line.
+    error: Option<String>,
+    /// What it cost, US dollars; earlier runs of its session are not in it.
+    cost_usd: Option<f64>,
+    session_id: Option<String>,
+    /// Processes it had left behind; all of them were ended.
+    leftover_processes: Option<u64>,
+    /// The prompt; in lists its beginning.
+    prompt: String,
+    /// What else was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    options: Option<Value>,
+    /// The CLI's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Value>,
+}
+
+/// Names of states, for the API's description.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only described, never made")]
+pub(super) enum StateName {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Interrupted,
+}
+
+impl RunView {
+    /// A line of a list.
+    pub(super) fn short(run: &Run, position: Option<usize>) -> Self {
+        let end = run.end.as_ref();
+        Self {
+            run_id: run.id.to_string(),
+            workspace: run.workspace.to_string_lossy().into_owned(),
+            state: run.state.name(),
+            status: status(run.state),
+            door: run.door.clone(),
+            requester: run.requester.clone(),
+            created_at: time(run.created_at),
+            started_at: run.started_at.map(time),
+            finished_at: end.map(|end| time(end.at)),
+            position,
+            outcome: end.and_then(|end| end.outcome.clone()),
+            error: end.and_then(|end| end.error.clone()),
+            cost_usd: end.and_then(|end| end.cost_usd),
+            session_id: end.and_then(|end| end.session_id.clone()),
+            leftover_processes: end.map(|end| end.reaped),
+            prompt: run.request.prompt.chars().take(LISTED_PROMPT_CHARS).collect(),
+            options: None,
+            result: None,
+        }
+    }
+
+    /// All of it.
+    pub(super) fn whole(run: &Run, position: Option<usize>) -> Self {
+        let options = serde_json::to_value(&run.request.options).map(|options| camel_case(&options));
+        Self {
+            prompt: run.request.prompt.clone(),
+            options: options.ok(),
+            result: run.end.as_ref().map(|end| end.result.clone()),
+            ..Self::short(run, position)
+        }
+    }
+}
+
+/// A state in the predecessor's words. Its clients poll for as long as it is "running".
+pub(super) const fn status(state: State) -> &'static str {
+    match state {
+        State::Queued | State::Running => "running",
+        State::Succeeded => "completed",
+        State::Failed | State::Interrupted => "failed",
+        State::Cancelled => "cancelled",
+    }
+}
+
+/// A run without its result: what an asynchronous client gets until the result is there.
+pub(super) fn brief(run: &Run, position: Option<usize>) -> Value {
+    let mut brief = json!({
+        "runId": run.id, "workspace": run.workspace, "status": status(run.state), "state": run.state.name(),
+    });
+    if let Some(position) = position {
+        brief["position"] = position.into();
+    }
+    brief
+}
+
+/// A run's result: the CLI's own, with what is ours.
+pub(super) fn result(run: &Run) -> Value {
+    let Some(end) = &run.end else { return brief(run, None) };
+    let mut result = end.result.clone();
+    result["runId"] = run.id.to_string().into();
+    result["workspace"] = json!(run.workspace);
+    result["status"] = status(run.state).into();
+    result["state"] = run.state.name().into();
+    result["costUsd"] = json!(end.cost_usd);
+    if let Some(error) = &end.error {
+        result["error"] = error.clone().into();
+    }
+    result
+}
+
+/// Milliseconds since 1970 as RFC 3339, UTC.
+pub(super) fn time(milliseconds: i64) -> String {
+    DateTime::from_timestamp_millis(milliseconds)
+        .map_or_else(|| milliseconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}
