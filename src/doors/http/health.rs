@@ -1,0 +1,67 @@
+//! Is it alive, can it take a run, and its figures.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::text::encode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::app::App;
+use super::files::ProblemBody;
+use super::problem::Problem;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Routes that need no token.
+pub(super) fn open_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+}
+
+/// Routes that need one.
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// It answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Alive {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// Whether the server is alive.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "It is", body = Alive)), security(()))]
+async fn health() -> Json<Alive> {
+    Json(Alive { status: "ok" })
+}
+
+/// Whether a run can be started now.
+#[utoipa::path(
+    get, path = "/ready", tag = "health", security(()),
+    responses(
+        (status = 200, description = "It can", body = Alive),
+        (status = 503, description = "It cannot, and why: `not_ready`", body = ProblemBody),
+    ),
+)]
+async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
+    let why = if app.engine.status().open { (app.readiness)().err() } else { Some("the server is shutting down".into()) };
+    match why {
+        None => Ok(Json(Alive { status: "ok" })),
+        Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why)),
+    }
+}
+
+/// The server's figures, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+)]
+async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let mut text = String::new();
+    encode(&mut text, &app.registry).map_err(|error| Problem::internal("encoding the metrics", &error))?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}

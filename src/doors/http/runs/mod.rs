@@ -1,0 +1,364 @@
+//! Runs over HTTP: start, follow, read, cancel.
+
+mod ask;
+mod start;
+mod stream;
+mod view;
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use self::stream::{EndWithClient, Framing, Source};
+use self::view::RunView;
+use super::app::App;
+use super::auth::Caller;
+use super::files::ProblemBody;
+use super::parameters::Query;
+use super::problem::Problem;
+use super::server::Stopping;
+use super::trace::RunId;
+use crate::runs::engine::Cancelled;
+use crate::runs::ledger::{Filter, LedgerError};
+use crate::runs::run::{Cancel, State as RunState};
+
+const USUAL_PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
+/// The routes of runs.
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(start::run))
+        .routes(routes!(result))
+        .routes(routes!(cancel_by_query))
+        .routes(routes!(list))
+        .routes(routes!(one, cancel))
+        .routes(routes!(events))
+        .routes(routes!(status))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct ResultQuery {
+    /// The run.
+    #[serde(alias = "run_id")]
+    run_id: String,
+}
+
+/// Read a run's result.
+///
+/// As often as one likes, also after a restart. Until it is there, `status` is `running`.
+#[utoipa::path(
+    get, path = "/run/result", tag = "runs", params(ResultQuery),
+    responses(
+        (status = 200, description = "The CLI's result with runId, workspace and status, or where the run stands", body = Object),
+        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
+        (status = 422, description = "A parameter is not allowed: `invalid_parameter`", body = ProblemBody),
+    ),
+)]
+async fn result(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<ResultQuery>,
+) -> Result<Response, Problem> {
+    let run = app.visible_run(&query.run_id, &caller).await?;
+    let body = if run.state.is_final() { view::result(&run) } else { view::brief(&run, app.engine.ahead(&run)) };
+    Ok(about(&run.id.to_string(), Json(body)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct CancelQuery {
+    /// The run.
+    #[serde(alias = "run_id")]
+    run_id: Option<String>,
+    /// The workspace whose run is meant, if no run is named.
+    workspace: Option<String>,
+}
+
+/// What a cancel has done.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CancelView {
+    /// `ok`: the run is cancelled. `already_ended`: it had ended before, and nothing has changed.
+    status: &'static str,
+    run_id: String,
+    workspace: String,
+    /// Where the run stands now.
+    #[schema(value_type = view::StateName)]
+    state: &'static str,
+}
+
+/// Cancel a run, named by itself or by its workspace.
+#[utoipa::path(
+    post, path = "/run/cancel", tag = "runs", params(CancelQuery),
+    responses(
+        (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
+        (status = 403, description = "Not this caller's workspace: `workspace_not_allowed`, or outside: `path_outside`", body = ProblemBody),
+        (status = 404, description = "No such run, or nothing runs there: `run_not_found`, `workspace_not_found`", body = ProblemBody),
+        (status = 422, description = "Neither is named, or not rightly: `invalid_parameter`, `path_invalid`, `not_a_folder`", body = ProblemBody),
+    ),
+)]
+async fn cancel_by_query(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<CancelQuery>,
+) -> Result<Response, Problem> {
+    let id = match (query.run_id.filter(|id| !id.is_empty()), query.workspace) {
+        (Some(id), _) => id,
+        (None, Some(name)) => {
+            let workspace = app.workspace(&caller, name, false).await?;
+            let holder = app.engine.running_in(&workspace.path);
+            holder.ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
+        }
+        (None, None) => {
+            let detail = "name a run (runId) or a workspace (workspace)";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", detail));
+        }
+    };
+    cancel_run(&app, &caller, &id).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct ListQuery {
+    /// Only runs of this workspace.
+    workspace: Option<String>,
+    /// Only runs in this state: queued, running, succeeded, failed, cancelled, interrupted.
+    #[param(value_type = Option<view::StateName>)]
+    state: Option<RunState>,
+    /// Runs of one page, 50 if not given.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of runs, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RunList {
+    runs: Vec<RunView>,
+    /// `cursor` of the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// List runs, the newest first.
+#[utoipa::path(
+    get, path = "/runs", tag = "runs", params(ListQuery),
+    responses(
+        (status = 200, description = "A page of runs, without their results", body = RunList),
+        (status = 403, description = "Not this caller's workspace: `workspace_not_allowed`, or outside: `path_outside`", body = ProblemBody),
+        (status = 404, description = "No such workspace: `workspace_not_found`", body = ProblemBody),
+        (status = 422, description = "A parameter is not allowed: `invalid_parameter`, `path_invalid`, `not_a_folder`", body = ProblemBody),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<RunList>, Problem> {
+    let limit = query.limit.unwrap_or(USUAL_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(invalid_parameter("limit", &format!("a whole number from 1 to {LARGEST_PAGE} is allowed")));
+    }
+    let before = match query.cursor.as_deref().map(Uuid::try_parse) {
+        Some(Err(_)) => return Err(invalid_parameter("cursor", "the nextCursor of an earlier page is allowed")),
+        cursor => cursor.and_then(Result::ok),
+    };
+    let workspace = match query.workspace {
+        Some(name) => Some(app.workspace(&caller, name, false).await?.path),
+        None => None,
+    };
+    let visible = app.sight(&caller);
+    // One more than asked for tells whether there is a next page.
+    let filter = Filter { workspace, state: query.state, before, limit: limit + 1, visible };
+    let mut runs = app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
+    let more = runs.len() > limit;
+    runs.truncate(limit);
+    let next_cursor = runs.last().filter(|_| more).map(|run| run.id.to_string());
+    let runs = runs.iter().map(|run| RunView::short(run, app.engine.ahead(run))).collect();
+    Ok(Json(RunList { runs, next_cursor }))
+}
+
+/// Read a run: where it stands, what was asked, how it ended.
+#[utoipa::path(
+    get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run", body = RunView),
+        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
+    ),
+)]
+async fn one(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let run = app.visible_run(&id, &caller).await?;
+    Ok(about(&id, Json(RunView::whole(&run, app.engine.ahead(&run)))))
+}
+
+/// Cancel a run.
+///
+/// Answers when its processes are gone. One that has ended stays as it is.
+#[utoipa::path(
+    delete, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
+        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
+    ),
+)]
+async fn cancel(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    cancel_run(&app, &caller, &id).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+struct EventsQuery {
+    /// Where in the log to begin, for clients that cannot send Last-Event-ID: an event's id.
+    last_event_id: Option<u64>,
+}
+
+/// Follow a run: its events from the first on, and the run itself at its end.
+///
+/// Server-sent events (`event`, each with an `id`; `end` with the run), or one JSON object per line for
+/// `Accept: application/x-ndjson`. `Last-Event-ID` goes on after that event.
+#[utoipa::path(
+    get, path = "/runs/{id}/events", tag = "runs",
+    params(
+        ("id" = String, Path, description = "The run"), EventsQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Id of the last event the client has"),
+    ),
+    responses(
+        (status = 200, description = "The events", content((String = "text/event-stream"), (String = "application/x-ndjson"))),
+        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
+        (status = 422, description = "A parameter is not allowed: `invalid_parameter`", body = ProblemBody),
+    ),
+)]
+async fn events(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Query(query): Query<EventsQuery>,
+    stopping: Option<Extension<Stopping>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let run = app.visible_run(&id, &caller).await?.id;
+    let offset = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().parse()) {
+        Some(Ok(offset)) => offset,
+        Some(Err(_)) => return Err(invalid_parameter("Last-Event-ID", "the id of one of this run's events is allowed")),
+        None => query.last_event_id.unwrap_or_default(),
+    };
+    let events = app.engine.events(run, offset).await.map_err(|error| ledger_failed(&error))?;
+    let Some(events) = events else { return Err(unknown(&id)) };
+    let guard = EndWithClient::new(app.engine.clone(), None);
+    let stopping = stopping.map(|Extension(stopping)| stopping);
+    let source = Source { engine: app.engine.clone(), run, events, stopping, guard };
+    Ok(stream::answer(source, Framing::accepted(&headers, Framing::ServerSentEvents), None))
+}
+
+/// What is going on.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StatusView {
+    /// Absolute paths of the workspaces a run works in.
+    busy_workspaces: Vec<String>,
+    /// Runs that have not ended, and the last ones that have.
+    runs: Vec<StatusRun>,
+    /// How many runs wait.
+    queued: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StatusRun {
+    run_id: String,
+    workspace: String,
+    /// running, completed, failed, cancelled.
+    status: &'static str,
+    #[schema(value_type = view::StateName)]
+    state: &'static str,
+}
+
+/// See which workspaces are busy, and the runs.
+#[utoipa::path(get, path = "/status", tag = "runs", responses((status = 200, description = "What is going on", body = StatusView)))]
+async fn status(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<StatusView>, Problem> {
+    let sees = app.sight(&caller);
+    let now = app.engine.status();
+    let filter = Filter { limit: USUAL_PAGE, visible: app.sight(&caller), ..Filter::default() };
+    let recent = app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
+    let is_visible = |workspace: &std::path::Path| sees.as_ref().is_none_or(|sees| sees(workspace));
+    let live = now.live.iter().filter(|(_, workspace, _)| is_visible(workspace));
+    let live = live.map(|(id, workspace, state)| (*id, workspace.as_path(), *state));
+    let ended = recent.iter().filter(|run| run.state.is_final());
+    let ended = ended.map(|run| (run.id, run.workspace.as_path(), run.state));
+    let runs = live.chain(ended).map(|(id, workspace, state)| StatusRun {
+        run_id: id.to_string(),
+        workspace: workspace.to_string_lossy().into_owned(),
+        status: view::status(state),
+        state: state.name(),
+    });
+    let busy = now.busy.iter().filter(|workspace| is_visible(workspace));
+    Ok(Json(StatusView {
+        busy_workspaces: busy.map(|workspace| workspace.to_string_lossy().into_owned()).collect(),
+        runs: runs.collect(),
+        queued: now.queued,
+    }))
+}
+
+async fn cancel_run(app: &App, caller: &Caller, id: &str) -> Result<Response, Problem> {
+    let run = app.visible_run(id, caller).await?;
+    let done = app.engine.cancel(run.id, Cancel::Asked).await.map_err(|error| ledger_failed(&error))?;
+    // Bounded: the run's processes get TERM, then KILL, and the worker itself after that.
+    let run = app.engine.wait(run.id).await.map_err(|error| ledger_failed(&error))?.ok_or_else(|| unknown(id))?;
+    let ended_before = matches!(done, Cancelled::AlreadyEnded(_) | Cancelled::Unknown);
+    let cancelled = !ended_before && run.state == RunState::Cancelled;
+    let body = CancelView {
+        status: if cancelled { "ok" } else { "already_ended" },
+        run_id: run.id.to_string(),
+        workspace: run.workspace.to_string_lossy().into_owned(),
+        state: run.state.name(),
+    };
+    Ok(about(&body.run_id.clone(), Json(body)))
+}
+
+/// An answer about one run, for the log.
+fn about(run: &str, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.extensions_mut().insert(RunId(run.to_owned()));
+    response
+}
+
+pub(super) fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().take(80).collect();
+    Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("there is no run {shown:?}")).with("runId", shown)
+}
+
+fn nothing_runs(workspace: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("nothing runs in the workspace {workspace:?}"))
+}
+
+fn invalid_parameter(name: &str, why: &str) -> Problem {
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", format!("{name}: {why}"));
+    problem.with("parameter", Value::from(name))
+}
+
+pub(super) fn ledger_failed(error: &LedgerError) -> Problem {
+    Problem::internal("the ledger of runs", error)
+}
