@@ -2,33 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-const MINUTE: f64 = 60.0;
+/// What one request costs. A nanosecond earns as much as requests per minute are allowed, so that all is whole numbers.
+const COST: u64 = 60_000_000_000;
 
 /// Admits `per_minute` at once and refills evenly, so that over a long time no more than that get through per minute.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
-    left: f64,
+    credit: u64,
     at: Instant,
 }
 
 impl Bucket {
     /// A full bucket.
     pub(super) fn full(per_minute: u32, now: Instant) -> Self {
-        Self { left: per_minute.into(), at: now }
+        Self { credit: COST * u64::from(per_minute), at: now }
     }
 
     /// Takes one, or says how long it is until there is one.
     pub(super) fn take(&mut self, per_minute: u32, now: Instant) -> Result<(), Duration> {
-        let most = f64::from(per_minute);
-        let per_second = most / MINUTE;
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = passed.mul_add(per_second, self.left).min(most);
+        let rate = u64::from(per_minute);
+        let passed = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
+        self.credit = self.credit.saturating_add(passed.saturating_mul(rate)).min(COST * rate);
         self.at = self.at.max(now);
-        if self.left >= 1.0 {
-            self.left -= 1.0;
+        if let Some(rest) = self.credit.checked_sub(COST) {
+            self.credit = rest;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - self.left) / per_second))
+        Err(Duration::from_nanos((COST - self.credit).div_ceil(rate)))
     }
 }
 
