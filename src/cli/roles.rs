@@ -19,6 +19,7 @@ use crate::claude::sessions::Sessions;
 use crate::claude::{binary, first_run, standing};
 use crate::config::Config;
 use crate::config::environment::Environment;
+use crate::config::server::LogFormat;
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::start::{MainChild, start};
@@ -207,7 +208,7 @@ pub(super) fn save(file: &Path, text: &[u8]) -> Result<ExitCode, Failure> {
 
 /// `offline-model`.
 pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
-    log::start(false);
+    log::start(false, LogFormat::default());
     match offline_model::serve(&offline_model::Options { listen }) {
         Ok(()) => Ok(ExitCode::Ok),
         Err(error) => Err(Failure::new(ExitCode::Config, error)),
@@ -215,8 +216,9 @@ pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
 }
 
 fn configure(env: &impl Environment) -> Result<Config, Failure> {
-    let config = Config::read(env).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    log::start(config.debug);
+    let unusable = |error| Failure::new(ExitCode::Config, error);
+    let config = Config::read(env).map_err(unusable)?;
+    log::start(config.debug, LogFormat::read(env).map_err(unusable)?);
     Ok(config)
 }
 

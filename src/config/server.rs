@@ -82,6 +82,13 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Reads this setting alone, for the roles that have no other setting of a server.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
+        Settings { env }.log_format()
+    }
+}
+
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -48,7 +48,7 @@ pub enum OriginError {
 pub struct Origins {
     /// Lower case; `*.` in front stands for every name below.
     hosts: Vec<String>,
-    origins: Vec<String>,
+    listed: Vec<String>,
     any_origin: bool,
     any_host: bool,
     machine: String,
@@ -68,10 +68,10 @@ impl Origins {
         if !any.is_empty() && !has_token {
             return Err(OriginError::AnyWithoutToken);
         }
-        let origins = listed.into_iter().map(|origin| allowed_origin(origin)).collect::<Result<Vec<_>, _>>()?;
+        let listed = listed.into_iter().map(|origin| allowed_origin(origin)).collect::<Result<Vec<_>, _>>()?;
         // A page that calls by a name of its own has no token.
         let any_host = has_token && hosts.is_empty();
-        Ok(Self { hosts, origins, any_origin: !any.is_empty(), any_host, machine: machine.to_ascii_lowercase() })
+        Ok(Self { hosts, listed, any_origin: !any.is_empty(), any_host, machine: machine.to_ascii_lowercase() })
     }
 
     /// Refuses a request that does not name this server.
@@ -101,7 +101,7 @@ impl Origins {
 
     /// Whether a page of this origin may call.
     fn allows(&self, origin: &str) -> bool {
-        self.any_origin || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        self.any_origin || self.listed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 }
 

@@ -14,8 +14,8 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    /// Boxed: an error is moved about more often than it is made.
-    more: Box<Map<String, Value>>,
+    // A list and no map, to keep an error small: it is the other half of every result here.
+    more: Vec<(String, Value)>,
     retry_after: Option<u64>,
 }
 
@@ -23,13 +23,13 @@ impl Problem {
     /// A problem of this status, with this code.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), more: Box::default(), retry_after: None }
+        Self { status, code, detail: detail.into(), more: Vec::new(), retry_after: None }
     }
 
     /// Adds a field for programs: the run that holds a workspace, the values that are allowed.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(field.to_owned(), value.into());
+        self.more.push((field.to_owned(), value.into()));
         self
     }
 
@@ -70,7 +70,7 @@ impl IntoResponse for Problem {
         let mut body = Map::new();
         body.insert("detail".into(), self.detail.into());
         body.insert("code".into(), self.code.into());
-        body.extend(*self.more);
+        body.extend(self.more);
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,5 +1,6 @@
 use super::*;
 use std::sync::Mutex;
+use std::task::Poll;
 
 use axum::body::Bytes;
 use axum::extract::Extension;
@@ -155,7 +156,9 @@ async fn a_panic_is_answered_500_and_the_server_goes_on() {
 
 #[tokio::test]
 async fn a_panic_in_a_body_ends_its_connection_alone() {
-    let body = || async { Body::from_stream(stream::once(async { Ok::<Bytes, Infallible>(panic!("as asked")) })) };
+    let body = || async {
+        Body::from_stream(stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Infallible>>> { panic!("as asked") }))
+    };
     let server = start(Router::new().route("/", get(body)).route("/ok", get(|| async { "hello" })), limits());
     let mut client = server.client().await;
     send(&mut client, GET).await;
