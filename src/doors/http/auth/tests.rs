@@ -57,9 +57,8 @@ fn an_open_server_lets_everybody_do_everything() {
 
 #[test]
 fn every_accepted_token_is_found_and_no_other() {
-    let text: String =
-        ["alpha", "beta", "gamma"].iter().map(|name| format!("- {{name: {name}, sha256: {}}}\n", sum(name))).collect();
-    let file = tokens_file(&text);
+    let entries = ["alpha", "beta", "gamma"].map(|name| format!("- {{name: {name}, sha256: {}}}\n", sum(name)));
+    let file = tokens_file(&entries.concat());
     let known = Authenticator::from_config(&config(Some("the one"), Some(&file.file))).unwrap();
     let now = Instant::now();
     for (token, name) in [("the one", "default"), ("alpha", "alpha"), ("beta", "beta"), ("gamma", "gamma")] {

@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::advance;
 
 const WAITS: Waits =
-    Waits { head: Duration::from_secs(10), idle: Duration::from_secs(75), write: Duration::from_secs(60) };
+    Waits { head: Duration::from_secs(10), idle: Duration::from_secs(75), write: Duration::from_mins(1) };
 
 fn pair(room: usize) -> (DuplexStream, Bounded<DuplexStream>, InFlight) {
     let (client, stream) = duplex(room);

@@ -18,7 +18,7 @@ use crate::doors::http::server::{Limits, bind, serve};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server as the API's is put together, asked over TCP.
-async fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
+fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
     let config = HttpConfig {
         bind: [127, 0, 0, 1].into(),
         port: 8080,
@@ -69,7 +69,7 @@ fn code(body: &str) -> String {
 
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
-    let address = start(None).await;
+    let address = start(None);
     let unsent = "Host: localhost\r\nContent-Length: 90\r\nContent-Type: application/json\r\n";
     for headers in [
         unsent.to_owned(),
@@ -85,7 +85,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
 
 #[tokio::test]
 async fn a_body_that_is_announced_too_long_is_refused_before_it_is_sent() {
-    let address = start(None).await;
+    let address = start(None);
     let head = "POST /run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nContent-Length: 101\r\n\r\n";
     let (head, body) = ask(address, head).await;
     assert!(head.starts_with("http/1.1 413 "), "{head}");
@@ -94,7 +94,7 @@ async fn a_body_that_is_announced_too_long_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_request_in_order_reaches_its_handler() {
-    let address = start(None).await;
+    let address = start(None);
     let post = "POST /run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(ask(address, post).await.1, "default");
     let (head, body) = ask(address, "GET /mcp?apiToken=s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -104,7 +104,7 @@ async fn a_request_in_order_reaches_its_handler() {
 
 #[tokio::test]
 async fn a_token_in_the_query_is_for_mcp_alone() {
-    let address = start(None).await;
+    let address = start(None);
     let (head, _) = ask(address, "GET /who?apiToken=s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(head.starts_with("http/1.1 401 "), "{head}");
 }
@@ -116,7 +116,7 @@ async fn a_restricted_token_is_refused_at_other_doors_and_when_used_up() {
     // SHA-256 of "secret".
     let sum = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     std::fs::write(&file, format!("- {{name: ci, sha256: {sum}, doors: [http], requests_per_minute: 1}}")).unwrap();
-    let address = start(Some(file)).await;
+    let address = start(Some(file));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: bearer secret\r\n\r\n");
     let (head, body) = ask(address, &get("/mcp")).await;
     assert!(head.starts_with("http/1.1 403 ") && code(&body) == "door_not_allowed", "{head}");
@@ -128,7 +128,7 @@ async fn a_restricted_token_is_refused_at_other_doors_and_when_used_up() {
 
 #[tokio::test]
 async fn a_page_can_read_its_refusal_and_ask_first_without_a_token() {
-    let address = start(None).await;
+    let address = start(None);
     let from = "Host: localhost\r\nOrigin: https://app.example\r\n";
     let (head, _) = ask(address, &format!("GET /who HTTP/1.1\r\n{from}\r\n")).await;
     assert!(head.starts_with("http/1.1 401 "), "{head}");
@@ -139,7 +139,7 @@ async fn a_page_can_read_its_refusal_and_ask_first_without_a_token() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
-    let address = start(None).await;
+    let address = start(None);
     let (head, body) = ask(address, "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(head.starts_with("http/1.1 404 ") && code(&body) == "not_found", "{head}");
     assert!(body.contains("/nowhere"), "{body}");
