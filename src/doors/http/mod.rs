@@ -5,6 +5,7 @@ pub mod body;
 mod connection;
 pub mod files;
 pub mod origin;
+pub mod page;
 pub mod parameters;
 pub mod problem;
 mod rate;

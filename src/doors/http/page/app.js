@@ -1,0 +1,403 @@
+// The console: runs and files. It also switches between the two views.
+
+import { filterApi, loadApi } from './api.js';
+import {
+  Problem, attempt, byId, call, h, knownToken, messages, pause, rememberToken, request,
+} from './client.js';
+
+const OFFLINE_LABEL = '[claudebox offline model]';
+const STATUS_EVERY_MS = 5000;
+const LONGEST_RETRY_MS = 10000;
+
+// ---- Words ---------------------------------------------------------------------------------------------------------
+
+const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
+const dollars = (value) => (value == null ? '' : `$${Number(value).toFixed(4)}`);
+const moment = (value) => (value == null ? '' : new Date(value).toLocaleString());
+
+function size(bytes) {
+  if (bytes == null) return '';
+  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+  return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${units[unit]}`;
+}
+
+function word(run) {
+  const outcome = typeof run.outcome === 'string' ? run.outcome : run.outcome?.kind;
+  return outcome ?? run.state ?? run.status ?? 'unknown';
+}
+
+function badge(text) {
+  const good = /^(succeeded|success|completed|done|ok)$/.test(text);
+  const busy = /^(running|queued|accepted|starting|waiting|cancelling)$/.test(text);
+  return h('span', { class: `state ${good ? 'good' : busy ? 'busy' : 'bad'}` }, text);
+}
+
+// The answer of a run, or of a `result` event, wherever it stands.
+function answerOf(value) {
+  const inner = value?.result ?? value?.answer;
+  if (typeof inner === 'string') return inner;
+  return inner && typeof inner === 'object' ? answerOf(inner) : '';
+}
+
+// A field of a run, or of the result inside it.
+function fieldOf(run, ...names) {
+  return names.map((name) => run?.[name] ?? run?.result?.[name]).find((value) => value != null);
+}
+
+// ---- One run -------------------------------------------------------------------------------------------------------
+
+let shown = { id: null, abort: new AbortController(), lastText: '' };
+
+function showRun(run) {
+  const text = word(run);
+  const facts = [
+    ['State', badge(text)],
+    ['Workspace', run.workspace || '(root)'],
+    ['Run', run.runId],
+    ['Door', run.door],
+    ['Started', moment(run.startedAt)],
+    ['Finished', moment(run.finishedAt)],
+    ['Cost', dollars(fieldOf(run, 'costUsd', 'totalCostUsd'))],
+    ['Turns', fieldOf(run, 'turns', 'numTurns')],
+  ];
+  const told = facts.filter(([, value]) => value != null && value !== '');
+  byId('run-facts').replaceChildren(...told.map(([name, value]) =>
+    h('div', {}, h('dt', {}, name), h('dd', {}, typeof value === 'object' ? value : String(value)))));
+  byId('cancel').hidden = isOver(run);
+  const wrong = [run.error?.detail, run.detail, run.outcome?.detail, run.error].find((text) => typeof text === 'string');
+  if (isOver(run) && wrong) addEvent('failed', wrong);
+  const raw = byId('run-raw');
+  raw.hidden = !isOver(run);
+  raw.querySelector('pre').textContent = pretty(run);
+  if (run.prompt) showPrompt(run.prompt);
+}
+
+const isOver = (run) => run.finishedAt != null || (run.outcome != null && run.state !== 'running');
+
+function showPrompt(prompt) {
+  const place = byId('run-prompt');
+  place.textContent = prompt;
+  place.hidden = false;
+}
+
+function addEvent(kind, ...children) {
+  byId('events').append(h('li', { class: kind }, ...children));
+}
+
+function addText(text) {
+  const trimmed = text.trim();
+  // The result repeats the last message.
+  if (!trimmed || trimmed === shown.lastText) return;
+  shown.lastText = trimmed;
+  if (trimmed.startsWith(OFFLINE_LABEL)) byId('offline').hidden = false;
+  addEvent('answer', trimmed);
+}
+
+const folded = (title, value) => h('details', {}, h('summary', {}, title), h('pre', {}, pretty(value)));
+
+function blocksOf(event) {
+  const content = event.message?.content ?? [];
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
+}
+
+function resultText(block) {
+  const parts = Array.isArray(block.content) ? block.content : [{ type: 'text', text: pretty(block.content ?? '') }];
+  return parts.map((part) => part.text ?? `(${part.type})`).join('\n');
+}
+
+// One event of the CLI. Kinds that are not known say nothing: the CLI adds some with every version.
+function showEvent(event) {
+  if (event.type === 'system' && event.subtype === 'init') {
+    addEvent('soft', ['Session started', event.model].filter(Boolean).join(', '));
+  } else if (event.type === 'assistant') {
+    for (const block of blocksOf(event)) {
+      if (block.type === 'text') addText(block.text ?? '');
+      else if (block.type === 'thinking') addEvent('soft', folded('Thinking', block.thinking ?? ''));
+      else if (block.type === 'tool_use') addEvent('tool', folded(`Tool: ${block.name}`, block.input ?? {}));
+    }
+  } else if (event.type === 'user') {
+    for (const block of blocksOf(event).filter((block) => block.type === 'tool_result')) {
+      const failed = block.is_error ?? block.isError;
+      addEvent(failed ? 'failed' : 'soft', folded(failed ? 'The tool failed' : 'Tool result', resultText(block)));
+    }
+  } else if (event.type === 'result') {
+    showResult(event);
+  }
+}
+
+function showResult(result) {
+  addText(answerOf(result) || (typeof result.result === 'string' ? result.result : ''));
+  const structured = fieldOf(result, 'structuredOutput', 'structured_output');
+  const text = structured === undefined ? '' : pretty(structured);
+  if (text && text !== shown.structured) {
+    shown.structured = text;
+    addEvent('answer', h('div', { class: 'soft' }, 'Structured answer'), h('pre', {}, text));
+  }
+}
+
+// Follows a run to its end, over lost connections: the server continues after the last id it is given.
+async function follow(id, signal) {
+  let last = '';
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    try {
+      const headers = { Accept: 'text/event-stream', ...(last && { 'Last-Event-ID': last }) };
+      const response = await request('GET', `runs/${encodeURIComponent(id)}/events`, { headers, signal });
+      byId('following').textContent = '';
+      for await (const message of messages(response.body)) {
+        if (signal.aborted) return null;
+        failures = 0;
+        if (message.id !== undefined) last = message.id;
+        if (message.event === 'end') return JSON.parse(message.data);
+        if (message.event === 'event') showEvent(JSON.parse(message.data));
+      }
+    } catch (error) {
+      if (signal.aborted) return null;
+      if (error instanceof Problem && error.status < 500 && error.status !== 429) throw error;
+    }
+    byId('following').textContent = 'The connection was lost; trying again…';
+    await pause(Math.min(500 * 2 ** failures, LONGEST_RETRY_MS), signal);
+  }
+  return null;
+}
+
+// Opens a run: what is known of it, then its events from the beginning.
+async function openRun(run, prompt) {
+  shown.abort.abort();
+  const mine = { id: run.runId, abort: new AbortController(), lastText: '' };
+  shown = mine;
+  for (const id of ['offline', 'run-prompt', 'run-raw']) byId(id).hidden = true;
+  byId('events').replaceChildren();
+  byId('following').textContent = '';
+  byId('run-panel').hidden = false;
+  byId('view-console').classList.remove('idle');
+  if (prompt) showPrompt(prompt);
+  showRun(run);
+  markRuns();
+  byId('run-panel').scrollIntoView({ block: 'nearest' });
+  await attempt(async () => {
+    const end = await follow(mine.id, mine.abort.signal);
+    if (!end || shown !== mine) return;
+    showResult(end);
+    showRun(end);
+    await Promise.all([loadRuns(), loadFiles(), loadStatus()]);
+  });
+}
+
+async function startRun() {
+  const value = (id) => byId(id).value.trim();
+  const wanted = { prompt: byId('prompt').value, workspace: value('workspace'), createWorkspace: true, async: true };
+  if (value('model')) wanted.model = value('model');
+  if (value('effort')) wanted.effort = value('effort');
+  if (byId('no-continue').checked) wanted.noContinue = true;
+  byId('run').disabled = true;
+  const run = await attempt(async () => {
+    if (value('schema')) wanted.jsonSchema = parsed(value('schema'));
+    return call('POST', 'run', { json: wanted });
+  });
+  byId('run').disabled = false;
+  if (!run) return;
+  goTo(wanted.workspace);
+  loadRuns();
+  loadStatus();
+  await openRun(run, wanted.prompt);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Problem(0, { detail: `The JSON schema is no JSON: ${error.message}` });
+  }
+}
+
+async function cancelRun() {
+  const button = byId('cancel');
+  button.disabled = true;
+  await attempt(() => request('DELETE', `runs/${encodeURIComponent(shown.id)}`));
+  button.disabled = false;
+  loadRuns();
+}
+
+// ---- Recent runs and the status line -------------------------------------------------------------------------------
+
+function runEntry(run) {
+  const facts = [run.door, moment(run.createdAt ?? run.startedAt), dollars(run.costUsd)].filter(Boolean).join(' · ');
+  const open = () => attempt(async () => openRun(await call('GET', `runs/${encodeURIComponent(run.runId)}`)));
+  return h('li', {}, h('button', { type: 'button', 'data-run': run.runId, onclick: open },
+    h('span', { class: 'label' }, run.workspace || '(root)'), badge(word(run)), h('span', { class: 'soft' }, facts)));
+}
+
+function markRuns() {
+  for (const button of byId('runs').querySelectorAll('button')) {
+    setCurrent(button, button.dataset.run === shown.id);
+  }
+}
+
+// Fills a list with a page of entries, and its "More" button with the way to the next page.
+function fill(list, entries, more, cursor, next, none) {
+  const items = entries.length ? entries : next ? [] : [h('li', { class: 'none' }, none)];
+  if (next) byId(list).append(...items);
+  else byId(list).replaceChildren(...items);
+  byId(more).hidden = !cursor;
+  byId(more).dataset.cursor = cursor ?? '';
+}
+
+async function loadRuns(cursor) {
+  await attempt(async () => {
+    const query = new URLSearchParams({ limit: '20', ...(cursor && { cursor }) });
+    const page = await call('GET', `runs?${query}`);
+    fill('runs', page.runs.map(runEntry), 'more-runs', page.nextCursor, cursor, 'No runs yet.');
+    markRuns();
+  });
+}
+
+async function loadStatus() {
+  const place = byId('status');
+  try {
+    const health = await call('GET', 'health');
+    const words = [typeof health.status === 'string' ? health.status : 'ok'];
+    if (health.version) words.push(`version ${health.version}`);
+    try {
+      const { runs = [] } = await call('GET', 'status');
+      words.push(runs.length === 1 ? '1 run is active' : `${runs.length} runs are active`);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      words.push('enter the token above to see more');
+      place.textContent = words.join(' · ');
+      return false;
+    }
+    place.textContent = words.join(' · ');
+    return true;
+  } catch (error) {
+    place.textContent = error instanceof Problem ? error.message : 'claudebox does not answer';
+    return false;
+  }
+}
+
+// ---- Files ---------------------------------------------------------------------------------------------------------
+
+// The folder shown: its names, as they read and as they stand in an address.
+let folder = [];
+
+const address = (steps) => `files/${steps.map((step) => step.encoded).join('/')}`;
+const step = (name, encoded) => ({ name, encoded: encoded ?? encodeURIComponent(name) });
+
+function goTo(path) {
+  folder = path.split('/').filter((name) => name && name !== '.').map((name) => step(name));
+}
+
+function showFolder(steps) {
+  folder = steps;
+  return loadFiles();
+}
+
+function fileEntry(entry) {
+  const here = [...folder, step(entry.name, entry.encodedName)];
+  if (entry.type === 'dir') {
+    return h('li', {}, h('button', { type: 'button', onclick: () => showFolder(here) },
+      h('span', { class: 'label folder' }, `${entry.name}/`), h('span', { class: 'soft' }, moment(entry.mtime))));
+  }
+  if (entry.type === 'file') {
+    const facts = `${size(entry.size)} · ${moment(entry.mtime)}`;
+    return h('li', {}, h('button', { type: 'button', title: 'Download', onclick: () => download(here) },
+      h('span', { class: 'label' }, entry.name), h('span', { class: 'soft' }, facts)));
+  }
+  return h('li', {}, h('span', { class: 'plain soft' }, `${entry.name} (${entry.type})`));
+}
+
+async function loadFiles(cursor) {
+  const up = (length) => () => showFolder(folder.slice(0, length));
+  const crumbs = folder.flatMap(({ name }, at) => [h('span', { class: 'soft' }, '/'),
+    h('button', { type: 'button', onclick: up(at + 1) }, name)]);
+  byId('crumbs').replaceChildren(h('button', { type: 'button', onclick: up(0) }, 'workspaces'), ...crumbs);
+  const asked = address(folder);
+  try {
+    const page = await call('GET', `${asked}?${new URLSearchParams({ limit: '200', ...(cursor && { cursor }) })}`);
+    if (asked !== address(folder)) return;
+    fill('files', page.entries.map(fileEntry), 'more-files', page.nextCursor, cursor, 'This folder is empty.');
+  } catch (error) {
+    if (asked === address(folder)) fill('files', [], 'more-files', null, null, error.message);
+  }
+}
+
+// The token goes with a header, which a plain link cannot send; so the file passes through the page's memory.
+async function download(steps) {
+  await attempt(async () => {
+    const blob = await (await request('GET', address(steps))).blob();
+    const url = URL.createObjectURL(blob);
+    h('a', { href: url, download: steps.at(-1).name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  });
+}
+
+async function upload(files) {
+  const state = byId('upload-state');
+  const target = folder;
+  await attempt(async () => {
+    for (const file of files) {
+      state.textContent = `Uploading ${file.name} (${size(file.size)})…`;
+      await request('PUT', address([...target, step(file.name)]), { body: file });
+    }
+    state.textContent = files.length === 1 ? `${files[0].name} is uploaded.` : `${files.length} files are uploaded.`;
+  });
+  if (!byId('problem').hidden) state.textContent = '';
+  byId('upload').value = '';
+  await loadFiles();
+}
+
+// ---- The page ------------------------------------------------------------------------------------------------------
+
+function setCurrent(element, isCurrent) {
+  if (isCurrent) element.setAttribute('aria-current', 'true');
+  else element.removeAttribute('aria-current');
+}
+
+function show() {
+  const isApi = location.hash ? location.hash === '#api' : location.pathname.endsWith('/docs');
+  byId('view-api').hidden = !isApi;
+  byId('view-console').hidden = isApi;
+  setCurrent(byId('tab-api'), isApi);
+  setCurrent(byId('tab-console'), !isApi);
+  if (isApi) loadApi();
+}
+
+async function load() {
+  if (!await loadStatus()) return;
+  await Promise.all([loadRuns(), loadFiles()]);
+}
+
+function useToken(event) {
+  event.preventDefault();
+  rememberToken(byId('token').value.trim());
+  byId('problem').hidden = true;
+  load();
+  show();
+}
+
+function start() {
+  byId('token').value = knownToken();
+  byId('view-console').classList.add('idle');
+  byId('token-form').addEventListener('submit', useToken);
+  byId('run-form').addEventListener('submit', (event) => { event.preventDefault(); startRun(); });
+  byId('run-form').addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || byId('run').disabled) return;
+    byId('run-form').requestSubmit();
+  });
+  byId('workspace').addEventListener('change', () => { goTo(byId('workspace').value); loadFiles(); });
+  byId('cancel').addEventListener('click', cancelRun);
+  byId('refresh-runs').addEventListener('click', () => loadRuns());
+  byId('refresh-files').addEventListener('click', () => loadFiles());
+  byId('more-runs').addEventListener('click', (event) => loadRuns(event.target.dataset.cursor));
+  byId('more-files').addEventListener('click', (event) => loadFiles(event.target.dataset.cursor));
+  byId('upload').addEventListener('change', (event) => upload([...event.target.files]));
+  byId('api-filter').addEventListener('input', filterApi);
+  window.addEventListener('hashchange', show);
+  let known = true;
+  setInterval(async () => { if (known && !document.hidden) known = await loadStatus(); }, STATUS_EVERY_MS);
+  byId('token-form').addEventListener('submit', () => { known = true; });
+  show();
+  load();
+}
+
+start();
