@@ -198,6 +198,7 @@ async function startRun() {
   byId('run').disabled = false;
   if (!run) return;
   goTo(wanted.workspace);
+  loadFiles();
   loadRuns();
   loadStatus();
   await openRun(run, wanted.prompt);
@@ -384,7 +385,6 @@ function start() {
     if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || byId('run').disabled) return;
     byId('run-form').requestSubmit();
   });
-  byId('workspace').addEventListener('change', () => { goTo(byId('workspace').value); loadFiles(); });
   byId('cancel').addEventListener('click', cancelRun);
   byId('refresh-runs').addEventListener('click', () => loadRuns());
   byId('refresh-files').addEventListener('click', () => loadFiles());
