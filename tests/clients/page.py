@@ -207,7 +207,7 @@ def main():
         shot(page, given.screenshots, "files")
         watch.assert_clean()
         problem(page)
-        # The refused call is in the console, and nothing else may be.
+        # The call that was refused is in the console, and nothing else may be.
         assert all("status of 4" in text for text in watch.complaints), watch.complaints
         watch.forget()
         api(page, watch)

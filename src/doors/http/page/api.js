@@ -2,6 +2,8 @@
 
 import { attempt, base, byId, call, h } from './client.js';
 
+const METHODS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'options'];
+
 let api = null;
 
 function resolved(value) {
@@ -41,6 +43,7 @@ function limitsOf(schema) {
     .map(([key, name]) => `${name} ${JSON.stringify(schema[key])}`).join(', ');
 }
 
+const textBlock = (text) => (text ? h('p', { class: 'text' }, text) : null);
 const textOf = (...parts) => parts.filter(Boolean).join('. ').replace(/\.\. /g, '. ');
 
 // A schema's fields, with those of the schemas inside it; one that holds itself ends at its name.
@@ -129,14 +132,15 @@ function describe(method, path, operation, shared) {
     fieldEntry(name, `${place}, ${typeOf(schema)}`, required, description, schema));
   const answers = Object.entries(operation.responses ?? {}).map(([status, answer]) => {
     const real = resolved(answer);
-    return h('details', {}, h('summary', {}, h('code', {}, status), ` ${real.description ?? ''}`), contentOf(real.content));
+    const title = h('summary', {}, h('code', {}, status), ` ${real.description ?? ''}`);
+    return h('details', {}, title, contentOf(real.content));
   });
   return [
-    operation.description ? h('p', { class: 'text' }, operation.description) : null,
-    ...(rows.length ? [h('h3', {}, 'Parameters'), h('ul', { class: 'fields' }, rows)] : []),
-    ...(body ? [h('h3', {}, 'Body'), h('p', { class: 'text' }, body.description ?? ''), ...contentOf(body.content)] : []),
-    ...(answers.length ? [h('h3', {}, 'Answers'), ...answers] : []),
-    h('h3', {}, 'Example'), copyable(curl(method, path, operation, parameters)),
+    textBlock(operation.description),
+    ...(rows.length ? [h('h4', {}, 'Parameters'), h('ul', { class: 'fields' }, rows)] : []),
+    ...(body ? [h('h4', {}, 'Body'), textBlock(body.description), ...contentOf(body.content)] : []),
+    ...(answers.length ? [h('h4', {}, 'Answers'), ...answers] : []),
+    h('h4', {}, 'Example'), copyable(curl(method, path, operation, parameters)),
   ].filter(Boolean);
 }
 
@@ -158,14 +162,14 @@ export async function loadApi() {
     byId('api-about').textContent = api.info?.description ?? '';
     const groups = new Map((api.tags ?? []).map((tag) => [tag.name, { about: tag.description, entries: [] }]));
     for (const [path, item] of Object.entries(api.paths ?? {})) {
-      for (const method of ['get', 'head', 'post', 'put', 'patch', 'delete', 'options'].filter((method) => item[method])) {
+      for (const method of METHODS.filter((method) => item[method])) {
         const tag = item[method].tags?.[0] ?? 'other';
         if (!groups.has(tag)) groups.set(tag, { entries: [] });
         groups.get(tag).entries.push(operationEntry(method, path, item[method], item.parameters ?? []));
       }
     }
     const sections = [...groups].filter(([, group]) => group.entries.length).map(([tag, group]) =>
-      h('section', {}, h('h2', {}, tag), h('p', { class: 'text soft' }, group.about ?? ''), group.entries));
+      h('section', {}, h('h3', {}, tag), textBlock(group.about), group.entries));
     byId('operations').replaceChildren(...sections);
   });
 }

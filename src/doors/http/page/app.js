@@ -65,7 +65,8 @@ function showRun(run) {
   byId('run-facts').replaceChildren(...told.map(([name, value]) =>
     h('div', {}, h('dt', {}, name), h('dd', {}, typeof value === 'object' ? value : String(value)))));
   byId('cancel').hidden = isOver(run);
-  const wrong = [run.error?.detail, run.detail, run.outcome?.detail, run.error].find((text) => typeof text === 'string');
+  const reasons = [run.error?.detail, run.detail, run.outcome?.detail, run.error];
+  const wrong = reasons.find((reason) => typeof reason === 'string');
   if (isOver(run) && wrong) addEvent('failed', wrong);
   const raw = byId('run-raw');
   raw.hidden = !isOver(run);
@@ -170,7 +171,6 @@ async function openRun(run, prompt) {
   byId('events').replaceChildren();
   byId('following').textContent = '';
   byId('run-panel').hidden = false;
-  byId('view-console').classList.remove('idle');
   if (prompt) showPrompt(prompt);
   showRun(run);
   markRuns();
@@ -253,26 +253,23 @@ async function loadRuns(cursor) {
   });
 }
 
+// Whether claudebox answers, and to this token: 'open', 'closed' or 'away'.
 async function loadStatus() {
-  const place = byId('status');
+  const say = (...words) => { byId('status').textContent = words.filter(Boolean).join(' · '); };
+  let health = '';
   try {
-    const health = await call('GET', 'health');
-    const words = [typeof health.status === 'string' ? health.status : 'ok'];
-    if (health.version) words.push(`version ${health.version}`);
-    try {
-      const { runs = [] } = await call('GET', 'status');
-      words.push(runs.length === 1 ? '1 run is active' : `${runs.length} runs are active`);
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      words.push('enter the token above to see more');
-      place.textContent = words.join(' · ');
-      return false;
-    }
-    place.textContent = words.join(' · ');
-    return true;
+    const { status, version } = await call('GET', 'health');
+    health = [status ?? 'ok', version && `version ${version}`].filter(Boolean).join(' · ');
+    const { runs = [] } = await call('GET', 'status');
+    say(health, runs.length === 1 ? '1 run is active' : `${runs.length || 'no'} runs are active`);
+    return 'open';
   } catch (error) {
-    place.textContent = error instanceof Problem ? error.message : 'claudebox does not answer';
-    return false;
+    if (error.status === 401 && health) {
+      say(health, knownToken() ? error.message : 'enter the token above to see more');
+      return 'closed';
+    }
+    say(health, error instanceof Problem ? error.message : 'claudebox does not answer');
+    return 'away';
   }
 }
 
@@ -363,9 +360,19 @@ function show() {
   if (isApi) loadApi();
 }
 
+let access = 'away';
+
 async function load() {
-  if (!await loadStatus()) return;
-  await Promise.all([loadRuns(), loadFiles()]);
+  access = await loadStatus();
+  if (access === 'open') await Promise.all([loadRuns(), loadFiles()]);
+  else for (const list of ['runs', 'files']) fill(list, [], `more-${list}`, null, null, 'Nothing to see yet.');
+}
+
+// A box that comes back is seen by itself. A refused token is not tried again and again.
+async function watch() {
+  if (document.hidden || access === 'closed') return;
+  if (access === 'away') await load();
+  else access = await loadStatus();
 }
 
 function useToken(event) {
@@ -378,7 +385,6 @@ function useToken(event) {
 
 function start() {
   byId('token').value = knownToken();
-  byId('view-console').classList.add('idle');
   byId('token-form').addEventListener('submit', useToken);
   byId('run-form').addEventListener('submit', (event) => { event.preventDefault(); startRun(); });
   byId('run-form').addEventListener('keydown', (event) => {
@@ -393,9 +399,7 @@ function start() {
   byId('upload').addEventListener('change', (event) => upload([...event.target.files]));
   byId('api-filter').addEventListener('input', filterApi);
   window.addEventListener('hashchange', show);
-  let known = true;
-  setInterval(async () => { if (known && !document.hidden) known = await loadStatus(); }, STATUS_EVERY_MS);
-  byId('token-form').addEventListener('submit', () => { known = true; });
+  setInterval(watch, STATUS_EVERY_MS);
   show();
   load();
 }
