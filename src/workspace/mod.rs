@@ -102,7 +102,7 @@ impl Workspaces {
     /// The absolute path an answer names.
     #[must_use]
     pub fn absolute(&self, path: &ClientPath) -> PathBuf {
-        if path.is_root() { self.root.path.clone() } else { self.root.path.join(path.as_path()) }
+        joined(&self.root.path, path.as_path())
     }
 
     /// The workspace of this name: an existing folder.
@@ -129,8 +129,7 @@ impl Workspaces {
     fn settled(&self, path: &ClientPath, folder: &Dir) -> Result<Workspace, PathError> {
         let place = self.place(path.as_path(), folder)?;
         self.check(path.as_path(), &place)?;
-        let absolute = if place.as_os_str().is_empty() { self.root.path.clone() } else { self.root.path.join(place) };
-        Ok(Workspace { name: path.to_string(), path: absolute })
+        Ok(Workspace { name: path.to_string(), path: joined(&self.root.path, &place) })
     }
 
     /// Refuses a place this caller may not use. `asked` is what the message names.
@@ -171,10 +170,18 @@ impl Workspaces {
             if !error::is_escape(&error) {
                 return Err(error);
             }
-            let Ok(real) = fs::canonicalize(self.root.path.join(path)) else { return Err(error) };
-            let Ok(inside) = real.strip_prefix(&self.root.path) else { return Err(error) };
-            look_up(&self.root.dir, named(inside))
+            match self.proposal(path) {
+                Some(inside) => look_up(&self.root.dir, named(&inside)),
+                None => Err(error),
+            }
         })
+    }
+
+    /// Where a path leads inside the root, links in the part of it that exists resolved.
+    fn proposal(&self, path: &Path) -> Option<PathBuf> {
+        let resolved = |part: &Path| fs::canonicalize(self.root.path.join(part)).ok();
+        let (real, part) = path.ancestors().find_map(|part| Some((resolved(part)?, part)))?;
+        Some(joined(real.strip_prefix(&self.root.path).ok()?, path.strip_prefix(part).ok()?))
     }
 
     /// Opens a folder, making what is missing of it. The guard knows the path already.
@@ -233,6 +240,11 @@ impl Drop for NewFolders {
             let _ = self.root.dir.remove_dir(path);
         }
     }
+}
+
+/// A path below a folder. Joining the empty one must not leave a slash, which asks for a folder.
+fn joined(folder: &Path, below: &Path) -> PathBuf {
+    folder.components().chain(below.components()).collect()
 }
 
 /// The kernel's name of a path; the empty one is the folder itself.
