@@ -44,7 +44,17 @@ pub(super) enum Found {
     Folder(ListingBody),
     NotModified(Stat),
     Unsatisfiable(Stat),
-    File { stat: Stat, span: Range<u64>, content: Content, kind: String, disposition: Option<String> },
+    File(Sent),
+}
+
+/// A file or a part of one, with what its headers tell.
+pub(super) struct Sent {
+    stat: Stat,
+    status: StatusCode,
+    span: Range<u64>,
+    content: Content,
+    kind: String,
+    disposition: Option<String>,
 }
 
 pub(super) enum Content {
@@ -91,11 +101,10 @@ pub(super) fn find(workspaces: &Workspaces, path: &ClientPath, wanted: &Wanted) 
             return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
         }
     }
-    let part = wanted.part(&stat);
-    let span = match part {
+    let (status, span) = match wanted.part(&stat) {
         Part::Nothing => return Ok(Found::Unsatisfiable(stat)),
-        Part::Whole => 0..stat.size,
-        Part::Span { start, end } => start..end,
+        Part::Whole => (StatusCode::OK, 0..stat.size),
+        Part::Span { start, end } => (StatusCode::PARTIAL_CONTENT, start..end),
     };
     let read = |error| Problem::from(PathError::from_io(path.as_path(), error));
     let kind = content_type(path, &file, &stat).map_err(read)?;
@@ -107,7 +116,7 @@ pub(super) fn find(workspaces: &Workspaces, path: &ClientPath, wanted: &Wanted) 
     } else {
         Content::Large(file, span.clone())
     };
-    Ok(Found::File { stat, span, content, kind, disposition })
+    Ok(Found::File(Sent { stat, status, span, content, kind, disposition }))
 }
 
 fn list(workspaces: &Workspaces, path: &ClientPath, wanted: &Wanted) -> Result<Found, Problem> {
@@ -128,9 +137,7 @@ impl IntoResponse for Found {
                 );
                 with_header(problem.into_response(), header::CONTENT_RANGE, &format!("bytes */{}", stat.size))
             }
-            Self::File { stat, span, content, kind, disposition } => {
-                file_response(&stat, &span, content, &kind, disposition.as_deref())
-            }
+            Self::File(sent) => sent.into_response(),
         };
         // No browser guesses that something is a page after all.
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -138,24 +145,25 @@ impl IntoResponse for Found {
     }
 }
 
-fn file_response(stat: &Stat, span: &Range<u64>, content: Content, kind: &str, disposition: Option<&str>) -> Response {
-    let whole = *span == (0..stat.size);
-    let status = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
-    let mut response = with_validators((status, content.into_body()).into_response(), stat);
-    if !whole {
-        let range = format!("bytes {}-{}/{}", span.start, span.end - 1, stat.size);
-        response = with_header(response, header::CONTENT_RANGE, &range);
+impl IntoResponse for Sent {
+    fn into_response(self) -> Response {
+        let Self { stat, status, span, content, kind, disposition } = self;
+        let mut response = with_validators((status, content.into_body()).into_response(), &stat);
+        if status == StatusCode::PARTIAL_CONTENT {
+            let range = format!("bytes {}-{}/{}", span.start, span.end - 1, stat.size);
+            response = with_header(response, header::CONTENT_RANGE, &range);
+        }
+        if let Some(disposition) = disposition {
+            response = with_header(response, header::CONTENT_DISPOSITION, &disposition);
+        }
+        response = with_header(response, header::CONTENT_TYPE, &kind);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        // A page among the files must not act as the API's own.
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        response
     }
-    if let Some(disposition) = disposition {
-        response = with_header(response, header::CONTENT_DISPOSITION, disposition);
-    }
-    response = with_header(response, header::CONTENT_TYPE, kind);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // A page among the files must not act as the API's own.
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    response
 }
 
 /// What a cache compares. Files change at any moment, so it asks each time.
