@@ -1,14 +1,18 @@
 //! The HTTP door: the API, its files, its page.
 
+pub mod app;
 pub mod auth;
 pub mod body;
 mod connection;
 pub mod files;
+mod health;
+mod openapi;
 pub mod origin;
 pub mod page;
 pub mod parameters;
 pub mod problem;
 mod rate;
+mod runs;
 pub mod server;
 pub mod stack;
 pub mod tokens;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// An error of a request: `{"detail": "...", "code": "..."}`.
 ///
@@ -17,6 +18,17 @@ pub struct Problem {
     // A list and no map, to keep an error small: it is the other half of every result here.
     more: Vec<(String, Value)>,
     retry_after: Option<u64>,
+}
+
+/// A problem as the API's description has it.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "only described, never made: a problem may have further fields")]
+pub(super) struct ProblemBody {
+    /// A sentence for a person.
+    detail: String,
+    /// For programs; never changes.
+    code: String,
 }
 
 impl Problem {

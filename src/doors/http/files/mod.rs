@@ -23,8 +23,8 @@ use utoipa_axum::router::OpenApiRouter;
 use self::address::{Parameters, Scope};
 use self::conditions::Conditions;
 use self::download::Wanted;
-use self::schema::{Deleted, ListingBody, ProblemBody, Written};
-use super::problem::Problem;
+use self::schema::{Deleted, ListingBody, Written};
+use super::problem::{Problem, ProblemBody};
 
 pub use self::address::PathGuard;
 pub use self::upload::UploadLimit;

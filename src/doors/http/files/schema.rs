@@ -76,16 +76,6 @@ pub(super) struct Deleted {
     pub(super) path: String,
 }
 
-/// Why a request was not carried out.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub(super) struct ProblemBody {
-    /// A sentence for a person.
-    detail: String,
-    /// For programs; never changes.
-    code: String,
-}
-
 impl ListingBody {
     pub(super) fn new(path: &ClientPath, listing: &Listing) -> Self {
         let entries = listing.entries.iter().map(|entry| EntryBody {

@@ -1,4 +1,5 @@
 //! Runs over HTTP: start, follow, read, cancel.
+#![expect(unused_qualifications, reason = "utoipa's macro names its parameters' types by a path")]
 
 mod ask;
 mod start;
@@ -21,9 +22,8 @@ use self::stream::{EndWithClient, Framing, Source};
 use self::view::RunView;
 use super::app::App;
 use super::auth::Caller;
-use super::files::ProblemBody;
 use super::parameters::Query;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::server::Stopping;
 use super::trace::RunId;
 use crate::runs::engine::Cancelled;

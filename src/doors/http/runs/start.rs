@@ -1,4 +1,5 @@
 //! `POST /run`.
+#![expect(unused_qualifications, reason = "utoipa's macro names its parameters' types by a path")]
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -9,11 +10,11 @@ use utoipa::IntoParams;
 
 use super::ask::{RunBody, invalid};
 use super::stream::{self, EndWithClient, Framing, Source};
-use super::{ProblemBody, about, ledger_failed, unknown, view};
+use super::{about, ledger_failed, unknown, view};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
-use crate::doors::http::problem::Problem;
+use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
 use crate::runs::engine::{SubmitError, Submitted};
 use crate::runs::run::{NewRun, Origin, Run, State as RunState, now};
