@@ -1,5 +1,7 @@
 //! How a child changed state, decoded from the raw wait status.
 
+use std::fmt;
+
 use crate::exit_code::ExitCode;
 
 /// What `waitpid` said of a child.
@@ -37,10 +39,35 @@ impl ChildStatus {
     }
 }
 
+/// What happened to the process, as the end of a sentence about it.
+impl fmt::Display for ChildStatus {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(out, "ended with exit code {code}"),
+            Self::Signaled(signal) => write!(out, "was ended by {}", name(signal)),
+            Self::Stopped(signal) => write!(out, "was stopped by {}", name(signal)),
+        }
+    }
+}
+
+fn name(signal: i32) -> String {
+    // Real-time signals have no name there.
+    let known = nix::sys::signal::Signal::try_from(signal);
+    known.map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case(ChildStatus::Exited(3), "ended with exit code 3")]
+    #[case(ChildStatus::Signaled(9), "was ended by SIGKILL")]
+    #[case(ChildStatus::Signaled(40), "was ended by signal 40")]
+    fn says_what_happened(#[case] status: ChildStatus, #[case] text: &str) {
+        assert_eq!(status.to_string(), text);
+    }
 
     #[rstest]
     #[case(0, ChildStatus::Exited(0), Some(0))]

@@ -36,11 +36,13 @@ impl Process {
 #[must_use]
 pub fn snapshot() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter_map(find).collect()
+}
+
+/// The process with this id, if there is one.
+#[must_use]
+pub fn find(pid: i32) -> Option<Process> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// What is left of `known`, of what they started and of session `leader`, zombies left out.
@@ -63,7 +65,9 @@ pub fn descendants(root: i32) -> Vec<i32> {
     descendants_in(&snapshot(), root)
 }
 
-fn descendants_in(table: &[Process], root: i32) -> Vec<i32> {
+/// The same in a table that was read before.
+#[must_use]
+pub fn descendants_in(table: &[Process], root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
     for process in table {
         children.entry(process.parent).or_default().push(process);

@@ -4,7 +4,10 @@
 //! reaps a child that one of those ended and then fails, which loses the child's status.
 #![expect(unsafe_code, reason = "the one module that talks to the C library directly; each use says why it is sound")]
 
+pub mod packet;
+
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Signal numbers the kernel knows: 1 to 64.
@@ -119,11 +122,29 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A descriptor of the process `pid` that becomes readable when it ends, even if it is not this process's child.
+pub fn process_descriptor(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes plain numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: it is new, open, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Marks every descriptor from `first` on close-on-exec: a child gets its standard streams and nothing else.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: close_range with CLOEXEC only sets a flag on descriptors of this process.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A random number, 0.0 to 1.0; 0.5 where the kernel has none yet (a machine that is just starting).
+#[must_use]
+pub fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // SAFETY: `bytes` is valid for writing its length.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    if got == 4 { f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX) } else { 0.5 }
 }
 
 #[cfg(test)]
