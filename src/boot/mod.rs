@@ -7,8 +7,10 @@ pub mod mounts;
 pub mod ownership;
 pub mod person;
 pub mod remap;
+mod workspaces;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,13 +23,14 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use accounts::Accounts;
 use identity::Identity;
+use ownership::Owner;
 
 /// Everything a child of claudebox needs to know.
 #[derive(Debug, Clone)]
 pub struct Booted {
     /// The user Claude runs as.
     pub identity: Identity,
-    /// The folder Claude works in.
+    /// The folder Claude works in, or the one that holds its workspaces.
     pub workspace: PathBuf,
     /// The CLI's own folder.
     pub config_dir: PathBuf,
@@ -36,6 +39,18 @@ pub struct Booted {
 }
 
 impl Booted {
+    /// The environment of the servers: they alone get the secrets of their doors. No run has started them.
+    #[must_use]
+    pub fn server_environment(&self) -> Vec<(String, Option<OsString>)> {
+        let secrets = door_secrets();
+        let mut changes = self.environment.clone();
+        changes.retain(|(name, value)| value.is_some() || !secrets.contains(name));
+        changes.push((name::RUN_ID.into(), None));
+        // The folder they start in; each run gets its own.
+        changes.push(("PWD".into(), Some("/".into())));
+        changes
+    }
+
     /// What a child sees under this name, if it is something.
     #[must_use]
     pub fn variable(&self, name: &str, env: &impl Environment) -> Option<OsString> {
@@ -52,6 +67,23 @@ impl Booted {
     }
 }
 
+/// Which folder the box works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The workspace: one prompt, or the interactive CLI.
+    Workspace,
+    /// The root of all workspaces: the servers.
+    Workspaces,
+}
+
+impl Place {
+    /// Where a box with these settings works when it is given no prompt.
+    #[must_use]
+    pub const fn of(config: &Config) -> Self {
+        if config.server_modes.is_empty() { Self::Workspace } else { Self::Workspaces }
+    }
+}
+
 /// Why the box cannot start. Each message is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -64,6 +96,17 @@ pub enum BootError {
     /// The workspace is something else.
     #[error("the workspace {} is not a folder: set {} to one", .0.display(), name::WORKSPACE)]
     NotAFolder(PathBuf),
+    /// The folder of the servers' workspaces is missing.
+    #[error(
+        "the workspaces' folder {path} cannot be used ({source}): mount one (-v \"$PWD:/workspaces\") or set {var}",
+        path = .path.display(), var = name::WORKSPACES_DIR
+    )]
+    NoWorkspaces {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Root without the capabilities of root.
     #[error(
         "this box runs as root without the capability {0} (--cap-drop?), so it cannot become {1}: add SETUID, SETGID, \
@@ -82,10 +125,16 @@ pub enum BootError {
     HardenedWithSocket,
 }
 
+impl BootError {
+    const fn no_workspaces(path: PathBuf, source: io::Error) -> Self {
+        Self::NoWorkspaces { path, source }
+    }
+}
+
 /// Prepares the box as root, then resolves the user and the workspace: once per start, by PID 1.
-pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
+pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
     if !geteuid().is_root() {
-        return resolve(config, env);
+        return resolve(config, env, place);
     }
     if config.mode == Mode::Hardened && remap::docker_socket_group().is_some() {
         return Err(BootError::HardenedWithSocket);
@@ -98,20 +147,34 @@ pub fn prepare(config: &Config, env: &impl Environment) -> Result<Booted, BootEr
     }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
-    resolve_with(config, env, &accounts)
+    if place == Place::Workspaces {
+        let user = Identity::resolve(config, env, &accounts)?.credentials;
+        let path = &config.workspaces_dir;
+        workspaces::settle(path, Owner { uid: user.uid, gid: user.gid })
+            .map_err(|source| BootError::no_workspaces(path.clone(), source))?;
+    }
+    resolve_with(config, env, &accounts, place)
 }
 
 /// Resolves the user and the workspace of a box that is up.
-pub fn resolve(config: &Config, env: &impl Environment) -> Result<Booted, BootError> {
-    resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)))
+pub fn resolve(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+    resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)), place)
 }
 
-fn resolve_with(config: &Config, env: &impl Environment, accounts: &Accounts) -> Result<Booted, BootError> {
+fn resolve_with(
+    config: &Config,
+    env: &impl Environment,
+    accounts: &Accounts,
+    place: Place,
+) -> Result<Booted, BootError> {
     let identity = Identity::resolve(config, env, accounts)?;
-    let workspace = config.workspace.clone();
+    let workspace = match place {
+        Place::Workspace => config.workspace.clone(),
+        Place::Workspaces => config.workspaces_dir.clone(),
+    };
     match std::fs::metadata(&workspace) {
         Ok(found) if found.is_dir() => tracing::debug!(
-            "workspace {} (owner {}:{}), user {} ({}:{})",
+            "working in {} (owner {}:{}), user {} ({}:{})",
             workspace.display(),
             found.uid(),
             found.gid(),
@@ -119,6 +182,8 @@ fn resolve_with(config: &Config, env: &impl Environment, accounts: &Accounts) ->
             identity.credentials.uid,
             identity.credentials.gid
         ),
+        Ok(_) if place == Place::Workspaces => return Err(BootError::no_workspaces(workspace, Errno::ENOTDIR.into())),
+        Err(error) if place == Place::Workspaces => return Err(BootError::no_workspaces(workspace, error)),
         Ok(_) => return Err(BootError::NotAFolder(workspace)),
         Err(_) => return Err(BootError::NoWorkspace(workspace)),
     }
@@ -155,9 +220,12 @@ fn child_environment(
         (name::CONFIG_DIR, config_dir.into()),
     ];
     changes.extend(own.map(|(name, value)| (name.to_owned(), Some(value))));
-    let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
-    changes.extend(secrets.map(|secret| (secret, None)));
+    changes.extend(door_secrets().into_iter().map(|secret| (secret, None)));
     changes
+}
+
+fn door_secrets() -> Vec<String> {
+    name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret)).collect()
 }
 
 /// `CLAUDEBOX_ENV_X` becomes `X`, and is gone itself; of two spellings the canonical one wins.
@@ -211,6 +279,23 @@ mod tests {
         let forwarded = environment_of(&[("PATH", "/bin"), ("CLAUDEBOX_ENV_PATH", "/opt/bin")]);
         assert_eq!(forwarded["PATH"], Some("/c/bin:/opt/bin".into()));
         assert_eq!(environment_of(&[])["PATH"], Some(format!("/c/bin:{DEFAULT_PATH}").into()));
+    }
+
+    #[test]
+    fn the_servers_get_their_secrets_and_no_run() {
+        let credentials = Credentials { uid: 1, gid: 1, groups: vec![] };
+        let identity = Identity { name: "me".into(), credentials, home: "/home/me".into(), drop: true };
+        let workspace = PathBuf::from("/w");
+        let env: HashMap<String, OsString> = HashMap::new();
+        let environment = child_environment(&identity, &workspace, &workspace, &env);
+        let booted = Booted { identity, config_dir: workspace.clone(), workspace, environment };
+        let changed: HashMap<String, Option<OsString>> = booted.server_environment().into_iter().collect();
+        for secret in door_secrets() {
+            assert!(booted.environment.contains(&(secret.clone(), None)));
+            assert!(!changed.contains_key(&secret), "{secret}");
+        }
+        assert_eq!((&changed[name::RUN_ID], &changed["HOME"]), (&None, &Some("/home/me".into())));
+        assert_eq!(changed["PWD"], Some("/".into()));
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! `claudebox healthcheck`: is there a supervisor in this box, and does it have something to look after?
+//!
+//! In a box with servers: are they ready? The supervisor has that in its process's name, which everybody can read in
+//! every box, whoever they are and whether or not there is a place to write a file to.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io::Write;
 
 use super::Failure;
 use crate::exit_code::ExitCode;
+use crate::init::serving::{NAME_READY, NAME_STARTING};
 use crate::process::table;
 
 /// Prints one line and says whether the box is healthy.
@@ -12,6 +17,10 @@ pub(super) fn run(out: &mut impl Write) -> Result<ExitCode, Failure> {
     let supervisor = table::snapshot().into_iter().map(|process| process.pid).find(|&pid| is_supervisor(pid));
     let (code, line) = match supervisor {
         None => (ExitCode::Failure, "unhealthy: no `claudebox init` runs in this box".to_owned()),
+        Some(pid) if is_named(pid, NAME_READY) => (ExitCode::Ok, "healthy: the servers are ready".to_owned()),
+        Some(pid) if is_named(pid, NAME_STARTING) => {
+            (ExitCode::Failure, "unhealthy: the servers are not ready".to_owned())
+        }
         Some(pid) => match table::descendants(pid).len() {
             0 => (ExitCode::Failure, format!("unhealthy: the supervisor (pid {pid}) has no child")),
             count => (ExitCode::Ok, format!("healthy: the supervisor (pid {pid}) looks after {count} processes")),
@@ -19,6 +28,10 @@ pub(super) fn run(out: &mut impl Write) -> Result<ExitCode, Failure> {
     };
     writeln!(out, "{line}").map_err(|error| Failure::new(ExitCode::Internal, error))?;
     Ok(code)
+}
+
+fn is_named(pid: i32, name: &CStr) -> bool {
+    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim_ascii_end() == name.to_bytes())
 }
 
 fn is_supervisor(pid: i32) -> bool {

@@ -5,6 +5,7 @@ pub mod healthcheck;
 pub mod intent;
 pub mod log;
 pub mod roles;
+pub mod serve;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,6 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::environment::ProcessEnvironment;
 use crate::exit_code::ExitCode;
+use crate::init::serving;
 use crate::privilege::helper;
 use intent::{Misread, RunArgs};
 
@@ -108,6 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
         Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
         Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
+        Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {
             return roles::init(intent::after_separator(rest), &ProcessEnvironment);
         }
@@ -126,7 +129,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
     match Cli::try_parse_from(args).map(|cli| cli.role) {
         Err(error) => report(error.into()),
         Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
-        Ok(Role::Serve) => Err(roles::not_enabled("serve")),
+        Ok(Role::Serve) => serve::run(&ProcessEnvironment),
         Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
         Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
         Ok(Role::Manifest { output }) => {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, log, report};
 use crate::atomic_file;
-use crate::boot::{self, person};
+use crate::boot::{self, Booted, Place, person};
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
 use crate::claude::{binary, first_run, standing};
@@ -22,7 +22,8 @@ use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
-use crate::init::start::{MainChild, start};
+use crate::init::serving;
+use crate::init::start::{MainChild, StartError, start};
 use crate::init::supervise::Supervisor;
 use crate::manifest;
 use crate::offline_model;
@@ -41,10 +42,8 @@ pub(super) const WORKER: &str = "worker";
 /// `init`: PID 1.
 pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
-    if args.is_empty()
-        && let Some(mode) = config.server_modes.first()
-    {
-        return Err(not_enabled(mode));
+    if args.is_empty() && !config.server_modes.is_empty() {
+        return supervise_servers(&config, env);
     }
     supervise(args, &config, env, Stage::Boot)
 }
@@ -52,13 +51,6 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
 /// `run`: the same for one prompt, in a box that is already up.
 pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     supervise(args, &configure(env)?, env, Stage::Up)
-}
-
-pub(super) fn not_enabled(what: &str) -> Failure {
-    Failure::new(
-        ExitCode::Config,
-        format!("{what}: the servers (HTTP API, OpenAI, MCP, Telegram, cron) are not enabled in this version"),
-    )
 }
 
 /// Whether the box still has to be prepared.
@@ -77,26 +69,51 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
         Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
         Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
     };
-    let internal = |error: &dyn std::error::Error| Failure::new(ExitCode::Internal, error);
-    // Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
-    let supervisor = Supervisor::new().map_err(|error| internal(&error))?;
+    let supervisor = supervisor()?;
     let booted = match stage {
-        Stage::Boot => boot::prepare(config, env),
-        Stage::Up => boot::resolve(config, env),
+        Stage::Boot => boot(&supervisor, config, env, Place::Workspace)?,
+        Stage::Up => {
+            boot::resolve(config, env, Place::Workspace).map_err(|error| Failure::new(ExitCode::Config, error))?
+        }
     };
-    let booted = booted.map_err(|error| Failure::new(ExitCode::Config, error))?;
-    match stage {
-        Stage::Boot if booted.identity.drop => hooks::run(&supervisor, config, &booted).map_err(|error| {
-            // Hooks before it may have left daemons.
-            supervisor.give_up();
-            Failure::new(error.exit_code(), error)
-        })?,
-        Stage::Boot => hooks::skip(&booted),
-        Stage::Up => {}
+    ended(&supervisor, start(&supervisor, &main, config, &booted, env))
+}
+
+/// `init` with a server mode: the same with `serve` in the main child's place.
+fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
+    let supervisor = supervisor()?;
+    serving::show_ready(false);
+    let booted = boot(&supervisor, config, env, Place::Workspaces)?;
+    ended(&supervisor, serving::serve(&supervisor, config, &booted, env))
+}
+
+/// Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
+fn supervisor() -> Result<Supervisor, Failure> {
+    Supervisor::new().map_err(|error| Failure::new(ExitCode::Internal, error))
+}
+
+/// Prepares the box and runs its hooks.
+fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place: Place) -> Result<Booted, Failure> {
+    let booted = boot::prepare(config, env, place).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    if !booted.identity.drop {
+        hooks::skip(&booted);
+        return Ok(booted);
     }
-    start(&supervisor, &main, config, &booted, env).map_err(|error| {
+    hooks::run(supervisor, config, &booted).map_err(|error| {
+        // Hooks before it may have left daemons.
         supervisor.give_up();
-        internal(&error)
+        Failure::new(error.exit_code(), error)
+    })?;
+    Ok(booted)
+}
+
+fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result<ExitCode, Failure> {
+    ended.or_else(|error| {
+        supervisor.give_up();
+        match error {
+            StartError::Stopped(signal) => Ok(ExitCode::from_signal(signal)),
+            error => Err(Failure::new(ExitCode::Internal, error)),
+        }
     })
 }
 
@@ -104,7 +121,7 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
 pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
     let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
-    let place = Place::of_child(&config)?;
+    let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let standing = place.settle(&config, env);
     let session = place.sessions.choose(&run.options, &place.workspace);
@@ -125,7 +142,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
-    let place = Place::of_child(&config)?;
+    let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
     let prompt = prompt::collect(&run.prompt_words(), &signals).map_err(|error| match error {
@@ -173,7 +190,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Ok);
         }
     };
-    let place = Place::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
+    let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
     let standing = place.settle(&config, env);
     let request = Request {
         run_id: job.run_id,
@@ -215,7 +232,7 @@ pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
     }
 }
 
-fn configure(env: &impl Environment) -> Result<Config, Failure> {
+pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
     let unusable = |error| Failure::new(ExitCode::Config, error);
     let config = Config::read(env).map_err(unusable)?;
     log::start(config.debug, LogFormat::read(env).map_err(unusable)?);
@@ -231,13 +248,13 @@ fn not_a_run() -> Failure {
 }
 
 /// Where a child of the box works, from the environment that the box gave it.
-struct Place {
+struct Surroundings {
     workspace: PathBuf,
     config_dir: PathBuf,
     sessions: Sessions,
 }
 
-impl Place {
+impl Surroundings {
     fn of_child(config: &Config) -> Result<Self, Failure> {
         let Some(config_dir) = config.config_dir.clone() else { return Err(not_a_run()) };
         let state_dir =

@@ -105,6 +105,8 @@ pub mod name {
     pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, "CLAUDEBOX_TELEGRAM_BOT_TOKEN", WEBHOOK_SECRET];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
+    /// How often `serve` was started again since the box's start; PID 1 tells it.
+    pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
 }
 
 /// A setting with a value that cannot be used. Values shown here are never secrets: no secret is parsed.

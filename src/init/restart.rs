@@ -1,6 +1,6 @@
 //! When to start a server again after it has ended: backoff with jitter.
 //!
-//! Pure; `serve` will be started by it. 0.5 s, doubling, at most 30 s, a random part of it (so that boxes that fell
+//! Pure; [`super::service`] follows it. 0.5 s, doubling, at most 30 s, a random part of it (so that boxes that fell
 //! together do not rise together), and from the start again after a minute of health.
 
 use std::time::Duration;
@@ -11,6 +11,22 @@ pub const FIRST_DELAY: Duration = Duration::from_millis(500);
 pub const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A server that ran this long was healthy: the next delay is the first one again.
 pub const HEALTHY_AFTER: Duration = Duration::from_mins(1);
+
+/// Deaths in a row that are told one by one; then it is a crash loop.
+const PATIENCE: u32 = 5;
+/// In a crash loop each death with a number that this divides is told.
+const EVERY: u32 = 10;
+
+/// How loud a death is in the log, which a server that never comes up must not fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loudness {
+    /// One line.
+    Line,
+    /// One line, and that it keeps failing.
+    Alarm,
+    /// Not a word.
+    Nothing,
+}
 
 /// Counts a server's deaths and says how long to wait before the next start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +45,16 @@ impl Backoff {
         let nominal = FIRST_DELAY.saturating_mul(1 << self.deaths.min(16)).min(LONGEST_DELAY);
         self.deaths = self.deaths.saturating_add(1);
         nominal.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+    }
+
+    /// How loud the last death is.
+    #[must_use]
+    pub const fn loudness(self) -> Loudness {
+        match self.deaths {
+            PATIENCE => Loudness::Alarm,
+            deaths if deaths < PATIENCE || deaths.is_multiple_of(EVERY) => Loudness::Line,
+            _ => Loudness::Nothing,
+        }
     }
 
     /// Deaths in a row, without a minute of health between them.

@@ -30,6 +30,9 @@ const REAL_API: [&str; 6] = [
     "ANTHROPIC_MODEL",
 ];
 
+/// Changes of an environment: a value sets, `None` removes.
+type Changes = Vec<(String, Option<OsString>)>;
+
 /// What the main child is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MainChild {
@@ -45,6 +48,9 @@ pub enum StartError {
     /// A child could not be started or waited for.
     #[error("cannot supervise: {0}")]
     System(#[from] io::Error),
+    /// The box was asked to stop before there was a main child.
+    #[error("ended by signal {0} during the start")]
+    Stopped(i32),
     /// The offline model did not come up.
     #[error("the offline model did not start: {0}")]
     OfflineModel(String),
@@ -58,22 +64,7 @@ pub fn start(
     booted: &Booted,
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
-    let mut environment = booted.environment.clone();
-    if config.offline {
-        match start_offline_model(supervisor, config, booted)? {
-            Waited::Ready(url) => environment.extend(offline_environment(&url, booted, env)),
-            Waited::Stopped(signal) => {
-                supervisor.give_up();
-                return Ok(ExitCode::from_signal(signal));
-            }
-            Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
-        }
-        if let Some(place) = booted.credentials(env) {
-            tracing::warn!(
-                "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
-            );
-        }
-    }
+    let environment = base_environment(supervisor, config, booted, env, booted.environment.clone())?;
     let command = match main {
         MainChild::Role(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
@@ -89,12 +80,37 @@ pub fn start(
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
 }
 
-fn child_of_box(
+/// `environment`, and what leads the CLI to the offline model, which is started first where it was asked for.
+pub(super) fn base_environment(
+    supervisor: &Supervisor,
+    config: &Config,
+    booted: &Booted,
+    env: &impl Environment,
+    mut environment: Changes,
+) -> Result<Changes, StartError> {
+    if !config.offline {
+        return Ok(environment);
+    }
+    match start_offline_model(supervisor, config, booted)? {
+        Waited::Ready(url) => environment.extend(offline_environment(&url, booted, env)),
+        Waited::Stopped(signal) => return Err(StartError::Stopped(signal)),
+        Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
+    }
+    if let Some(place) = booted.credentials(env) {
+        tracing::warn!(
+            "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
+        );
+    }
+    Ok(environment)
+}
+
+/// A child that runs as the box's user.
+pub(super) fn child_of_box(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     command: Vec<OsString>,
-    environment: Vec<(String, Option<OsString>)>,
+    environment: Changes,
     group: Group,
 ) -> Spawn {
     Spawn {
@@ -156,8 +172,8 @@ fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Opti
     Ok(None)
 }
 
-fn offline_environment(url: &str, booted: &Booted, env: &impl Environment) -> Vec<(String, Option<OsString>)> {
-    let mut changes: Vec<(String, Option<OsString>)> = REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
+fn offline_environment(url: &str, booted: &Booted, env: &impl Environment) -> Changes {
+    let mut changes: Changes = REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
     for (name, value) in [
         ("ANTHROPIC_BASE_URL", url),
         ("ANTHROPIC_API_KEY", OFFLINE_KEY),

@@ -54,6 +54,11 @@ impl Supervisor {
         self.scope == Scope::Namespace
     }
 
+    /// All signals of this process.
+    pub(super) const fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
     /// Waits for `ready` to give a value, for as long as it is not asked to stop and `deadline` has not passed.
     ///
     /// For what has to be there before the main child: orphans are reaped meanwhile; a TERM, INT, QUIT or HUP ends it.
@@ -176,7 +181,8 @@ impl Supervisor {
         }
     }
 
-    fn signal_everyone(&self, signal: i32) {
+    /// Sends a signal to every process that is to end with this one.
+    pub(super) fn signal_everyone(&self, signal: i32) {
         match self.scope {
             // The kernel sends it to every process but this one, in one pass that no fork can slip through.
             Scope::Namespace => drop(sys::kill(-1, signal)),
@@ -209,7 +215,8 @@ impl Supervisor {
         sys::kill(-main, libc::SIGCONT)
     }
 
-    fn end(&self) {
+    /// The last thing to do: the terminal is taken back.
+    pub(super) fn end(&self) {
         if let Some(tty) = &self.tty {
             tty.take_back();
         }

@@ -7,4 +7,5 @@
 
 pub mod apply;
 pub mod helper;
+pub mod keep;
 pub mod plan;

@@ -12,7 +12,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::Check;
 use crate::boot::accounts::Accounts;
-use crate::boot::{self, Booted, remap};
+use crate::boot::{self, Booted, Place, remap};
 use crate::claude::{PINNED_VERSION, binary};
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
@@ -29,17 +29,21 @@ const LEAST_FREE_BYTES: u64 = 500 << 20;
 /// Every check, as far as one can be made without the one before.
 pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     let mut checks = vec![Check::ok("settings", "readable"), mode(config)];
-    let booted = match boot::resolve(config, env) {
+    let booted = match boot::resolve(config, env, Place::of(config)) {
         Ok(booted) => booted,
         Err(boot::BootError::Identity(error)) => {
             checks.push(Check::wrong("user", error.to_string(), format!("set {}", name::USER)));
             return checks;
         }
         Err(error) => {
+            let place = match Place::of(config) {
+                Place::Workspace => &config.workspace,
+                Place::Workspaces => &config.workspaces_dir,
+            };
             checks.push(Check::wrong(
                 "workspace",
                 error.to_string(),
-                format!("start the box with -v \"$PWD:{}\"", config.workspace.display()),
+                format!("start the box with -v \"$PWD:{}\"", place.display()),
             ));
             return checks;
         }

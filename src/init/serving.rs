@@ -1,0 +1,286 @@
+//! PID 1 of a box with servers: starts `serve`, hears it over the link, and carries out what [`super::service`] decides.
+//!
+//! Like the loop of a main child it has one thread, and sleeps in `poll` without a time-out as long as nothing happens.
+//! What takes time, ending the processes of a run, is done by a process of its own ([`super::leftovers`]).
+
+use std::ffi::{CStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::leftovers::Scope;
+use super::service::{Action, Event, Notice, Service};
+use super::start::{StartError, base_environment, child_of_box};
+use super::supervise::Supervisor;
+use crate::boot::Booted;
+use crate::config::environment::Environment;
+use crate::config::{Config, name};
+use crate::exit_code::ExitCode;
+use crate::privilege::helper::Group;
+use crate::privilege::keep;
+use crate::process::events::{self, Interest};
+use crate::process::link::{Link, Message};
+use crate::process::reaper::{self, Children};
+use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+use crate::process::status::ChildStatus;
+use crate::sys;
+
+/// The servers' role.
+pub const SERVE: &str = "serve";
+/// Hidden role: ends what belongs to a run.
+pub const END_RUNS: &str = "end-runs";
+/// The name of the supervisor's process in a box with servers, as `ps` shows it: they are not ready.
+///
+/// Readiness is told this way because it works in every box: whoever PID 1 is, and with no file system to write to.
+pub const NAME_STARTING: &CStr = c"claudebox start";
+/// The same: they are.
+pub const NAME_READY: &CStr = c"claudebox ready";
+/// Runs that are ended at the same time. More wait in the link.
+const MOST_SWEEPS: usize = 8;
+/// Messages that are taken before the next look at the signals.
+const MOST_MESSAGES: usize = 16;
+
+/// Shows in the name of this process whether the servers are ready.
+pub fn show_ready(ready: bool) {
+    // It cannot fail with a valid pointer.
+    let _ = nix::sys::prctl::set_name(if ready { NAME_READY } else { NAME_STARTING });
+}
+
+/// Starts `serve` in the box, again whenever it ends unasked, and stays until the box ends.
+pub fn serve(
+    supervisor: &Supervisor,
+    config: &Config,
+    booted: &Booted,
+    env: &impl Environment,
+) -> Result<ExitCode, StartError> {
+    let environment = base_environment(supervisor, config, booted, env, booted.server_environment())?;
+    keep::drop_the_rest().map_err(io::Error::other)?;
+    let command = vec![own_executable().into_os_string(), SERVE.into()];
+    let mut plan = child_of_box(supervisor, config, booted, command, environment, Group::Session);
+    plan.directory = "/".into();
+    let (service, first) = Service::begin(config.grace);
+    let mut serving = Serving {
+        supervisor,
+        plan,
+        booted,
+        service,
+        serve: None,
+        began: Instant::now(),
+        link: None,
+        clearing: None,
+        sweeps: Vec::new(),
+        deadline: None,
+        pending: Vec::new(),
+    };
+    Ok(serving.run(first)?)
+}
+
+struct Serving<'box_> {
+    supervisor: &'box_ Supervisor,
+    booted: &'box_ Booted,
+    /// How to start `serve`.
+    plan: Spawn,
+    service: Service,
+    /// Its pid, while it lives.
+    serve: Option<i32>,
+    /// When it was started.
+    began: Instant,
+    link: Option<Link>,
+    /// Who ends all runs after its death.
+    clearing: Option<i32>,
+    /// Who ends one run each, for `serve`.
+    sweeps: Vec<i32>,
+    deadline: Option<Instant>,
+    pending: Vec<Event>,
+}
+
+impl Serving<'_> {
+    fn run(&mut self, first: Vec<Action>) -> io::Result<ExitCode> {
+        if let Some(code) = self.carry_out(first) {
+            return Ok(code);
+        }
+        loop {
+            while let Some(signal) = self.supervisor.signals().next()? {
+                match signal {
+                    libc::SIGCHLD => self.reap(),
+                    signal => self.pending.push(Event::Signal(signal)),
+                }
+            }
+            self.listen();
+            if self.deadline.take_if(|at| *at <= Instant::now()).is_some() {
+                self.pending.push(Event::DeadlinePassed);
+            }
+            while !self.pending.is_empty() {
+                let event = self.pending.remove(0);
+                let actions = self.service.on(event);
+                if let Some(code) = self.carry_out(actions) {
+                    return Ok(code);
+                }
+            }
+            let link = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS);
+            let interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
+            events::wait(self.supervisor.signals(), &interests, self.deadline)?;
+        }
+    }
+
+    /// Reaps everything there is.
+    fn reap(&mut self) {
+        let mut ended: Vec<(i32, ChildStatus)> = Vec::new();
+        let children = reaper::drain(|pid, status| {
+            // A stopped process has not ended.
+            if status.exit_code().is_some() {
+                ended.push((pid, status));
+            }
+        });
+        let others = children == Children::Some;
+        let mut event = Event::OthersEnded { others };
+        for (pid, status) in ended {
+            // Once it has been reaped, its pid may come back as somebody else's.
+            if self.serve.take_if(|serve| *serve == pid).is_some() {
+                self.link = None;
+                let (uptime, chance) = (self.began.elapsed(), sys::chance());
+                self.pending.push(Event::ServeEnded { status, uptime, chance, others });
+                continue;
+            }
+            if self.clearing.take_if(|sweep| *sweep == pid).is_some() {
+                event = Event::RunsEnded { others };
+            }
+            self.sweeps.retain(|sweep| *sweep != pid);
+        }
+        self.pending.push(event);
+    }
+
+    /// Takes what `serve` says.
+    fn listen(&mut self) {
+        for _ in 0..MOST_MESSAGES {
+            let Some(link) = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS) else { return };
+            match link.try_receive() {
+                Ok(Some(Message::Ready)) => self.pending.push(Event::Ready),
+                Ok(Some(Message::End { run, worker })) => {
+                    let mut scope = self.scope();
+                    (scope.run, scope.worker) = (Some(run), worker);
+                    match link.as_fd().try_clone_to_owned().and_then(|link| self.sweep(&scope, link.into())) {
+                        Ok(sweep) => self.sweeps.push(sweep),
+                        Err(error) => tracing::warn!("what a run has left cannot be ended: {error}"),
+                    }
+                }
+                Ok(Some(other)) => tracing::warn!("serve says {other:?}, which is not its to say"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(None) => {
+                    tracing::debug!("serve has closed its link");
+                    self.link = None;
+                }
+                Err(error) => {
+                    tracing::warn!("serve is not heard any more: {error}");
+                    self.link = None;
+                }
+            }
+        }
+    }
+
+    /// Carries actions out; the exit code, if that was the end.
+    fn carry_out(&mut self, actions: Vec<Action>) -> Option<ExitCode> {
+        for action in actions {
+            match action {
+                Action::Start(restarts) => self.start(restarts),
+                Action::ShowReady(ready) => show_ready(ready),
+                Action::AskToStop => {
+                    // It gets TERM as well.
+                    let _ = self.link.as_ref().map(|link| link.try_send(&Message::Stop));
+                }
+                Action::SignalServe(signal) => {
+                    // It may have ended in this very moment; its status is already on its way.
+                    let _ = self.serve.map(|serve| sys::kill(serve, signal));
+                }
+                Action::EndRuns => self.end_runs(),
+                Action::AbandonRuns => {
+                    tracing::warn!("ending what the runs have left takes too long: giving up");
+                    let _ = self.clearing.take().map(|sweep| sys::kill(sweep, libc::SIGKILL));
+                }
+                Action::SignalEveryone(signal) => self.supervisor.signal_everyone(signal),
+                Action::Look => self.reap(),
+                Action::SetDeadline(after) => self.deadline = Some(Instant::now() + after),
+                Action::Tell(notice) => tell(notice),
+                Action::Finish(code) => {
+                    self.supervisor.end();
+                    return Some(code);
+                }
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, restarts: u32) {
+        self.began = Instant::now();
+        match self.try_start(restarts) {
+            Ok(pid) => self.serve = Some(pid),
+            Err(error) => {
+                tracing::warn!("serve cannot be started: {error}");
+                let status = ChildStatus::Exited(ExitCode::Internal.code());
+                // Other children may be there; saying so costs a look at most.
+                let (uptime, chance) = (Duration::ZERO, sys::chance());
+                self.pending.push(Event::ServeEnded { status, uptime, chance, others: true });
+            }
+        }
+    }
+
+    fn try_start(&mut self, restarts: u32) -> io::Result<i32> {
+        let (own, its) = Link::pair()?;
+        let mut plan = self.plan.clone();
+        plan.environment.push((name::RESTARTS.into(), Some(restarts.to_string().into())));
+        let streams = Streams { stdin: OwnedFd::from(its).into(), stdout: Stdio::inherit(), stderr: Stdio::inherit() };
+        let child = spawn(&plan, streams)?;
+        self.link = Some(own);
+        Ok(child.id().cast_signed())
+    }
+
+    fn end_runs(&mut self) {
+        match self.sweep(&self.scope(), Stdio::null()) {
+            Ok(sweep) => self.clearing = Some(sweep),
+            Err(error) => {
+                tracing::warn!("what the runs have left cannot be ended: {error}");
+                self.pending.push(Event::RunsEnded { others: true });
+            }
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { supervisor: std::process::id().cast_signed(), serve: self.serve, run: None, worker: None }
+    }
+
+    /// Starts ending what is in `scope`, as the user of this process.
+    fn sweep(&self, scope: &Scope, stdin: Stdio) -> io::Result<i32> {
+        let mut command = vec![own_executable().into_os_string(), END_RUNS.into()];
+        command.extend(scope.arguments().into_iter().map(OsString::from));
+        let plan = Spawn {
+            command,
+            environment: self.booted.environment.clone(),
+            directory: "/".into(),
+            credentials: None,
+            mode: self.plan.mode,
+            group: Group::Session,
+            parent_death_signal: None,
+        };
+        let streams = Streams { stdin, stdout: Stdio::null(), stderr: Stdio::inherit() };
+        Ok(spawn(&plan, streams)?.id().cast_signed())
+    }
+}
+
+fn tell(notice: Notice) {
+    match notice {
+        Notice::Restart { status, uptime, restarts, delay } => tracing::warn!(
+            "serve {status} after {:.1} s; restart {restarts} in {:.1} s",
+            uptime.as_secs_f64(),
+            delay.as_secs_f64()
+        ),
+        Notice::KeepsFailing(deaths) => tracing::error!(
+            "serve keeps failing: {deaths} times in a row without a minute of health; it is started again and again, and \
+             only every tenth time is told from here on"
+        ),
+        Notice::Final(status @ ChildStatus::Exited(0)) => {
+            tracing::error!("serve {status} although nobody asked it to end: the box ends");
+        }
+        Notice::Final(status) => tracing::error!("serve {status}, which a restart does not mend: the box ends"),
+    }
+}
