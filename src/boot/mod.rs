@@ -39,13 +39,12 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// The environment of the servers: they alone get the secrets of their doors. No run has started them.
+    /// The environment of the servers: they alone get the secrets of their doors.
     #[must_use]
     pub fn server_environment(&self) -> Vec<(String, Option<OsString>)> {
         let secrets = door_secrets();
         let mut changes = self.environment.clone();
         changes.retain(|(name, value)| value.is_some() || !secrets.contains(name));
-        changes.push((name::RUN_ID.into(), None));
         // The folder they start in; each run gets its own.
         changes.push(("PWD".into(), Some("/".into())));
         changes
@@ -153,7 +152,10 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
         workspaces::settle(path, Owner { uid: user.uid, gid: user.gid })
             .map_err(|source| BootError::no_workspaces(path.clone(), source))?;
     }
-    resolve_with(config, env, &accounts, place)
+    let mut booted = resolve_with(config, env, &accounts, place)?;
+    // A box is no part of the run that may have started it: its runs are told by this variable.
+    booted.environment.push((name::RUN_ID.into(), None));
+    Ok(booted)
 }
 
 /// Resolves the user and the workspace of a box that is up.
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_get_their_secrets_and_no_run() {
+    fn the_servers_get_their_secrets() {
         let credentials = Credentials { uid: 1, gid: 1, groups: vec![] };
         let identity = Identity { name: "me".into(), credentials, home: "/home/me".into(), drop: true };
         let workspace = PathBuf::from("/w");
@@ -294,8 +296,7 @@ mod tests {
             assert!(booted.environment.contains(&(secret.clone(), None)));
             assert!(!changed.contains_key(&secret), "{secret}");
         }
-        assert_eq!((&changed[name::RUN_ID], &changed["HOME"]), (&None, &Some("/home/me".into())));
-        assert_eq!(changed["PWD"], Some("/".into()));
+        assert_eq!((&changed["PWD"], &changed["HOME"]), (&Some("/".into()), &Some("/home/me".into())));
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod privilege;
 mod real_cli;
 mod reaping;
 mod runs;
+mod serve;
+mod serve_runs;
 mod shutdown;
 mod signals;
 mod stubs;
