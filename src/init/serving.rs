@@ -249,13 +249,14 @@ impl Serving<'_> {
         Scope { supervisor: std::process::id().cast_signed(), serve: self.serve, run: None, worker: None }
     }
 
-    /// Starts ending what is in `scope`, as the user of this process.
+    /// Starts ending what is in `scope`, as the user of this process. What was forwarded into the box (`LD_PRELOAD` may be
+    /// among it) is for the box's user, not for a program of root's.
     fn sweep(&self, scope: &Scope, stdin: Stdio) -> io::Result<i32> {
         let mut command = vec![own_executable().into_os_string(), END_RUNS.into()];
         command.extend(scope.arguments().into_iter().map(OsString::from));
         let plan = Spawn {
             command,
-            environment: self.booted.environment.clone(),
+            environment: self.booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
             directory: "/".into(),
             credentials: None,
             mode: self.plan.mode,
