@@ -111,6 +111,7 @@ fn result_text(content: &Value) -> String {
 }
 
 /// Bytes as lower-case hexadecimal digits.
+#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         use std::fmt::Write;

@@ -30,8 +30,8 @@ use crate::offline_model;
 use crate::privilege::helper;
 use crate::process::events::Signals;
 use crate::sys;
-use crate::worker::one_shot::{self, Request};
 use crate::worker::job;
+use crate::worker::one_shot::{self, Request};
 use crate::worker::prompt::{self, PromptError};
 
 /// Hidden role: prepares the CLI's files and becomes the interactive CLI.

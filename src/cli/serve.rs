@@ -1,51 +1,291 @@
 //! `serve`, and the role that ends what belongs to a run for it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Failure, log, roles};
-use crate::config::environment::Environment;
+use crate::claude::binary;
+use crate::config::environment::{Environment, ProcessEnvironment, spellings};
+use crate::config::server::{HttpConfig, LogFormat, ServerConfig};
+use crate::config::{Config, name};
+use crate::doors::http::app::{self, App, Surroundings};
+use crate::doors::http::auth::Authenticator;
+use crate::doors::http::files::UploadLimit;
+use crate::doors::http::origin::Origins;
+use crate::doors::http::parameters::BodyLimit;
+use crate::doors::http::server::{self, Limits};
+use crate::doors::http::webhook_body;
 use crate::exit_code::ExitCode;
+use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
-use crate::process::events::{self, Interest, Signals};
 use crate::process::link::{Link, Message};
+use crate::process::spawn::own_executable;
+use crate::runs::child::{EndTree, Workers};
+use crate::runs::deliver::Deliverer;
+use crate::runs::engine::Engine;
+use crate::runs::metrics::Metrics;
+use crate::runs::recover::Lock;
+use crate::runs::webhook::SigningKey;
+use crate::workspace::Workspaces;
 
-/// `serve`: the servers. None is built in yet, so it only says that it is ready and waits for its end.
+/// Threads that may wait for a disk or a lookup at once.
+const BLOCKING_THREADS: usize = 64;
+/// How long such a thread stays when it has nothing to do.
+const BLOCKING_IDLE: Duration = Duration::from_secs(5);
+/// How long PID 1 may take to end what belongs to a run.
+const END_TREE: Duration = Duration::from_secs(5);
+/// How often it is looked for runs that are older than they may get.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// Part of the grace that is left for what comes after the runs.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
-    roles::configure(env)?;
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
-    let link = Link::from_stdin().map_err(internal)?;
-    if let Some(link) = &link {
-        link.send(&Message::Ready).map_err(internal)?;
+    let config = roles::configure(env)?;
+    let server = ServerConfig::read(env).map_err(unusable)?;
+    if let Some(mode) = config.server_modes.iter().find(|mode| **mode != name::MODES[0]) {
+        let detail = format!("{mode} is on, and this version has no such server: turn it off");
+        return Err(Failure::new(ExitCode::Config, detail));
     }
-    wait_for_the_end(&signals, link.as_ref()).map_err(internal)?;
-    Ok(ExitCode::Ok)
+    let Some(http) = server.http.clone() else {
+        let detail = format!("there is nothing to serve: set {}=1", name::MODES[0]);
+        return Err(Failure::new(ExitCode::Config, detail));
+    };
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| internal(error.into()))?;
+    let link = Link::from_stdin().map_err(internal)?.map(Arc::new);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_IDLE)
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    let result = runtime.block_on(serve(&config, &server, &http, link));
+    // A lookup that hangs must not hold the end up.
+    runtime.shutdown_background();
+    result
 }
 
-fn wait_for_the_end(signals: &Signals, link: Option<&Link>) -> io::Result<()> {
-    loop {
-        while let Some(signal) = signals.next()? {
-            if events::asks_to_stop(signal) {
-                return Ok(());
-            }
-        }
-        match link.map(Link::try_receive) {
-            None => {}
-            // PID 1 asks, or has gone.
-            Some(Ok(Some(Message::Stop) | None)) => return Ok(()),
-            Some(Ok(Some(_))) => continue,
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Some(Err(error)) => return Err(error),
-        }
-        let interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
-        events::wait(signals, &interests, None)?;
+async fn serve(
+    config: &Config,
+    server: &ServerConfig,
+    http: &HttpConfig,
+    link: Option<Arc<Link>>,
+) -> Result<ExitCode, Failure> {
+    // First: a signal that comes while this starts is not to be lost.
+    let stop = CancellationToken::new();
+    stop_at_signals(&stop).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    let helper = link.clone().map(|link| Helper::listen(link, stop.clone()));
+    let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
+
+    let state_dir = state_folder(config)?;
+    let _lock = Lock::take(&state_dir).map_err(unusable)?;
+    let authenticator = Arc::new(Authenticator::from_config(http).map_err(unusable)?);
+    let origins = Origins::from_config(http).map_err(unusable)?;
+    let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
+    let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
+    let workspaces = Workspaces::open(&config.workspaces_dir).map_err(|error| {
+        let folder = config.workspaces_dir.display();
+        unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
+    })?;
+    let address = SocketAddr::new(http.bind, http.port);
+    let listener = server::bind(address).map_err(unusable)?;
+
+    let mut registry = Registry::with_prefix("claudebox");
+    let metrics = Metrics::register(&mut registry);
+    let restarts = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
+    let workers = Workers {
+        program: own_executable(),
+        secrets: name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret)).collect(),
+        end_tree: helper.map_or_else(end_tree_alone, Helper::end_tree),
+    };
+    let engine = Engine::start(server.engine.clone(), &state_dir, workers, metrics).await;
+    let engine = engine.map_err(|error| Failure::new(ExitCode::Config, error))?;
+
+    let claude_bin = config.claude_bin.clone();
+    let app = App {
+        engine: engine.clone(),
+        workspaces,
+        fetcher: Arc::clone(&fetcher),
+        registry: Arc::new(registry),
+        readiness: Arc::new(move || {
+            binary::locate(&claude_bin, &ProcessEnvironment).map(drop).map_err(|error| error.to_string())
+        }),
+    };
+    let around = Surroundings {
+        authenticator,
+        origins,
+        body_limit: BodyLimit(http.body_limit),
+        upload_limit: http.upload_limit.map(UploadLimit),
+    };
+    if let Some(link) = &link {
+        link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     }
+    tracing::info!("the HTTP API listens on {address}");
+    let deliverer = Deliverer { fetcher, key, body: webhook_body };
+    let grace = config.grace.saturating_sub(CLOSING);
+    let limits = Limits { drain: grace, ..Limits::new(http.connections) };
+    let door = server::serve(listener, app::router(app, around), limits, stop.clone().cancelled_owned());
+    let end = async {
+        stop.cancelled().await;
+        tracing::info!("stopping: the doors are closed, runs are ended");
+        engine.shut_down(grace).await;
+    };
+    let result = tokio::select! {
+        (result, ()) = async { tokio::join!(door, end) } => result,
+        never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
+    };
+    result.map(|()| ExitCode::Ok).map_err(|error| Failure::new(ExitCode::Internal, error))
+}
+
+/// Where the ledger is: one folder for each container, because it has one writer.
+fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
+    let default = || {
+        let config_dir = config.config_dir.clone().or_else(home)?;
+        Some(config_dir.join("claudebox").join(&config.container_name))
+    };
+    config
+        .state_dir
+        .clone()
+        .or_else(default)
+        .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+}
+
+fn unusable(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ExitCode::Config, error)
+}
+
+fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}
+
+async fn prune(engine: &Engine) -> std::convert::Infallible {
+    loop {
+        if let Err(error) = engine.prune().await {
+            tracing::warn!("retention: {error}");
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+/// PID 1, which ends what this process may not.
+#[derive(Clone)]
+struct Helper {
+    link: Arc<Link>,
+    waiting: Waiting,
+}
+
+/// Who waits for which run's end.
+type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<u64>>>>>;
+
+impl Helper {
+    /// Listens to PID 1 on a thread: a message is rare, and a blocking read the simplest way to wait for one.
+    fn listen(link: Arc<Link>, stop: CancellationToken) -> io::Result<Self> {
+        let waiting = Waiting::default();
+        let (socket, listeners) = (Arc::clone(&link), Arc::clone(&waiting));
+        std::thread::Builder::new().name("link".into()).spawn(move || {
+            loop {
+                match socket.receive() {
+                    Ok(Some(Message::Ended { run, count })) => {
+                        let mut waiting = listeners.lock().unwrap_or_else(PoisonError::into_inner);
+                        for listener in waiting.remove(run.as_str()).into_iter().flatten() {
+                            // It has stopped waiting.
+                            let _ = listener.send(count as u64);
+                        }
+                    }
+                    Ok(Some(Message::Ready | Message::End { .. })) => {}
+                    Ok(Some(Message::Stop) | None) => break stop.cancel(),
+                    Err(error) => {
+                        tracing::error!("the link to PID 1: {error}");
+                        break stop.cancel();
+                    }
+                }
+            }
+        })?;
+        Ok(Self { link, waiting })
+    }
+
+    fn end_tree(self) -> EndTree {
+        Arc::new(move |run, worker| {
+            let helper = self.clone();
+            Box::pin(async move { helper.end(run, worker).await })
+        })
+    }
+
+    fn wait_for(&self, run: Uuid, sender: oneshot::Sender<u64>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(run.to_string()).or_default().push(sender);
+    }
+
+    async fn end(&self, run: Uuid, worker: Option<u32>) -> u64 {
+        let Ok(id) = run.to_string().parse() else { return 0 };
+        let (sender, receiver) = oneshot::channel();
+        self.wait_for(run, sender);
+        let worker = worker.and_then(|pid| i32::try_from(pid).ok());
+        if let Err(error) = self.link.try_send(&Message::End { run: id, worker }) {
+            tracing::error!("run {run}: PID 1 cannot be asked to end what it left: {error}");
+            return 0;
+        }
+        if let Ok(Ok(count)) = tokio::time::timeout(END_TREE, receiver).await {
+            count
+        } else {
+            tracing::error!("run {run}: PID 1 does not say whether it ended what it left");
+            0
+        }
+    }
+}
+
+/// Without PID 1's help: what belongs to this user is found and ended all the same.
+fn end_tree_alone() -> EndTree {
+    Arc::new(|run, worker| {
+        let end: Pin<Box<dyn Future<Output = u64> + Send>> = Box::pin(async move {
+            let Ok(id) = run.to_string().parse() else { return 0 };
+            let own = i32::try_from(std::process::id()).ok();
+            let worker = worker.and_then(|pid| i32::try_from(pid).ok());
+            // Orphans belong to whoever is process 1, so that is where it is looked.
+            let scope = Scope { supervisor: 1, serve: own, run: Some(id), worker };
+            match tokio::task::spawn_blocking(move || leftovers::end(&scope)).await {
+                Ok(Ok(count)) => count as u64,
+                Ok(Err(error)) => {
+                    tracing::error!("run {run}: what it left cannot be ended: {error}");
+                    0
+                }
+                Err(_) => 0,
+            }
+        });
+        end
+    })
 }
 
 /// `end-runs`: ends what belongs to a run, or to all of them, and tells `serve` if PID 1 handed its end of the link on.
 pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
-    log::start(false);
+    log::start(false, LogFormat::default());
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let scope = Scope::from_arguments(arguments)
         .ok_or_else(|| Failure::new(ExitCode::Usage, "the `end-runs` role is internal"))?;

@@ -190,8 +190,9 @@ impl Listener<'_> {
                 Some((&EVENT, event)) => events.extend_from_slice(event),
                 Some((&STUCK, _)) => self.stuck = true,
                 Some((&REPORT, json)) => {
-                    self.report =
-                        Some(serde_json::from_slice(json).map_err(|error| format!("its report is unreadable: {error}"))?);
+                    self.report = Some(
+                        serde_json::from_slice(json).map_err(|error| format!("its report is unreadable: {error}"))?,
+                    );
                 }
                 _ => return Err("its worker said something unknown".into()),
             }

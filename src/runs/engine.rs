@@ -1,6 +1,6 @@
 //! The engine: what the doors call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -227,12 +227,7 @@ impl Engine {
         let mut live: Vec<(Uuid, PathBuf, State)> =
             table.live.values().map(|live| (live.id, live.workspace.clone(), live.state())).collect();
         live.sort_unstable_by_key(|(id, ..)| *id);
-        Status {
-            busy: table.schedule.busy(),
-            queued: table.schedule.waiting(),
-            live,
-            open: !table.closed,
-        }
+        Status { busy: table.schedule.busy(), queued: table.schedule.waiting(), live, open: !table.closed }
     }
 
     /// Ends all runs, and accepts none any more: returns when the last has ended, or `grace` is over. What waits is
@@ -322,8 +317,8 @@ impl Shared {
     }
 
     /// Ids of the runs that have not ended.
-    pub(super) fn live_ids(&self) -> HashMap<Uuid, ()> {
-        self.table().live.keys().map(|&id| (id, ())).collect()
+    pub(super) fn live_ids(&self) -> HashSet<Uuid> {
+        self.table().live.keys().copied().collect()
     }
 
     pub(super) fn remember_cost(&self, requester: &str, cost: f64) {

@@ -1,6 +1,6 @@
 //! Each run's events on disk, one JSON object per line: readable while they grow, from any offset, as often as one likes.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -53,7 +53,7 @@ impl Logs {
     }
 
     /// Removes the oldest logs until the rest fits into `most` bytes, those of `kept` runs never. How many were removed.
-    pub fn prune(&self, most: u64, kept: &HashMap<Uuid, ()>) -> io::Result<usize> {
+    pub fn prune(&self, most: u64, kept: &HashSet<Uuid>) -> io::Result<usize> {
         let mut logs: Vec<(SystemTime, u64, Uuid)> = Vec::new();
         for entry in fs::read_dir(&self.folder)?.flatten() {
             let path = entry.path();
@@ -67,7 +67,7 @@ impl Logs {
         logs.sort_unstable();
         let mut total: u64 = logs.iter().map(|(_, length, _)| length).sum();
         let mut removed = 0;
-        for (_, length, id) in logs.into_iter().filter(|(_, _, id)| !kept.contains_key(id)) {
+        for (_, length, id) in logs.into_iter().filter(|(_, _, id)| !kept.contains(id)) {
             if total <= most {
                 break;
             }
@@ -160,11 +160,11 @@ mod tests {
         assert_eq!(reader.lines(0, 4).unwrap(), "one\n");
         assert_eq!(reader.lines(4, 11).unwrap(), "two\n");
         assert_eq!(reader.lines(8, 11).unwrap(), "");
-        let long = vec![b'x'; 3 * BLOCK];
+        let wide = vec![b'x'; 3 * BLOCK];
         log.append(b"ee\n").unwrap();
-        log.append(&long).unwrap();
+        log.append(&wide).unwrap();
         let length = log.append(b"\n").unwrap();
-        assert_eq!(reader.lines(14, length).unwrap().len(), long.len() + 1);
+        assert_eq!(reader.lines(14, length).unwrap().len(), wide.len() + 1);
         assert_eq!(reader.length().unwrap(), length);
     }
 
@@ -177,7 +177,7 @@ mod tests {
             log.append(&[b'\n'; 100]).unwrap();
             log.file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age)).unwrap();
         }
-        let kept = HashMap::from([(runs[0], ())]);
+        let kept = HashSet::from([runs[0]]);
         assert_eq!(logs.prune(400, &kept).unwrap(), 0);
         assert_eq!(logs.prune(250, &kept).unwrap(), 2);
         let there: Vec<bool> = runs.iter().map(|run| logs.read(*run).unwrap().is_some()).collect();

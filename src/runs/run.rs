@@ -147,7 +147,7 @@ impl Cancel {
 /// A run as the ledger has it. Times are milliseconds since 1970 (UTC).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// Its id, a UUIDv7: ids sort by the time they were accepted.
+    /// Its id, a `UUIDv7`: ids sort by the time they were accepted.
     pub id: Uuid,
     /// The workspace's folder.
     pub workspace: PathBuf,

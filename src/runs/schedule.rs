@@ -182,7 +182,10 @@ mod tests {
         assert_eq!(schedule.admit(a, id(2), Busy::Reject), Admission::Busy(id(1)));
         assert_eq!(schedule.admit(a, id(3), Busy::Queue), Admission::Wait { ahead: 1 });
         assert_eq!(schedule.admit(a, id(4), Busy::Queue), Admission::Wait { ahead: 2 });
-        assert_eq!((schedule.ahead(a, id(3)), schedule.ahead(a, id(4)), schedule.ahead(a, id(1))), (Some(1), Some(2), None));
+        assert_eq!(
+            (schedule.ahead(a, id(3)), schedule.ahead(a, id(4)), schedule.ahead(a, id(1))),
+            (Some(1), Some(2), None)
+        );
         assert_eq!(schedule.admit(a, id(5), Busy::Replace), Admission::Replace(vec![id(1), id(3), id(4)]));
         assert_eq!(started(&mut schedule), [0_u128; 0]);
         schedule.finish(a, id(1));

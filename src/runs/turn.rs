@@ -57,7 +57,8 @@ impl Shared {
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };
-        let ended = self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
+        let ended =
+            self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
         log.sync().await;
         match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),

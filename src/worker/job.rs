@@ -72,7 +72,7 @@ pub struct Report {
 /// Waits for a job. `None`: there will be none.
 pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<Option<Job>> {
     let mut text = Vec::new();
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         while let Some(signal) = signals.next()? {
             if events::asks_to_stop(signal) {

@@ -123,7 +123,9 @@ impl Finished {
                 format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
             }
             Outcome::Hung { silent: false } => "no result in the time --timeout allows; the run was ended".to_owned(),
-            Outcome::Hung { silent: true } => "no sign of life for too long while no tool ran; the run was ended".to_owned(),
+            Outcome::Hung { silent: true } => {
+                "no sign of life for too long while no tool ran; the run was ended".to_owned()
+            }
             Outcome::Truncated => format!("the CLI ended without a result ({:?}): {said}", self.ended.status),
         };
         // It may quote a page of standard error.

@@ -22,6 +22,7 @@ use super::server::Stopping;
 use super::{health, openapi, page, runs, stack};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
+use crate::runs::ledger::Sight;
 use crate::runs::run::{Run, State as RunState};
 use crate::workspace::{PathError, Workspace, Workspaces};
 
@@ -111,7 +112,7 @@ impl App {
     }
 
     /// Which workspaces `caller` may see, by their absolute paths; `None` is all.
-    pub(super) fn sight(&self, caller: &Caller) -> Option<Box<dyn Fn(&Path) -> bool + Send>> {
+    pub(super) fn sight(&self, caller: &Caller) -> Option<Sight> {
         caller.workspaces.as_ref()?;
         let (caller, root) = (caller.clone(), self.workspaces.root().to_owned());
         Some(Box::new(move |path| {

@@ -47,7 +47,8 @@ async fn health() -> Json<Alive> {
     ),
 )]
 async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
-    let why = if app.engine.status().open { (app.readiness)().err() } else { Some("the server is shutting down".into()) };
+    let why =
+        if app.engine.status().open { (app.readiness)().err() } else { Some("the server is shutting down".into()) };
     match why {
         None => Ok(Json(Alive { status: "ok" })),
         Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why)),

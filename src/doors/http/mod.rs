@@ -17,3 +17,5 @@ pub mod server;
 pub mod stack;
 pub mod tokens;
 pub mod trace;
+
+pub use self::runs::webhook_body;

@@ -22,10 +22,8 @@ pub(super) fn router(mut described: OpenApi) -> Router<App> {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
     described.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
-    let text = described.to_json().map_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string()), |text| text);
+    let text = described.to_json().unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string()));
     let text = Bytes::from(text);
-    Router::new().route(
-        "/openapi.json",
-        get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }),
-    )
+    Router::new()
+        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }))
 }

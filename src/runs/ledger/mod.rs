@@ -1,8 +1,8 @@
 //! The ledger: every run that was accepted, durable before its client is answered.
 //!
-//! SQLite in one file, write-ahead log, `synchronous=FULL`: what a method returned for is on the disk. One thread writes
+//! `SQLite` in one file, write-ahead log, `synchronous=FULL`: what a method returned for is on the disk. One thread writes
 //! and commits what has piled up in one transaction, so a hundred clients at once cost one `fsync`, not a hundred.
-//! Nothing outside this module knows that it is SQLite: PostgreSQL will stand here too, for several boxes.
+//! Nothing outside this module knows that it is `SQLite`: `PostgreSQL` will stand here too, for several boxes.
 
 mod rows;
 mod schema;
@@ -91,6 +91,9 @@ pub struct Finish {
     pub end: End,
 }
 
+/// Says whether a workspace may be seen.
+pub type Sight = Box<dyn Fn(&Path) -> bool + Send>;
+
 /// Which runs to list.
 #[derive(Default)]
 pub struct Filter {
@@ -103,7 +106,7 @@ pub struct Filter {
     /// No more than this.
     pub limit: usize,
     /// Only those whose workspace passes.
-    pub visible: Option<Box<dyn Fn(&Path) -> bool + Send>>,
+    pub visible: Option<Sight>,
 }
 
 impl Ledger {

@@ -65,8 +65,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("read"))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("read"))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if version > known {
         return Err(LedgerError::TooNew { path: path.to_owned(), found: version, known });

@@ -117,15 +117,14 @@ async fn lists_go_from_new_to_old_in_pages() {
         ids.insert(0, entry.run.id);
         ledger.accept(entry).await.unwrap();
     }
-    let list = async |filter| -> Vec<Uuid> {
-        ledger.list(filter).await.unwrap().into_iter().map(|run| run.id).collect()
-    };
+    let list =
+        async |filter| -> Vec<Uuid> { ledger.list(filter).await.unwrap().into_iter().map(|run| run.id).collect() };
     let first = list(Filter { limit: 2, ..Filter::default() }).await;
     assert_eq!(first, ids[..2]);
     assert_eq!(list(Filter { limit: 9, before: Some(first[1]), ..Filter::default() }).await, ids[2..]);
     assert_eq!(list(Filter { limit: 9, state: Some(State::Running), ..Filter::default() }).await, [ids[1], ids[3]]);
     assert_eq!(list(Filter { limit: 9, workspace: Some("/w/3".into()), ..Filter::default() }).await, [ids[1]]);
-    let visible: Option<Box<dyn Fn(&Path) -> bool + Send>> = Some(Box::new(|path| path.ends_with("0")));
+    let visible: Option<Sight> = Some(Box::new(|path| path.ends_with("0")));
     assert_eq!(list(Filter { limit: 9, visible, ..Filter::default() }).await, [ids[4]]);
 }
 

@@ -26,7 +26,12 @@ impl Ledger {
             connection
                 .prepare_cached(sql)?
                 .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                    Ok(Due { run_id: rows::uuid(row, 0)?, url: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? })
+                    Ok(Due {
+                        run_id: rows::uuid(row, 0)?,
+                        url: row.get(1)?,
+                        attempts: row.get(2)?,
+                        due_at: row.get(3)?,
+                    })
                 })?
                 .collect()
         })

@@ -17,9 +17,10 @@ const LONGEST_ARGUMENT_BYTES: usize = 131_071;
 const LONGEST_MODEL_BYTES: usize = 200;
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
-/// A run to start. Every field is accepted in snake_case too.
+/// A run to start. Every field is accepted in `snake_case` too.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are the predecessor's")]
 pub(super) struct RunBody {
     /// The prompt.
     #[schema(min_length = 1, example = "what does this repo do")]
@@ -171,15 +172,21 @@ impl RunBody {
     fn model(&self) -> Result<Option<String>, Problem> {
         let model = argument("model", self.model.as_deref())?;
         match &model {
-            Some(name) if name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control) => {
-                Err(invalid("model", "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed"))
+            Some(name)
+                if name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control) =>
+            {
+                Err(invalid(
+                    "model",
+                    "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed",
+                ))
             }
             _ => Ok(model),
         }
     }
 
     fn schema(&self) -> Result<Option<String>, Problem> {
-        let wrong = |why: &str| invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {why}"));
+        let wrong =
+            |why: &str| invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {why}"));
         let text = match &self.json_schema {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) if text.is_empty() => return Ok(None),
@@ -264,7 +271,10 @@ mod tests {
         let request = ask(snake).unwrap();
         assert_eq!(request, ask(camel).unwrap());
         assert_eq!(request.options.json_schema.as_deref(), Some("{}"));
-        assert_eq!((request.format, request.options.timeout), (OutputFormat::JsonVerbose, Some(Duration::from_millis(1500))));
+        assert_eq!(
+            (request.format, request.options.timeout),
+            (OutputFormat::JsonVerbose, Some(Duration::from_millis(1500)))
+        );
     }
 
     #[test]

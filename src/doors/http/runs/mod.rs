@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use self::stream::{EndWithClient, Framing, Source};
 use self::view::RunView;
+pub use self::view::webhook_body;
 use super::app::App;
 use super::auth::Caller;
 use super::parameters::Query;
@@ -262,7 +263,9 @@ async fn events(
     let run = app.visible_run(&id, &caller).await?.id;
     let offset = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().parse()) {
         Some(Ok(offset)) => offset,
-        Some(Err(_)) => return Err(invalid_parameter("Last-Event-ID", "the id of one of this run's events is allowed")),
+        Some(Err(_)) => {
+            return Err(invalid_parameter("Last-Event-ID", "the id of one of this run's events is allowed"));
+        }
         None => query.last_event_id.unwrap_or_default(),
     };
     let events = app.engine.events(run, offset).await.map_err(|error| ledger_failed(&error))?;

@@ -35,10 +35,14 @@ impl Framing {
     /// What the client accepts; `otherwise` if it says nothing of either.
     pub(super) fn accepted(headers: &HeaderMap, otherwise: Self) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let kinds: Vec<&str> = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim()).collect();
+        let kinds: Vec<&str> =
+            accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim()).collect();
         if kinds.contains(&"text/event-stream") {
             Self::ServerSentEvents
-        } else if kinds.iter().any(|kind| ["application/x-ndjson", "application/jsonl", "application/ndjson"].contains(kind)) {
+        } else if kinds
+            .iter()
+            .any(|kind| ["application/x-ndjson", "application/jsonl", "application/ndjson"].contains(kind))
+        {
             Self::Lines
         } else {
             otherwise
@@ -164,9 +168,12 @@ impl Source {
                 let view = serde_json::to_value(RunView::whole(&run, None)).unwrap_or_default();
                 match framing {
                     Framing::ServerSentEvents => frame(framing, "end", None, view.to_string().as_bytes()),
-                    Framing::Lines => {
-                        frame(framing, "end", None, serde_json::json!({"type": "end", "run": view}).to_string().as_bytes())
-                    }
+                    Framing::Lines => frame(
+                        framing,
+                        "end",
+                        None,
+                        serde_json::json!({"type": "end", "run": view}).to_string().as_bytes(),
+                    ),
                 }
             }
             Ok(None) | Err(_) => frame(framing, "error", None, br#"{"type":"error","code":"internal"}"#),

@@ -1,5 +1,6 @@
 //! A run as clients see it.
 
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,8 +33,8 @@ pub(super) struct RunView {
     finished_at: Option<String>,
     /// How many runs are before it in its workspace, while it waits.
     position: Option<usize>,
-    /// How it ended: ok, model_error, rate_limited, auth, budget, max_turns, schema_missed, session_not_found, killed,
-    /// hung, truncated.
+    /// How it ended: `ok`, `model_error`, `rate_limited`, `auth`, `budget`, `max_turns`, `schema_missed`,
+    /// `session_not_found`, `killed`, `hung`, `truncated`.
     outcome: Option<String>,
     /// What went wrong, one line.
     error: Option<String>,
@@ -139,6 +140,14 @@ pub(super) fn result(run: &Run) -> Value {
         result["error"] = error.clone().into();
     }
     result
+}
+
+/// What is posted to a webhook: the run as `GET /runs/{id}` gives it.
+#[must_use]
+pub fn webhook_body(run: &Run) -> Bytes {
+    let at = run.end.as_ref().map_or(run.created_at, |end| end.at);
+    let body = json!({"type": "run.finished", "timestamp": time(at), "data": RunView::whole(run, None)});
+    body.to_string().into()
 }
 
 /// Milliseconds since 1970 as RFC 3339, UTC.
