@@ -198,3 +198,16 @@ async fn a_post_reads_no_body_of_the_answer() {
     let head = told.recv().unwrap();
     assert!(head.starts_with("POST /hook HTTP/1.1\r\n") && head.contains("content-type: application/json"), "{head}");
 }
+
+/// A proxy would look names up where no rule of ours holds. The environment is read once per process, so this starts one.
+#[test]
+fn the_environments_proxy_is_not_used() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "fetch::tests::a_name_on_the_list_is_fetched"]);
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        test.env(name, "http://127.0.0.1:1");
+    }
+    let output = test.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
