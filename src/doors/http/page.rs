@@ -5,7 +5,7 @@
 //! files of their own, and no text of a run can become either.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header::{
@@ -20,33 +20,35 @@ use sha2::{Digest as _, Sha256};
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src 'self' data:";
 
+const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Every file: its path, its type, its text.
+const FILES: [(&str, &str, &str); 7] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/docs", HTML, include_str!("page/index.html")),
+    ("/page/app.css", "text/css; charset=utf-8", include_str!("page/app.css")),
+    ("/page/app.js", JAVASCRIPT, include_str!("page/app.js")),
+    ("/page/api.js", JAVASCRIPT, include_str!("page/api.js")),
+    ("/page/client.js", JAVASCRIPT, include_str!("page/client.js")),
+    ("/page/files.js", JAVASCRIPT, include_str!("page/files.js")),
+];
 
 /// `/`, `/docs` and the files they load. No route here needs a token.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(async |headers: HeaderMap| HTML.answer(&headers)))
-        .route("/docs", get(async |headers: HeaderMap| HTML.answer(&headers)))
-        .route("/page/app.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
-        .route("/page/api.js", get(async |headers: HeaderMap| API.answer(&headers)))
-        .route("/page/client.js", get(async |headers: HeaderMap| CLIENT.answer(&headers)))
-        .route("/page/app.css", get(async |headers: HeaderMap| STYLE.answer(&headers)))
+    FILES.into_iter().fold(Router::new(), |router, (path, content_type, text)| {
+        let file = Arc::new(File::new(content_type, text));
+        router.route(path, get(async move |headers: HeaderMap| file.answer(&headers)))
+    })
 }
 
-struct Asset {
+struct File {
     content_type: &'static str,
     text: &'static str,
     etag: HeaderValue,
 }
 
-static HTML: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("text/html; charset=utf-8", include_str!("page/index.html")));
-static SCRIPT: LazyLock<Asset> = LazyLock::new(|| Asset::new(JAVASCRIPT, include_str!("page/app.js")));
-static API: LazyLock<Asset> = LazyLock::new(|| Asset::new(JAVASCRIPT, include_str!("page/api.js")));
-static CLIENT: LazyLock<Asset> = LazyLock::new(|| Asset::new(JAVASCRIPT, include_str!("page/client.js")));
-static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/css; charset=utf-8", include_str!("page/app.css")));
-
-impl Asset {
+impl File {
     fn new(content_type: &'static str, text: &'static str) -> Self {
         let mut etag = String::from("\"");
         for byte in &Sha256::digest(text)[..12] {
@@ -102,12 +104,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case("/", "text/html; charset=utf-8", "<!doctype html>")]
-    #[case("/docs", "text/html; charset=utf-8", "<!doctype html>")]
-    #[case("/page/app.js", "text/javascript; charset=utf-8", "import ")]
-    #[case("/page/api.js", "text/javascript; charset=utf-8", "import ")]
-    #[case("/page/client.js", "text/javascript; charset=utf-8", "export ")]
+    #[case("/", HTML, "<!doctype html>")]
+    #[case("/docs", HTML, "<!doctype html>")]
     #[case("/page/app.css", "text/css; charset=utf-8", ":root")]
+    #[case("/page/app.js", JAVASCRIPT, "import ")]
+    #[case("/page/api.js", JAVASCRIPT, "import ")]
+    #[case("/page/client.js", JAVASCRIPT, "export ")]
+    #[case("/page/files.js", JAVASCRIPT, "export ")]
     #[tokio::test]
     async fn each_is_served_with_its_type_and_policy(#[case] path: &str, #[case] kind: &str, #[case] holds: &str) {
         let (status, headers, body) = ask(path, None).await;
@@ -115,6 +118,22 @@ mod tests {
         assert!(body.contains(holds));
         assert_eq!(headers[CONTENT_SECURITY_POLICY], POLICY);
         assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+
+    /// Every file that one of them loads is there.
+    #[tokio::test]
+    async fn nothing_that_is_loaded_is_missing() {
+        let mut loaded = 0;
+        for (_, _, text) in FILES {
+            for part in text.split(['"', '\'']) {
+                let path = part.strip_prefix("./").map(|name| format!("page/{name}")).unwrap_or(part.to_owned());
+                if path.starts_with("page/") {
+                    assert_eq!(ask(&format!("/{path}"), None).await.0, StatusCode::OK, "{path}");
+                    loaded += 1;
+                }
+            }
+        }
+        assert!(loaded > 8, "only {loaded} were found");
     }
 
     #[tokio::test]
@@ -132,18 +151,16 @@ mod tests {
     /// The policy would stop these at run time, and the page would be broken; here they are found earlier.
     #[test]
     fn the_page_keeps_its_own_policy() {
-        const MARKUP: &[&str] = &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://"];
-        for (text, refused) in [
-            (HTML.text, &["<style", " style=", " onclick=", " src=\"http", " href=\"http", "<base"] as &[_]),
-            (SCRIPT.text, MARKUP),
-            (API.text, MARKUP),
-            (CLIENT.text, MARKUP),
-            (STYLE.text, &["@import", "url("]),
-        ] {
+        for (path, kind, text) in FILES {
+            let refused: &[&str] = match kind {
+                HTML => &["<style", " style=", " onclick=", " src=\"http", " href=\"http", "<base"],
+                JAVASCRIPT => &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://"],
+                _ => &["@import", "url("],
+            };
             for pattern in refused {
-                assert!(!text.contains(pattern), "{pattern} in a text that begins with {:?}", &text[..30]);
+                assert!(!text.contains(pattern), "{pattern} in {path}");
             }
+            assert_eq!(text.matches("<script").count(), text.matches("<script src=\"page/").count(), "{path}");
         }
-        assert_eq!(HTML.text.matches("<script").count(), HTML.text.matches("<script src=\"page/").count());
     }
 }

@@ -1,9 +1,10 @@
-// The console: runs and files. It also switches between the two views.
+// The console: runs, and the status line. It also switches between the two views.
 
 import { filterApi, loadApi } from './api.js';
 import {
-  Problem, attempt, byId, call, h, knownToken, messages, pause, rememberToken, request,
+  Problem, attempt, byId, call, fill, h, knownToken, messages, moment, pause, rememberToken, request,
 } from './client.js';
+import { goTo, loadFiles, upload } from './files.js';
 
 const OFFLINE_LABEL = '[claudebox offline model]';
 const STATUS_EVERY_MS = 5000;
@@ -13,15 +14,6 @@ const LONGEST_RETRY_MS = 10000;
 
 const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
 const dollars = (value) => (value == null ? '' : `$${Number(value).toFixed(4)}`);
-const moment = (value) => (value == null ? '' : new Date(value).toLocaleString());
-
-function size(bytes) {
-  if (bytes == null) return '';
-  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
-  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
-  return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${units[unit]}`;
-}
-
 function word(run) {
   const outcome = typeof run.outcome === 'string' ? run.outcome : run.outcome?.kind;
   return outcome ?? run.state ?? run.status ?? 'unknown';
@@ -235,15 +227,6 @@ function markRuns() {
   }
 }
 
-// Fills a list with a page of entries, and its "More" button with the way to the next page.
-function fill(list, entries, more, cursor, next, none) {
-  const items = entries.length ? entries : next ? [] : [h('li', { class: 'none' }, none)];
-  if (next) byId(list).append(...items);
-  else byId(list).replaceChildren(...items);
-  byId(more).hidden = !cursor;
-  byId(more).dataset.cursor = cursor ?? '';
-}
-
 async function loadRuns(cursor) {
   await attempt(async () => {
     const query = new URLSearchParams({ limit: '20', ...(cursor && { cursor }) });
@@ -271,77 +254,6 @@ async function loadStatus() {
     say(health, error instanceof Problem ? error.message : 'claudebox does not answer');
     return 'away';
   }
-}
-
-// ---- Files ---------------------------------------------------------------------------------------------------------
-
-// The folder shown: its names, as they read and as they stand in an address.
-let folder = [];
-
-const address = (steps) => `files/${steps.map((step) => step.encoded).join('/')}`;
-const step = (name, encoded) => ({ name, encoded: encoded ?? encodeURIComponent(name) });
-
-function goTo(path) {
-  folder = path.split('/').filter((name) => name && name !== '.').map((name) => step(name));
-}
-
-function showFolder(steps) {
-  folder = steps;
-  return loadFiles();
-}
-
-function fileEntry(entry) {
-  const here = [...folder, step(entry.name, entry.encodedName)];
-  if (entry.type === 'dir') {
-    return h('li', {}, h('button', { type: 'button', onclick: () => showFolder(here) },
-      h('span', { class: 'label folder' }, `${entry.name}/`), h('span', { class: 'soft' }, moment(entry.mtime))));
-  }
-  if (entry.type === 'file') {
-    const facts = `${size(entry.size)} · ${moment(entry.mtime)}`;
-    return h('li', {}, h('button', { type: 'button', title: 'Download', onclick: () => download(here) },
-      h('span', { class: 'label' }, entry.name), h('span', { class: 'soft' }, facts)));
-  }
-  return h('li', {}, h('span', { class: 'plain soft' }, `${entry.name} (${entry.type})`));
-}
-
-async function loadFiles(cursor) {
-  const up = (length) => () => showFolder(folder.slice(0, length));
-  const crumbs = folder.flatMap(({ name }, at) => [h('span', { class: 'soft' }, '/'),
-    h('button', { type: 'button', onclick: up(at + 1) }, name)]);
-  byId('crumbs').replaceChildren(h('button', { type: 'button', onclick: up(0) }, 'workspaces'), ...crumbs);
-  const asked = address(folder);
-  try {
-    const page = await call('GET', `${asked}?${new URLSearchParams({ limit: '200', ...(cursor && { cursor }) })}`);
-    if (asked !== address(folder)) return;
-    fill('files', page.entries.map(fileEntry), 'more-files', page.nextCursor, cursor, 'This folder is empty.');
-  } catch (error) {
-    if (asked === address(folder)) fill('files', [], 'more-files', null, null, error.message);
-  }
-}
-
-// The token goes with a header, which a plain link cannot send; so the file passes through the page's memory.
-async function download(steps) {
-  await attempt(async () => {
-    const blob = await (await request('GET', address(steps))).blob();
-    const url = URL.createObjectURL(blob);
-    h('a', { href: url, download: steps.at(-1).name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60000);
-  });
-}
-
-async function upload(files) {
-  const state = byId('upload-state');
-  const target = folder;
-  await attempt(async () => {
-    for (const file of files) {
-      state.textContent = `Uploading ${file.name} (${size(file.size)})…`;
-      await request('PUT', address([...target, step(file.name)]), { body: file });
-    }
-    state.textContent = files.length === 1 ? `${files[0].name} is uploaded.` : `${files.length} files are uploaded.`;
-  });
-  if (!byId('problem').hidden) state.textContent = '';
-  byId('upload').value = '';
-  await loadFiles();
 }
 
 // ---- The page ------------------------------------------------------------------------------------------------------

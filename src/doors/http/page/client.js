@@ -99,3 +99,21 @@ export const pause = (ms, signal) => new Promise((resolve) => {
   const timer = setTimeout(resolve, ms);
   signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
 });
+
+export const moment = (value) => (value == null ? '' : new Date(value).toLocaleString());
+
+export function size(bytes) {
+  if (bytes == null) return '';
+  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+  return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${units[unit]}`;
+}
+
+// Fills a list with a page of entries, and its "More" button with the way to the next page.
+export function fill(list, entries, more, cursor, next, none) {
+  const items = entries.length ? entries : next ? [] : [h('li', { class: 'none' }, none)];
+  if (next) byId(list).append(...items);
+  else byId(list).replaceChildren(...items);
+  byId(more).hidden = !cursor;
+  byId(more).dataset.cursor = cursor ?? '';
+}
