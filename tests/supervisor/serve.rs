@@ -208,6 +208,26 @@ fn serve_gets_the_secrets_and_nobody_else_does() {
     running.finish().exits(0);
 }
 
+/// Claude runs as the same user as `serve`.
+#[test]
+fn the_user_cannot_look_into_serve() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = servers(&testbox).start();
+    running.until("serve is ready", ready);
+    let serve = serve_of(&running.processes()).unwrap().inner;
+    let look = |path: &str| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--"]);
+        command.args(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "cat", path]).output().unwrap()
+    };
+    assert_eq!(look("/proc/self/environ").status.code(), Some(0));
+    let refused = look(&format!("/proc/{serve}/environ"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"));
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+}
+
 /// After the boot: KILL, SETGID, SETUID and SETPCAP.
 #[test]
 fn pid_1_keeps_four_capabilities() {
