@@ -176,7 +176,7 @@ fn resolve_with(
     };
     match std::fs::metadata(&workspace) {
         Ok(found) if found.is_dir() => tracing::debug!(
-            "working in {} (owner {}:{}), user {} ({}:{})",
+            "workspace {} (owner {}:{}), user {} ({}:{})",
             workspace.display(),
             found.uid(),
             found.gid(),
