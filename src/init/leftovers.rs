@@ -79,13 +79,13 @@ impl Scope {
 
 /// Ends them, TERM first, and says how many there were.
 pub fn end(scope: &Scope) -> io::Result<usize> {
-    let mut met: HashSet<(i32, u64)> = HashSet::new();
+    let mut met: HashSet<Name> = HashSet::new();
     for (signal, grace) in [(libc::SIGTERM, TERM_GRACE), (libc::SIGKILL, KILL_GRACE)] {
         let deadline = Instant::now() + grace;
-        let mut sent: HashSet<(i32, u64)> = HashSet::new();
+        let mut sent: HashSet<Name> = HashSet::new();
         loop {
             // Looked for anew each time: they go on forking.
-            let found = find(scope)?;
+            let found = find(scope, &met)?;
             if found.is_empty() {
                 return Ok(met.len());
             }
@@ -93,9 +93,8 @@ pub fn end(scope: &Scope) -> io::Result<usize> {
                 break;
             }
             for process in &found {
-                let name = (process.pid, process.started);
-                met.insert(name);
-                if sent.insert(name) {
+                met.insert(name_of(process));
+                if sent.insert(name_of(process)) {
                     send(process, signal)?;
                 }
             }
@@ -119,7 +118,14 @@ fn await_an_end(processes: &[Process], deadline: Instant) -> io::Result<()> {
     }
 }
 
-fn find(scope: &Scope) -> io::Result<Vec<Process>> {
+/// What names one process for good: its id and its start.
+type Name = (i32, u64);
+
+const fn name_of(process: &Process) -> Name {
+    (process.pid, process.started)
+}
+
+fn find(scope: &Scope, met: &HashSet<Name>) -> io::Result<Vec<Process>> {
     let table = table::snapshot();
     let mut carriers = HashSet::new();
     for pid in table::descendants_in(&table, scope.supervisor) {
@@ -127,10 +133,12 @@ fn find(scope: &Scope) -> io::Result<Vec<Process>> {
             carriers.insert(pid);
         }
     }
+    // Those without the cookie were known by their parent, which may have ended meanwhile.
+    carriers.extend(table.iter().filter(|process| met.contains(&name_of(process))).map(|process| process.pid));
     Ok(belonging(&table, scope, &carriers, std::process::id().cast_signed()))
 }
 
-/// The processes in `table` that are to end, when `carriers` carry the cookie and `own` is this process.
+/// The processes in `table` that are to end, when `carriers` are known to belong to the run and `own` is this process.
 fn belonging(table: &[Process], scope: &Scope, carriers: &HashSet<i32>, own: i32) -> Vec<Process> {
     let is_worker = |process: &&Process| Some(process.pid) == scope.worker && Some(process.parent) == scope.serve;
     let worker = scope.serve.and_then(|_| table.iter().find(is_worker)).map(|process| process.pid);

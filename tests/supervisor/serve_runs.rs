@@ -138,12 +138,14 @@ sleep 1 while 1;
     assert_eq!(finished.err.matches("which is not its to say").count(), 1, "{}", finished.err);
 }
 
-/// More runs than are ended at the same time, and one that ignores TERM.
+/// More runs than are ended at the same time. One has left a process that ignores TERM and does not carry its cookie, and
+/// whose parent, which does, ends first.
 #[test]
 fn many_ends_are_all_answered() {
     let Some(testbox) = TestBox::new() else { return };
-    let stubborn =
-        "#!/bin/sh\nCLAUDEBOX_RUN_ID=r7 setsid sh -c \"trap '' TERM; exec sleep 2007\" </dev/null >/dev/null 2>&1 &\n";
+    let stubborn = r#"#!/bin/sh
+CLAUDEBOX_RUN_ID=r7 setsid sh -c '(trap "" TERM; exec env -u CLAUDEBOX_RUN_ID sleep 2007) & wait' </dev/null >/dev/null 2>&1 &
+"#;
     hook(&testbox, "1.sh", stubborn);
     let serve = r#"my %ended; print "up\n";
 select(undef, undef, undef, 0.01) until sleeper(2007);
@@ -154,7 +156,7 @@ sleep 1 while 1;
 "#;
     let mut running = servers_with(&testbox, &format!("{SLEEPER}{serve}")).start();
     running.expect("up\n");
-    running.expect("r7: 1, r8: 0\n");
+    running.expect("r7: 2, r8: 0\n");
     assert!(!is_there(&running.processes(), 2007));
     running.signal(libc::SIGTERM);
     running.finish().exits(128 + libc::SIGTERM);
