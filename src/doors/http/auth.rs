@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -250,6 +251,10 @@ async fn authenticate(State(gate): State<Gate>, mut request: Request, next: Next
     };
     match gate.authenticator.admit(token, gate.door, now) {
         Ok(caller) => {
+            if in_query.is_some() {
+                // What comes after this may log or show the address.
+                *request.uri_mut() = without_token(request.uri());
+            }
             request.extensions_mut().insert(Caller::clone(&caller));
             let mut response = next.run(request).await;
             response.extensions_mut().insert(Caller::clone(&caller));
@@ -289,6 +294,17 @@ fn query_token(uri: &Uri) -> Option<String> {
     let mut found = pairs.filter(|(name, _)| name == QUERY_TOKEN).map(|(_, value)| value.into_owned());
     let token = found.next()?;
     found.next().is_none().then_some(token)
+}
+
+/// The same address without a token.
+fn without_token(uri: &Uri) -> Uri {
+    let names_token = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == QUERY_TOKEN);
+    let rest: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !names_token(pair)).collect();
+    let target = if rest.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), rest.join("&")) };
+    let mut parts = uri.clone().into_parts();
+    // Parts of what was parsed before: this cannot fail. If it did, nothing of the query would be left.
+    parts.path_and_query = Some(target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 fn unauthorized(detail: &str) -> Problem {

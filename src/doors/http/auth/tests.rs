@@ -178,6 +178,16 @@ fn a_token_of_the_query(#[case] uri: &str, #[case] expected: Option<&str>) {
 }
 
 #[rstest]
+#[case("/mcp?apiToken=a", "/mcp")]
+#[case("/mcp?x=1&apiToken=a&y=%20", "/mcp?x=1&y=%20")]
+#[case("/mcp?api%54oken=a&x", "/mcp?x")]
+#[case("/mcp?apiToken=a&apiToken=b", "/mcp")]
+#[case("/mcp?token=a", "/mcp?token=a")]
+fn a_token_of_the_query_goes_no_further(#[case] uri: &str, #[case] expected: &str) {
+    assert_eq!(without_token(&uri.parse().unwrap()).to_string(), expected);
+}
+
+#[rstest]
 #[case("team", true)]
 #[case("team/site", true)]
 #[case("team/site/deep", true)]

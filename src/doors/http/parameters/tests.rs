@@ -196,3 +196,17 @@ fn a_query_is_decoded() {
     let asked: Asked = query("runId=a%2Fb+c&after=7&other=1").unwrap();
     assert_eq!(asked, Asked { run_id: "a/b c".into(), after: Some(7), effort: None });
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_a_problem() {
+    use tower::ServiceExt as _;
+    let router =
+        axum::Router::new().route("/files/{*path}", axum::routing::get(|Path(path): Path<String>| async { path }));
+    let ask = |path| router.clone().oneshot(axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap());
+    let found = ask("/files/a%2Fb%20c").await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(found, "a/b c");
+    let refused = ask("/files/%ff").await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let said: Value = serde_json::from_slice(&refused.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(said["code"], "invalid_path");
+}

@@ -219,9 +219,11 @@ async fn a_shutdown_ends_idle_connections_at_once_and_lets_answers_end() {
     let mut busy = server.client().await;
     send(&mut busy, GET).await;
     in_time(was_entered).await.unwrap();
+    let mut fresh = server.client().await;
     let address = server.address;
     let stopped = tokio::spawn(server.stopped());
     assert_eq!(rest(&mut idle).await, "");
+    assert_eq!(rest(&mut fresh).await, "");
     assert!(TcpStream::connect(address).await.is_err(), "the port is still open");
     go.send(()).unwrap();
     assert!(rest(&mut busy).await.ends_with("answered"));

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::http::header;
+use axum::http::{Uri, header};
 use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,7 +34,8 @@ fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
     let who = |Extension(caller): Extension<Caller>| async move { caller.name };
     let run = post(|Extension(caller): Extension<Caller>, Body(_): Body<Value>| async move { caller.name });
     let api = protect(Router::new().route("/who", get(who)).route("/run", run), &authenticator, "http");
-    let mcp = protect_with_query(Router::new().route("/mcp", get(who)), &authenticator, "mcp");
+    let address = |uri: Uri, Extension(caller): Extension<Caller>| async move { format!("{} at {uri}", caller.name) };
+    let mcp = protect_with_query(Router::new().route("/mcp", get(address)), &authenticator, "mcp");
     let router = api.merge(mcp).route("/health", get(|| async { "ok" }));
     let router = wrap(router, Origins::from_config(&config).unwrap(), BodyLimit(config.body_limit));
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -97,8 +98,8 @@ async fn a_request_in_order_reaches_its_handler() {
     let address = start(None);
     let post = "POST /run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(ask(address, post).await.1, "default");
-    let (head, body) = ask(address, "GET /mcp?apiToken=s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    assert_eq!(body, "default", "{head}");
+    let (head, body) = ask(address, "GET /mcp?x=1&apiToken=s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(body, "default at /mcp?x=1", "{head}");
     assert!(ask(address, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.0.starts_with("http/1.1 200 "));
 }
 
