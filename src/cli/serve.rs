@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -91,7 +91,8 @@ async fn serve(
     // First: a signal that comes while this starts is not to be lost.
     let stop = CancellationToken::new();
     stop_at_signals(&stop).map_err(|error| Failure::new(ExitCode::Internal, error))?;
-    let helper = link.clone().map(|link| Helper::listen(link, stop.clone()));
+    let deaf = Arc::new(OnceLock::new());
+    let helper = link.clone().map(|link| Helper::listen(link, stop.clone(), Arc::clone(&deaf)));
     let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
 
     let state_dir = state_folder(config)?;
@@ -105,15 +106,17 @@ async fn serve(
         unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
     })?;
     let address = SocketAddr::new(http.bind, http.port);
-    let listener = server::bind(address).map_err(unusable)?;
+    let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    // A port that an earlier server had is about to be free; one that it never had is taken.
+    let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
+    let listener = server::bind(address).map_err(|error| Failure::new(code, error))?;
 
     let mut registry = Registry::with_prefix("claudebox");
     let metrics = Metrics::register(&mut registry);
-    let restarts = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
     let workers = Workers {
         program: own_executable(),
-        secrets: name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret)).collect(),
+        hidden: hidden_variables(),
         end_tree: helper.map_or_else(end_tree_alone, Helper::end_tree),
     };
     let engine = Engine::start(server.engine.clone(), &state_dir, workers, metrics).await;
@@ -152,7 +155,8 @@ async fn serve(
         (result, ()) = async { tokio::join!(door, end) } => result,
         never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
     };
-    result.map(|()| ExitCode::Ok).map_err(|error| Failure::new(ExitCode::Internal, error))
+    result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
 }
 
 /// Where the ledger is: one folder for each container, because it has one writer.
@@ -167,6 +171,12 @@ fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
         .clone()
         .or_else(default)
         .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+}
+
+/// What a run must not see of this process's environment.
+fn hidden_variables() -> Vec<String> {
+    let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
+    secrets.chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
 fn unusable(error: impl std::fmt::Display) -> Failure {
@@ -206,10 +216,14 @@ type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<u64>>>>>;
 
 impl Helper {
     /// Listens to PID 1 on a thread: a message is rare, and a blocking read the simplest way to wait for one.
-    fn listen(link: Arc<Link>, stop: CancellationToken) -> io::Result<Self> {
+    fn listen(link: Arc<Link>, stop: CancellationToken, why: Arc<OnceLock<String>>) -> io::Result<Self> {
         let waiting = Waiting::default();
         let (socket, listeners) = (Arc::clone(&link), Arc::clone(&waiting));
         std::thread::Builder::new().name("link".into()).spawn(move || {
+            let deaf = |what: String| {
+                let _ = why.set(what);
+                stop.cancel();
+            };
             loop {
                 match socket.receive() {
                     Ok(Some(Message::Ended { run, count })) => {
@@ -220,11 +234,10 @@ impl Helper {
                         }
                     }
                     Ok(Some(Message::Ready | Message::End { .. })) => {}
-                    Ok(Some(Message::Stop) | None) => break stop.cancel(),
-                    Err(error) => {
-                        tracing::error!("the link to PID 1: {error}");
-                        break stop.cancel();
-                    }
+                    Ok(Some(Message::Stop)) => break stop.cancel(),
+                    // Not asked to end: should PID 1 live, it starts another.
+                    Ok(None) => break deaf("PID 1 does not hear this server any more".into()),
+                    Err(error) => break deaf(format!("the link to PID 1: {error}")),
                 }
             }
         })?;

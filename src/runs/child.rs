@@ -19,6 +19,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::config::name;
 use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
 
 /// The hidden role's name on the command line.
@@ -35,8 +36,8 @@ const BUFFER: usize = 64 * 1024;
 pub struct Workers {
     /// This program.
     pub program: PathBuf,
-    /// Variables that a worker must not see.
-    pub secrets: Vec<String>,
+    /// Variables of this process that a worker does not get: the doors' secrets, and what is about this process alone.
+    pub hidden: Vec<String>,
     /// Ends every process of a run, those below the worker with this pid too; how many there were.
     pub end_tree: EndTree,
 }
@@ -62,13 +63,14 @@ pub enum Ended {
 }
 
 impl Workers {
-    /// Starts one.
-    pub fn start(&self) -> io::Result<Worker> {
+    /// Starts one for `run`, whose id it carries: what is left of it after the end of this process is found by that.
+    pub fn start(&self, run: Uuid) -> io::Result<Worker> {
         let mut command = Command::new(&self.program);
         command.arg(ROLE).stdin(Stdio::piped()).stdout(Stdio::piped());
         // A signal from a terminal is for `serve`, which ends its runs in order.
         command.process_group(0);
-        for name in &self.secrets {
+        command.env(name::RUN_ID, run.to_string());
+        for name in &self.hidden {
             command.env_remove(name);
         }
         let mut child = command.spawn()?;

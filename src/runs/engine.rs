@@ -334,7 +334,7 @@ impl Shared {
         webhook_url: Option<String>,
     ) -> Result<Accepted, LedgerError> {
         // The worker starts while the ledger writes; it gets its job only after that.
-        let worker = (admission == Admission::Start).then(|| self.workers.start());
+        let worker = (admission == Admission::Start).then(|| self.workers.start(live.id));
         let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url }).await;
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
