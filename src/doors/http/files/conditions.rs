@@ -62,7 +62,12 @@ pub(super) fn if_range_holds(headers: &HeaderMap, there: &Stat) -> bool {
 
 /// When a file was changed, to the second, as HTTP tells it. None if HTTP cannot.
 pub(super) fn last_modified(stat: &Stat) -> Option<SystemTime> {
-    let seconds = u64::try_from(stat.mtime.0).ok().filter(|_| stat.mtime.0 < TOO_LATE)?;
+    http_time(stat.mtime.0)
+}
+
+/// A time in seconds since 1970. Written as an HTTP date, one outside would be a panic.
+fn http_time(seconds: i64) -> Option<SystemTime> {
+    let seconds = u64::try_from(seconds).ok().filter(|_| seconds < TOO_LATE)?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
@@ -93,4 +98,37 @@ fn tags(headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> Optio
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     headers.get(name).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(i64::MIN, None)]
+    #[case(-1, None)]
+    #[case(0, Some("Thu, 01 Jan 1970 00:00:00 GMT"))]
+    #[case(TOO_LATE - 1, Some("Fri, 31 Dec 9999 23:59:59 GMT"))]
+    #[case(TOO_LATE, None)]
+    #[case(i64::MAX, None)]
+    fn a_time_http_cannot_name_is_not_told(#[case] seconds: i64, #[case] expected: Option<&str>) {
+        assert_eq!(http_time(seconds).map(httpdate::fmt_http_date).as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case(&[], None)]
+    #[case(&["*"], Some(Tags::Any))]
+    #[case(&[r#""a""#], Some(Tags::These(vec![r#""a""#.into()])))]
+    #[case(&[r#""a" , W/"b""#, r#""c""#], Some(Tags::These(vec![r#""a""#.into(), r#""b""#.into(), r#""c""#.into()])))]
+    #[case(&[""], Some(Tags::These(vec![String::new()])))]
+    #[case(&["\u{e4}"], Some(Tags::These(vec![])))]
+    fn tags_are_read(#[case] values: &[&str], #[case] expected: Option<Tags>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::IF_NONE_MATCH, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        assert_eq!(tags(&headers, &header::IF_NONE_MATCH, Comparison::Weak), expected);
+    }
 }
