@@ -36,17 +36,21 @@ async fn no_name_leads_outside() {
     }
     fixture.assert_untouched("reading");
 
+    let mut fixture = fixture;
     for target in TARGETS.lines() {
-        let fixture = Fixture::new();
-        for method in ["PUT", "GET", "DELETE"] {
+        let mut changed = false;
+        for (method, query) in [("PUT", ""), ("GET", ""), ("DELETE", ""), ("DELETE", "?recursive=true")] {
             let body = if method == "PUT" { "inside, written" } else { "" };
-            let answer = fixture.send(method, target, &[], Body::from(body)).await;
-            assert_harmless(&format!("{method} {target}"), &answer);
+            let answer = fixture.send(method, &format!("{target}{query}"), &[], Body::from(body)).await;
+            assert_harmless(&format!("{method} {target}{query}"), &answer);
+            changed |= method != "GET" && answer.status.is_success();
         }
-        let answer = fixture.delete(&format!("{target}?recursive=true"), &[]).await;
-        assert_harmless(&format!("DELETE, recursive, {target}"), &answer);
         fixture.assert_untouched(target);
         assert!(fixture.at("").is_dir(), "{target} took the workspaces folder");
+        if changed {
+            // The next one finds every link in place.
+            fixture = Fixture::new();
+        }
     }
 }
 

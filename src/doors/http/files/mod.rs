@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::address::{Parameters, Scope};
 use self::conditions::Conditions;
 use self::download::Wanted;
-use self::schema::{Deleted, ListingBody, Written};
+use self::schema::{Deleted, FileBytes, ListingBody, Written};
 use super::problem::{Problem, ProblemBody};
 
 pub use self::address::PathGuard;
@@ -87,9 +87,9 @@ fn list() {}
     responses(
         (status = 200, description = "The file's bytes, or a page of the folder", content(
             (ListingBody = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (FileBytes = "*/*"),
         )),
-        (status = 206, description = "The range", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "The range", body = FileBytes, content_type = "*/*"),
         (status = 304, description = "The client has it already"),
         (status = 403, description = "Outside, not allowed, or not readable: `path_outside`, `workspace_not_allowed`, `access_denied`", body = ProblemBody),
         (status = 404, description = "There is nothing: `not_found`", body = ProblemBody),
@@ -119,7 +119,7 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
         ("If-Match" = Option<String>, Header, description = "Only if the file has one of these tags"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such file"),
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file, of any type"),
+    request_body(content = FileBytes, content_type = "application/octet-stream", description = "The file, of any type"),
     responses(
         (status = 200, description = "Written", body = Written, headers(("ETag" = String, description = "Tag of the file"))),
         (status = 400, description = "Part of a file, or a body that broke off: `content_range_not_supported`, `body_incomplete`", body = ProblemBody),

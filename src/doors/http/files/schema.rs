@@ -76,6 +76,12 @@ pub(super) struct Deleted {
     pub(super) path: String,
 }
 
+/// A file's content.
+#[derive(Debug, ToSchema)]
+#[schema(as = FileBytes, value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only the API's description needs it")]
+pub(super) struct FileBytes(Vec<u8>);
+
 impl ListingBody {
     pub(super) fn new(path: &ClientPath, listing: &Listing) -> Self {
         let entries = listing.entries.iter().map(|entry| EntryBody {
