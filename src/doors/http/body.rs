@@ -139,3 +139,51 @@ impl Body for Sent {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use http_body_util::BodyExt as _;
+    use std::convert::Infallible;
+    use tokio::time::{Instant, sleep};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Pieces that come after so many seconds each, watched.
+    fn watched(pauses: &'static [u64]) -> (Watched<axum::body::Body>, StoodStill) {
+        let pieces = futures_util::stream::iter(pauses).then(|pause| async {
+            sleep(Duration::from_secs(*pause)).await;
+            Ok::<_, Infallible>(Bytes::from_static(b"x"))
+        });
+        let still = StoodStill::after(PATIENCE);
+        (Watched::new(axum::body::Body::from_stream(pieces), still.clone()), still)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_long_as_long_as_it_moves() {
+        let (body, still) = watched(&[29, 29, 0, 29]);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "xxxx");
+        assert!(still.get().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_is_an_error_that_can_be_told_from_others() {
+        let (body, still) = watched(&[20, 31]);
+        let start = Instant::now();
+        let error = body.collect().await.unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), 50);
+        assert!(still.get().is_some() && SlowClient::within(&*error).is_some());
+        assert!(SlowClient::within(&axum::Error::new(error)).is_some(), "below another error");
+        assert!(SlowClient::within(&std::io::Error::other("else")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_does_something_else_is_no_slow_client() {
+        let (mut body, still) = watched(&[1, 1]);
+        body.frame().await.unwrap().unwrap();
+        sleep(Duration::from_hours(1)).await;
+        body.frame().await.unwrap().unwrap();
+        assert!(still.get().is_none());
+    }
+}

@@ -92,7 +92,7 @@ impl Origins {
             || host == "host.docker.internal"
             || host == self.machine
             || self.hosts.iter().any(|allowed| match allowed.strip_prefix('*') {
-                Some(below) => host.len() > below.len() && host.ends_with(below),
+                Some(below) => host.ends_with(below),
                 None => host == allowed,
             })
             // A name without a dot is a neighbour's: the service names of a compose file.

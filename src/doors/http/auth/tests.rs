@@ -105,6 +105,7 @@ fn a_broken_or_missing_new_version_keeps_the_last_good_one() {
     let start = Instant::now();
     fs::write(&file.file, "- {name: half").unwrap();
     assert_eq!(admitted(&known, "old", start + LOOK_EVERY * 2), Ok("old".to_owned()));
+    assert_eq!(known.lock().stamp, tokens::stamp(&file.file), "it would be reported again every second");
     fs::remove_file(&file.file).unwrap();
     assert_eq!(admitted(&known, "old", start + LOOK_EVERY * 4), Ok("old".to_owned()));
     assert!(!known.is_open());

@@ -8,7 +8,7 @@ mod view;
 
 use axum::Extension;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use self::view::RunView;
 pub use self::view::webhook_body;
 use super::app::App;
 use super::auth::Caller;
-use super::parameters::Query;
+use super::parameters::{Path, Query};
 use super::problem::{Problem, ProblemBody};
 use super::server::Stopping;
 use super::trace::RunId;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use rstest::rstest;
 use tower::ServiceExt as _;
@@ -123,6 +123,24 @@ async fn a_head_is_not_cut() {
     let head = Request::head("/run").body(Body::empty()).unwrap();
     drop(router().oneshot(head).await.unwrap());
     assert!(!log.lines()[0].contains("cut="), "{:?}", log.lines());
+}
+
+#[tokio::test]
+async fn an_answer_of_known_length_is_whole_when_that_much_was_sent() {
+    let (log, _guard) = Log::start(tracing::Level::INFO);
+    for (declared, cut) in [(5, false), (6, true)] {
+        // As a download: nothing in the body itself says that this was all.
+        let file = move || async move {
+            let pieces = futures_util::stream::iter([Ok::<_, axum::Error>("hello")]);
+            let body = Body::from_stream(pieces.chain(futures_util::stream::pending()));
+            ([(header::CONTENT_LENGTH, declared.to_string())], body)
+        };
+        let router = Router::new().route("/file", get(file)).layer(from_fn(trace));
+        let mut answer = router.oneshot(request("/file")).await.unwrap().into_body();
+        answer.frame().await.unwrap().unwrap();
+        drop(answer);
+        assert_eq!(log.lines().last().unwrap().contains("cut=true"), cut, "{:?}", log.lines());
+    }
 }
 
 #[tokio::test]
