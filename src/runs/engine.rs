@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::budget::{Budget, OverBudget};
@@ -48,12 +48,47 @@ pub(super) struct Table {
 }
 
 /// A run that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Submitted {
     /// Its id.
     pub id: Uuid,
     /// Whether it was accepted just now; otherwise its requester had used the key before.
     pub new: bool,
+    /// Who asked holds the run with this.
+    pub hold: Hold,
+}
+
+/// Somebody's interest in a run. Dropped before it is released, the run is cancelled: its client has gone away.
+///
+/// It is made with the run and handed over with its id, so there is no moment in which a client can go away unnoticed.
+pub struct Hold {
+    engine: Engine,
+    run: Option<Uuid>,
+}
+
+impl Hold {
+    /// Holds nothing: the run goes on without its client.
+    #[must_use]
+    pub const fn nothing(engine: Engine) -> Self {
+        Self { engine, run: None }
+    }
+
+    /// The client has what it wanted; the run, if it still runs, goes on.
+    pub const fn release(&mut self) {
+        self.run = None;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(run) = self.run {
+            let engine = self.engine.clone();
+            tokio::spawn(async move {
+                if let Err(error) = engine.cancel(run, Cancel::Disconnected).await {
+                    tracing::error!("run {run}: its client went away, and it cannot be cancelled: {error}");
+                }
+            });
+        }
+    }
 }
 
 /// Why a run was not accepted.
@@ -134,7 +169,7 @@ impl Engine {
         if let Some((key, digest)) = &key
             && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
         {
-            return used_before(before, &known, digest);
+            return self.used_before(before, &known, digest);
         }
         let (live, admission) = {
             let mut table = self.shared.table();
@@ -142,23 +177,35 @@ impl Engine {
                 Ok(admitted) => admitted,
                 Err((before, known)) => {
                     drop(table);
-                    return used_before(before, &known, &key.unwrap_or_default().1);
+                    return self.used_before(before, &known, &key.unwrap_or_default().1);
                 }
             }
         };
-        // The client may go away while the ledger writes; the run is let in or out all the same.
-        let shared = Arc::clone(&self.shared);
-        let (id, door) = (live.id, new.origin.door);
-        let task = tokio::spawn(async move { shared.let_in(live, admission, key, new.webhook_url).await });
-        match task.await {
-            Ok(Ok(Accepted::New)) => {
-                self.shared.metrics.accepted(door);
-                Ok(Submitted { id, new: true })
-            }
-            Ok(Ok(Accepted::Before(before, _))) => Ok(Submitted { id: before, new: false }),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(SubmitError::Closed),
-        }
+        // The client may go away while the ledger writes: the run is let in or out all the same, and what it gets
+        // falls with it.
+        let (engine, id) = (self.clone(), live.id);
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let accepted = Arc::clone(&engine.shared).let_in(live, admission, key, new.webhook_url).await;
+            let submitted = accepted.map(|accepted| match accepted {
+                Accepted::New => {
+                    engine.shared.metrics.accepted(new.origin.door);
+                    let run = (!new.stays).then_some(id);
+                    Submitted { id, new: true, hold: Hold { engine: engine.clone(), run } }
+                }
+                Accepted::Before(before, _) => engine.earlier(before),
+            });
+            let _ = answer.send(submitted);
+        });
+        answered.await.map_or(Err(SubmitError::Closed), |submitted| Ok(submitted?))
+    }
+
+    fn earlier(&self, run: Uuid) -> Submitted {
+        Submitted { id: run, new: false, hold: Hold::nothing(self.clone()) }
+    }
+
+    fn used_before(&self, before: Uuid, known: &str, digest: &str) -> Result<Submitted, SubmitError> {
+        if known == digest { Ok(self.earlier(before)) } else { Err(SubmitError::KeyReused { before }) }
     }
 
     /// Ends a run early, or takes it out of the queue. Never starts anything again.
@@ -190,7 +237,7 @@ impl Engine {
         self.shared.ledger.get(id).await
     }
 
-    /// Runs, the newest first.
+    /// Runs, the newest first: of each the beginning of its prompt, no options and no result.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
         self.shared.ledger.list(filter).await
     }
@@ -247,10 +294,6 @@ impl Engine {
             tracing::warn!("runs are left at the end of the grace; they will be marked interrupted at the next start");
         }
     }
-}
-
-fn used_before(before: Uuid, known: &str, digest: &str) -> Result<Submitted, SubmitError> {
-    if known == digest { Ok(Submitted { id: before, new: false }) } else { Err(SubmitError::KeyReused { before }) }
 }
 
 /// What was asked under a key, so that a key that is used for something else is noticed.
@@ -338,8 +381,7 @@ impl Shared {
         let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url }).await;
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
-            self.forget(&live);
-            self.start_waiting();
+            self.turn_away(&live, &admission);
             return accepted;
         }
         match admission {
@@ -357,6 +399,21 @@ impl Shared {
         }
         self.gauge();
         accepted
+    }
+
+    /// Undoes the admission of a run that the ledger did not take.
+    fn turn_away(self: &Arc<Self>, live: &Live, admission: &Admission) {
+        self.forget(live);
+        if let Admission::Replace(others) = admission {
+            let mut table = self.table();
+            let waiting: Vec<Arc<Live>> = others.iter().filter_map(|id| table.live.get(id).cloned()).collect();
+            for other in waiting.iter().filter(|other| other.state() == State::Queued) {
+                table.schedule.enqueue(&other.workspace, other.id);
+            }
+        }
+        self.start_waiting();
+        // For who found it by its key meanwhile.
+        live.progress.send_modify(|progress| *progress = Progress { state: State::Failed, ended: true, ..*progress });
     }
 
     /// Takes up a run that an earlier server has accepted.
@@ -409,7 +466,7 @@ impl Shared {
         let finish = Finish { id: live.id, state, end: end.clone() };
         match self.ledger.finish(finish).await {
             Ok(cost) => end.cost_usd = cost,
-            // The next start marks it interrupted; who waits now gets what is known.
+            // The next start marks it interrupted.
             Err(error) => tracing::error!("run {}: its end is not in the ledger: {error}", live.id),
         }
         if let Some(cost) = end.cost_usd {

@@ -23,6 +23,8 @@ pub struct NewRun {
     pub idempotency_key: Option<String>,
     /// Where the result is posted to once it is there.
     pub webhook_url: Option<String>,
+    /// Whether the run goes on when who asked for it goes away.
+    pub stays: bool,
 }
 
 /// Who asks for a run, and through which door.

@@ -159,7 +159,7 @@ impl Ledger {
         .await
     }
 
-    /// Runs, the newest first.
+    /// Runs, the newest first: of each the beginning of its prompt, no options and no result.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
         self.read(move |connection| rows::list(connection, &filter)).await
     }

@@ -15,6 +15,12 @@ use crate::runs::run::{End, Run, State};
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
                                   outcome, resets_at, error, result, cost_usd, session_id, reaped";
 
+/// The same for a list: the beginning of the prompt, no options, no result. A page of whole runs could be gigabytes.
+const LISTED: &str = "id, workspace, door, requester, state, \
+                      json_object('prompt', substr(request ->> '$.prompt', 1, 200), 'options', json('{}'), \
+                                  'format', request ->> '$.format'), \
+                      created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped";
+
 pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
     let run = &entry.run;
     if let Some((key, _)) = &entry.idempotency {
@@ -97,7 +103,7 @@ fn own_cost(connection: &Connection, run: &str, end: &End) -> rusqlite::Result<O
 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Run>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM runs
+        "SELECT {LISTED} FROM runs
          WHERE (?1 IS NULL OR workspace = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR id < ?3)
          ORDER BY id DESC"
     );

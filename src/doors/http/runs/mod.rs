@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::stream::{EndWithClient, Framing, Source};
+use self::stream::{Framing, Source};
 use self::view::RunView;
 pub use self::view::webhook_body;
 use super::app::App;
@@ -27,7 +27,7 @@ use super::parameters::{Path, Query};
 use super::problem::{Problem, ProblemBody};
 use super::server::Stopping;
 use super::trace::RunId;
-use crate::runs::engine::Cancelled;
+use crate::runs::engine::{Cancelled, Hold};
 use crate::runs::ledger::{Filter, LedgerError};
 use crate::runs::run::{Cancel, State as RunState};
 
@@ -270,9 +270,9 @@ async fn events(
     };
     let events = app.engine.events(run, offset).await.map_err(|error| ledger_failed(&error))?;
     let Some(events) = events else { return Err(unknown(&id)) };
-    let guard = EndWithClient::new(app.engine.clone(), None);
+    let hold = Hold::nothing(app.engine.clone());
     let stopping = stopping.map(|Extension(stopping)| stopping);
-    let source = Source { engine: app.engine.clone(), run, events, stopping, guard };
+    let source = Source { engine: app.engine.clone(), run, events, stopping, hold };
     Ok(stream::answer(source, Framing::accepted(&headers, Framing::ServerSentEvents), None))
 }
 

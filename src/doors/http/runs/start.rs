@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::ask::{RunBody, invalid};
-use super::stream::{self, EndWithClient, Framing, Source};
+use super::stream::{self, Framing, Source};
 use super::{about, ledger_failed, unknown, view};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
@@ -84,9 +84,9 @@ pub(super) async fn run(
         busy: body.busy.into(),
         idempotency_key: key,
         webhook_url: body.webhook_url.clone(),
+        stays,
     };
-    let Submitted { id, new: is_new } = app.engine.submit(new).await.map_err(refused)?;
-    let mut guard = EndWithClient::new(app.engine.clone(), (is_new && !stays).then_some(id));
+    let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;
     let mut response = if body.in_background {
         let run = app.engine.get(id).await.map_err(|error| ledger_failed(&error))?;
         let run = run.ok_or_else(|| unknown(&id.to_string()))?;
@@ -98,12 +98,12 @@ pub(super) async fn run(
         let events = events.ok_or_else(|| unknown(&id.to_string()))?;
         let first = serde_json::json!({"type": "run", "runId": id, "workspace": workspace.name}).to_string();
         let stopping = stopping.map(|Extension(stopping)| stopping);
-        let source = Source { engine: app.engine.clone(), run: id, events, stopping, guard };
+        let source = Source { engine: app.engine.clone(), run: id, events, stopping, hold };
         let framing = Framing::accepted(&headers, Framing::Lines);
         about(&id.to_string(), stream::answer(source, framing, Some(first)))
     } else {
         let run = app.wait_or_stop(id, stopping).await?;
-        guard.release();
+        hold.release();
         about(&id.to_string(), answer(&run, query.strict))
     };
     let location = HeaderValue::from_str(&format!("/runs/{id}"));

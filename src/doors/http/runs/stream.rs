@@ -14,9 +14,8 @@ use uuid::Uuid;
 
 use super::view::RunView;
 use crate::doors::http::server::Stopping;
-use crate::runs::engine::Engine;
+use crate::runs::engine::{Engine, Hold};
 use crate::runs::events::{Chunk, Events};
-use crate::runs::run::Cancel;
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -57,44 +56,13 @@ impl Framing {
     }
 }
 
-/// Ends a run whose client has gone.
-pub(super) struct EndWithClient {
-    engine: Engine,
-    run: Option<Uuid>,
-}
-
-impl EndWithClient {
-    /// Watches over `run`; `None` watches over nothing.
-    pub(super) const fn new(engine: Engine, run: Option<Uuid>) -> Self {
-        Self { engine, run }
-    }
-
-    /// The client has got its answer.
-    pub(super) const fn release(&mut self) {
-        self.run = None;
-    }
-}
-
-impl Drop for EndWithClient {
-    fn drop(&mut self) {
-        if let Some(run) = self.run {
-            let engine = self.engine.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.cancel(run, Cancel::Disconnected).await {
-                    tracing::error!("run {run}: its client went away, and it cannot be cancelled: {error}");
-                }
-            });
-        }
-    }
-}
-
 /// What a stream is made of.
 pub(super) struct Source {
     pub(super) engine: Engine,
     pub(super) run: Uuid,
     pub(super) events: Events,
     pub(super) stopping: Option<Stopping>,
-    pub(super) guard: EndWithClient,
+    pub(super) hold: Hold,
 }
 
 /// The answer: `first` (a line of JSON), the events, and the run itself at its end.
@@ -134,7 +102,7 @@ pub(super) fn answer(source: Source, framing: Framing, first: Option<String>) ->
                 Some((Ok(frame(framing, "error", None, br#"{"type":"error","code":"internal"}"#)), None))
             }
             Next::Stopped => {
-                source.guard.release();
+                source.hold.release();
                 let notice = br#"{"type":"shutdown","detail":"the server stops; the run waits for the next one"}"#;
                 Some((Ok(frame(framing, "shutdown", None, notice)), None))
             }
@@ -162,7 +130,7 @@ impl Source {
     /// The run, as the last event.
     async fn last(&mut self, framing: Framing) -> Bytes {
         let run = self.engine.wait(self.run).await;
-        self.guard.release();
+        self.hold.release();
         match run {
             Ok(Some(run)) => {
                 let view = serde_json::to_value(RunView::whole(&run, None)).unwrap_or_default();
