@@ -75,15 +75,22 @@ impl Events {
     async fn read(&mut self, end: u64) -> std::io::Result<Option<Chunk>> {
         let (logs, run, offset, reader) = (self.logs.clone(), self.run, self.offset, self.reader.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let reader = match reader {
-                Some(reader) => Some(reader),
-                None => logs.read(run)?,
+            let (reader, offset) = match reader {
+                Some(reader) => (reader, offset),
+                None => match logs.read(run)? {
+                    Some(reader) => {
+                        let start = reader.line_start(offset)?;
+                        (reader, start)
+                    }
+                    None => return Ok(None),
+                },
             };
-            let lines = reader.as_ref().map_or_else(|| Ok(Bytes::new()), |reader| reader.lines(offset, end))?;
-            Ok::<_, std::io::Error>((reader, lines))
+            let lines = reader.lines(offset, end)?;
+            Ok::<_, std::io::Error>(Some((reader, offset, lines)))
         });
-        let (reader, lines) = task.await.map_err(std::io::Error::other)??;
-        self.reader = reader;
+        let Some((reader, offset, lines)) = task.await.map_err(std::io::Error::other)?? else { return Ok(None) };
+        self.reader = Some(reader);
+        self.offset = offset;
         Ok((!lines.is_empty()).then_some(Chunk { lines, offset }))
     }
 }

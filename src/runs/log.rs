@@ -116,6 +116,21 @@ impl Reader {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Where the first line begins at or after `offset`. A client may come back with an offset that is none of ours.
+    pub fn line_start(&self, offset: u64) -> io::Result<u64> {
+        let Some(before) = offset.checked_sub(1).filter(|_| offset < u64::MAX) else { return Ok(offset) };
+        let mut at = before;
+        let mut block = [0; 4096];
+        loop {
+            let count = self.file.read_at(&mut block, at)?;
+            match block[..count].iter().position(|&byte| byte == b'\n') {
+                Some(end) => return Ok(at + end as u64 + 1),
+                None if count == 0 => return Ok(offset.max(at)),
+                None => at += count as u64,
+            }
+        }
+    }
+
     /// The next whole lines from `offset` on, and before `end`; at least one, if there is one. Empty: there is none.
     pub fn lines(&self, offset: u64, end: u64) -> io::Result<Bytes> {
         let mut data = Vec::new();
@@ -160,6 +175,8 @@ mod tests {
         assert_eq!(reader.lines(0, 4).unwrap(), "one\n");
         assert_eq!(reader.lines(4, 11).unwrap(), "two\n");
         assert_eq!(reader.lines(8, 11).unwrap(), "");
+        let starts: Vec<u64> = [0, 1, 4, 5, 8, 99].map(|offset| reader.line_start(offset).unwrap()).to_vec();
+        assert_eq!(starts, [0, 4, 4, 8, 8, 99]);
         let wide = vec![b'x'; 3 * BLOCK];
         log.append(b"ee\n").unwrap();
         log.append(&wide).unwrap();
