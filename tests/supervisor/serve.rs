@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use rstest::rstest;
 
-use crate::stubs::{cli, hook, ready, serve_of, servers, servers_with};
+use crate::stubs::{SERVE_DOWN, SERVE_UP, cli, hook, ready, serve_of, servers, servers_with};
 use crate::support::{NOT_PID1, Running, TestBox, UID};
 
 const SAY_READY: &str = "syswrite($link, 'ready');";
@@ -49,7 +49,7 @@ fn serve_runs_as_the_user_and_its_end_is_the_boxs() {
     assert_eq!((folder.uid(), folder.gid(), folder.mode() & 0o7777), (UID, UID, 0o755));
     running.signal(libc::SIGTERM);
     let finished = running.finish().exits(0);
-    assert_eq!((finished.out, finished.err), (String::new(), String::new()));
+    assert_eq!((finished.out, finished.err), (String::new(), format!("{SERVE_UP}{SERVE_DOWN}")));
 }
 
 /// Checklist 30.
@@ -90,7 +90,12 @@ fn a_killed_serve_is_started_again_ever_later(#[case] tail: &str) {
     claudebox::sys::kill(supervisor.pid, libc::SIGTERM).unwrap();
     let finished = running.finish().exits(0);
     assert!(!finished.out.contains("left behind"), "{}", finished.out);
-    let delays: Vec<f64> = finished.err.lines().enumerate().map(|(index, line)| delay(line, index + 1)).collect();
+    // Each serve said its lines whole, and between two of them is PID 1's.
+    let last = format!("{SERVE_UP}{SERVE_DOWN}");
+    let said = finished.err.strip_prefix(SERVE_UP).and_then(|rest| rest.strip_suffix(&last));
+    let restarts: Vec<&str> = said.unwrap_or_else(|| panic!("{}", finished.err)).split(SERVE_UP).collect();
+    let restarts = restarts.iter().map(|line| line.strip_suffix('\n').unwrap_or(line));
+    let delays: Vec<f64> = restarts.enumerate().map(|(index, line)| delay(line, index + 1)).collect();
     assert_eq!(delays.len(), 3, "{}", finished.err);
     for (delay, longest) in delays.iter().zip([0.5, 1.0, 2.0]) {
         // Half of it is chance, and what is told has one digit.

@@ -68,6 +68,13 @@ pub(crate) fn servers(testbox: &TestBox) -> Launch<'_> {
     launch.env("CLAUDEBOX_WORKSPACE", "/no/such/folder")
 }
 
+/// What a `serve` of such a box says while it comes up, all of it before it is ready.
+pub(crate) const SERVE_UP: &str = "claudebox: warning: the HTTP door on 0.0.0.0:8080 is open: whoever reaches that address \
+     can run commands in this box. Set CLAUDEBOX_MODE_API_TOKEN or CLAUDEBOX_MODE_API_TOKENS_FILE, or bind it to loopback \
+     with CLAUDEBOX_MODE_API_BIND=127.0.0.1\nclaudebox: the HTTP API listens on 0.0.0.0:8080\n";
+/// And what it says when it is stopped.
+pub(crate) const SERVE_DOWN: &str = "claudebox: stopping: the doors are closed, runs are ended\n";
+
 /// A box whose `serve` is this perl script; `$link` is its link and `$restarts` says how often it was started before.
 ///
 /// A hook mounts the script over the box's claudebox, which goes on as the program of every other role. That takes
