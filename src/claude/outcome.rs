@@ -148,6 +148,26 @@ impl Outcome {
         }
     }
 
+    /// The outcome of this name, with what only some have as an envelope has it: `resetsAt`, `signal`, `hungBecause`.
+    #[must_use]
+    pub fn from_envelope(name: &str, envelope: &Value) -> Option<Self> {
+        let signal = envelope["signal"].as_i64().and_then(|signal| i32::try_from(signal).ok());
+        let all = [
+            Self::Ok,
+            Self::ModelError,
+            Self::RateLimited { resets_at: envelope["resetsAt"].as_u64() },
+            Self::Auth,
+            Self::Budget,
+            Self::MaxTurns,
+            Self::SchemaMissed,
+            Self::SessionNotFound,
+            Self::Killed { signal },
+            Self::Hung { silent: envelope["hungBecause"] == "silence" },
+            Self::Truncated,
+        ];
+        all.into_iter().find(|outcome| outcome.name() == name)
+    }
+
     /// Its stable name in JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {

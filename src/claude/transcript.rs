@@ -145,6 +145,7 @@ impl Transcript {
         envelope["outcome"] = outcome.name().into();
         match outcome {
             Outcome::RateLimited { resets_at: Some(at) } => envelope["resetsAt"] = (*at).into(),
+            Outcome::Killed { signal: Some(signal) } => envelope["signal"] = (*signal).into(),
             Outcome::Hung { silent } => envelope["hungBecause"] = if *silent { "silence" } else { "timeout" }.into(),
             _ => {}
         }

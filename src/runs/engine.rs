@@ -248,6 +248,12 @@ impl Engine {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
     }
 
+    /// Changes whenever a run has ended, and so whenever the places of those that wait may have changed.
+    #[must_use]
+    pub fn endings(&self) -> watch::Receiver<u64> {
+        self.shared.ended.subscribe()
+    }
+
     /// Waits for the end of a run. `None`: there is no such run.
     pub async fn wait(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
         if let Some(live) = self.shared.live(id) {

@@ -77,7 +77,7 @@ pub fn print(request: &Request, format: OutputFormat, signals: &Signals, out: im
     let mut printer = Printer::new(out, format);
     let finished = run(request, signals, None, &mut printer)?;
     // Nobody reads any more: that is the reader's choice and already part of the outcome.
-    if let Err(error) = printer.finish(&finished)
+    if let Err(error) = printer.finish(&finished.ending(format))
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         return Err(error);

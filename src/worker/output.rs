@@ -20,6 +20,17 @@ pub trait Audience {
     fn stuck(&mut self) {}
 }
 
+/// What is printed of a run's end.
+#[derive(Debug)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The run as one JSON object.
+    pub envelope: Value,
+    /// Whether the CLI's own result was among the events.
+    pub has_result: bool,
+}
+
 /// Prints a run as it goes.
 pub struct Printer<W> {
     out: W,
@@ -36,26 +47,28 @@ impl<W: Write> Printer<W> {
     }
 
     /// Prints what is left to print: the answer, or the result as one object. Errors go to standard error, in words.
-    pub fn finish(&mut self, finished: &Finished) -> io::Result<()> {
+    pub fn finish(&mut self, ending: &Ending) -> io::Result<()> {
         self.flush()?;
         match self.format {
             OutputFormat::Text => {
-                if matches!(finished.outcome, Outcome::Ok | Outcome::SchemaMissed) {
-                    writeln!(self.out, "{}", finished.transcript.answer().unwrap_or_default())?;
+                if matches!(ending.outcome, Outcome::Ok | Outcome::SchemaMissed) {
+                    writeln!(self.out, "{}", ending.envelope["result"].as_str().unwrap_or_default())?;
                 }
             }
-            OutputFormat::Json => writeln!(self.out, "{}", finished.envelope())?,
-            OutputFormat::JsonVerbose => {
-                let mut envelope = finished.envelope();
-                finished.transcript.add_details(&mut envelope);
-                writeln!(self.out, "{envelope}")?;
-            }
+            OutputFormat::Json | OutputFormat::JsonVerbose => writeln!(self.out, "{}", ending.envelope)?,
             // A consumer must not have to guess why the stream ended.
-            OutputFormat::StreamJson if !finished.transcript.has_result() => {
-                writeln!(self.out, "{}", finished.envelope())?;
-            }
+            OutputFormat::StreamJson if !ending.has_result => writeln!(self.out, "{}", ending.envelope)?,
             OutputFormat::StreamJson => {}
         }
+        self.out.flush()
+    }
+
+    /// Prints an event of a run that somebody else carries out, if the format is a stream of events.
+    pub fn relay(&mut self, event: &Value) -> io::Result<()> {
+        if self.format != OutputFormat::StreamJson {
+            return Ok(());
+        }
+        writeln!(self.out, "{event}")?;
         self.out.flush()
     }
 
@@ -84,7 +97,23 @@ impl<W: Write> Audience for Printer<W> {
     }
 }
 
+/// The complaint about a run that this signal ended.
+#[must_use]
+pub fn ended_by(signal: Option<i32>) -> String {
+    let name = signal.and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
+    format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
+}
+
 impl Finished {
+    /// What is printed of it in `format`.
+    pub(super) fn ending(&self, format: OutputFormat) -> Ending {
+        let mut envelope = self.envelope();
+        if format == OutputFormat::JsonVerbose {
+            self.transcript.add_details(&mut envelope);
+        }
+        Ending { outcome: self.outcome.clone(), envelope, has_result: self.transcript.has_result() }
+    }
+
     /// The run as one JSON object.
     pub(super) fn envelope(&self) -> Value {
         let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
@@ -118,10 +147,7 @@ impl Finished {
             Outcome::SessionNotFound => {
                 format!("{said}; leave --resume out to continue this workspace's last session")
             }
-            Outcome::Killed { signal } => {
-                let name = signal.and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
-                format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
-            }
+            Outcome::Killed { signal } => ended_by(*signal),
             Outcome::Hung { silent: false } => "no result in the time --timeout allows; the run was ended".to_owned(),
             Outcome::Hung { silent: true } => {
                 "no sign of life for too long while no tool ran; the run was ended".to_owned()
