@@ -163,6 +163,14 @@ pub fn resolve(config: &Config, env: &impl Environment, place: Place) -> Result<
     resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)), place)
 }
 
+/// The CLI's own folder in a box with these settings.
+pub fn config_dir(config: &Config, env: &impl Environment) -> Result<PathBuf, BootError> {
+    if let Some(named) = &config.config_dir {
+        return Ok(named.clone());
+    }
+    Ok(Identity::resolve(config, env, &Accounts::read(Path::new(ACCOUNTS)))?.home.join(".claude"))
+}
+
 fn resolve_with(
     config: &Config,
     env: &impl Environment,

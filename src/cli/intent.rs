@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Args, Parser};
 
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::runs::run::Busy;
 
 /// The CLI's own commands, which reach it as they are.
 pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
@@ -22,6 +23,9 @@ pub struct RunArgs {
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: OutputFormat,
+    /// What to do if a run of this box's servers works in the workspace [default: queue]
+    #[arg(long, value_name = "WHAT")]
+    pub busy: Option<Busy>,
     /// Options of the run itself.
     #[command(flatten)]
     pub options: Options,

@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod healthcheck;
 pub mod intent;
+pub mod local;
 pub mod log;
 pub mod roles;
 pub mod serve;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::intent::{Intent, RunArgs, classify};
-use super::{Failure, log, report};
+use super::{Failure, local, log, report};
 use crate::atomic_file;
 use crate::boot::{self, Booted, Place, person};
 use crate::claude::arguments;
@@ -48,9 +48,15 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     supervise(args, &config, env, Stage::Boot)
 }
 
-/// `run`: the same for one prompt, in a box that is already up.
+/// `run`: the same for one prompt, in a box that is already up. Where its servers run, the prompt is theirs.
 pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
-    supervise(args, &configure(env)?, env, Stage::Up)
+    let config = configure(env)?;
+    match classify(args, io::stdin().is_terminal()) {
+        Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
+            local::run(run, servers, &config)
+        }
+        _ => supervise(args, &config, env, Stage::Up),
+    }
 }
 
 /// Whether the box still has to be prepared.
@@ -145,11 +151,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
-    let prompt = prompt::collect(&run.prompt_words(), &signals).map_err(|error| match error {
-        PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
-        PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
-        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
-    })?;
+    let prompt = collect_prompt(&run, &signals)?;
     let standing = place.settle(&config, env);
     let request = Request {
         run_id: Uuid::now_v7(),
@@ -166,6 +168,15 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         tracing::error!("{complaint}");
     }
     Ok(finished.outcome.exit_code())
+}
+
+/// The prompt, from the command line and standard input.
+pub(super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String, Failure> {
+    prompt::collect(&run.prompt_words(), signals).map_err(|error| match error {
+        PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
+        PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
+        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
+    })
 }
 
 /// `turn`: a run for `serve`, already the box's user.
@@ -257,8 +268,7 @@ struct Surroundings {
 impl Surroundings {
     fn of_child(config: &Config) -> Result<Self, Failure> {
         let Some(config_dir) = config.config_dir.clone() else { return Err(not_a_run()) };
-        let state_dir =
-            config.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&config.container_name));
+        let state_dir = config.state_folder(&config_dir);
         let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
     }

@@ -29,6 +29,7 @@ use crate::doors::http::origin::Origins;
 use crate::doors::http::parameters::BodyLimit;
 use crate::doors::http::server::{self, Limits};
 use crate::doors::http::webhook_body;
+use crate::doors::local::Door;
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
@@ -138,21 +139,34 @@ async fn serve(
         body_limit: BodyLimit(http.body_limit),
         upload_limit: http.upload_limit.map(UploadLimit),
     };
+    let local = Door::open(&state_dir).inspect_err(|error| {
+        let place = state_dir.display();
+        tracing::warn!(
+            "there is no local door, `claudebox run` runs the CLI itself: no socket can be made in {place}: {error}"
+        );
+    });
+    // Before it is ready: who waits for that finds it in the log.
+    tracing::info!("the HTTP API listens on {address}");
     if let Some(link) = &link {
         link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     }
-    tracing::info!("the HTTP API listens on {address}");
     let deliverer = Deliverer { fetcher, key, body: webhook_body };
     let grace = config.grace.saturating_sub(CLOSING);
     let limits = Limits { drain: grace, ..Limits::new(http.connections) };
     let door = server::serve(listener, app::router(app, around), limits, stop.clone().cancelled_owned());
+    let local = async {
+        match local {
+            Ok(local) => local.serve(engine.clone(), stop.clone(), grace).await,
+            Err(_) => stop.cancelled().await,
+        }
+    };
     let end = async {
         stop.cancelled().await;
         tracing::info!("stopping: the doors are closed, runs are ended");
         engine.shut_down(grace).await;
     };
     let result = tokio::select! {
-        (result, ()) = async { tokio::join!(door, end) } => result,
+        (result, (), ()) = async { tokio::join!(door, local, end) } => result,
         never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
@@ -162,10 +176,7 @@ async fn serve(
 /// Where the ledger is: one folder for each container, because it has one writer.
 fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
-    let default = || {
-        let config_dir = config.config_dir.clone().or_else(home)?;
-        Some(config_dir.join("claudebox").join(&config.container_name))
-    };
+    let default = || config.config_dir.clone().or_else(home).map(|config_dir| config.state_folder(&config_dir));
     config
         .state_dir
         .clone()

@@ -6,7 +6,7 @@
 pub mod environment;
 pub mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::privilege::plan::Mode;
@@ -175,6 +175,12 @@ pub enum OnError {
 }
 
 impl Config {
+    /// Where claudebox's state is: one folder for each container. `config_dir` is the CLI's own folder.
+    #[must_use]
+    pub fn state_folder(&self, config_dir: &Path) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&self.container_name))
+    }
+
     /// Reads every setting from `env`.
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };

@@ -1,3 +1,4 @@
 //! Doors: the ways in. Each is thin, and all ask `runs` for the same thing.
 
 pub mod http;
+pub mod local;
