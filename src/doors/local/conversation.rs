@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
-use crate::runs::client::EndWithClient;
-use crate::runs::engine::{Engine, SubmitError};
+use crate::runs::engine::{Engine, SubmitError, Submitted};
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{Cancel, NewRun, Origin, Request, Run};
@@ -79,11 +78,10 @@ impl Client {
             Ok(ask) => submit(engine, ask).await,
             Err(refused) => Err(refused),
         };
-        let run = match submitted {
-            Ok(run) => run,
+        let Submitted { id: run, mut hold, .. } = match submitted {
+            Ok(submitted) => submitted,
             Err((detail, because)) => return self.say(&Answer::Refused { detail, because }).await,
         };
-        let mut guard = EndWithClient::new(engine.clone(), Some(run));
         self.say(&Answer::Accepted { run_id: run }).await?;
         let endings = engine.endings();
         let end = match engine.events(run, 0).await {
@@ -94,7 +92,7 @@ impl Client {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        guard.release();
+        hold.release();
         self.say(&last(end)).await
     }
 
@@ -191,7 +189,7 @@ impl Followed<'_> {
     }
 }
 
-async fn submit(engine: &Engine, ask: Ask) -> Result<Uuid, Refused> {
+async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
     if ask.prompt.trim().is_empty() {
         return Err(("the prompt is empty".into(), Refusal::Wrong));
     }
@@ -206,8 +204,9 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Uuid, Refused> {
         busy: ask.busy,
         idempotency_key: None,
         webhook_url: None,
+        stays: false,
     };
-    engine.submit(new).await.map(|submitted| submitted.id).map_err(|error| refused(&error))
+    engine.submit(new).await.map_err(|error| refused(&error))
 }
 
 /// Where a workspace really is: two names of one folder are one workspace.

@@ -16,7 +16,6 @@ use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
-use crate::runs::client::EndWithClient;
 use crate::runs::engine::{SubmitError, Submitted};
 use crate::runs::run::{NewRun, Origin, Run, State as RunState, now};
 
