@@ -33,14 +33,14 @@ struct Alive {
 }
 
 /// Whether the server is alive.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "It is", body = Alive)), security(()))]
+#[utoipa::path(get, operation_id = "health", path = "/health", tag = "health", responses((status = 200, description = "It is", body = Alive)), security(()))]
 async fn health() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
 /// Whether a run can be started now.
 #[utoipa::path(
-    get, path = "/ready", tag = "health", security(()),
+    get, operation_id = "ready", path = "/ready", tag = "health", security(()),
     responses(
         (status = 200, description = "It can", body = Alive),
         (status = 503, description = "It cannot, and why: `not_ready`", body = ProblemBody),
@@ -57,7 +57,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
 
 /// The server's figures, for Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "health",
+    get, operation_id = "metrics", path = "/metrics", tag = "health",
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
 )]
 async fn metrics(State(app): State<App>) -> Result<Response, Problem> {

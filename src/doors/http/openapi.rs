@@ -4,15 +4,32 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use bytes::Bytes;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, SecurityRequirement};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement,
+};
 
 use super::app::App;
 
 const TOKEN: &str = "token";
+/// What a route that asks for a token may answer before it looks at anything else.
+const REFUSALS: [(&str, &str); 3] = [
+    ("401", "No token, or a wrong one: `unauthorized`"),
+    ("403", "Not with this token, or not from there: `door_not_allowed`, `host_not_allowed`, `origin_not_allowed`"),
+    ("429", "More requests than this token may send, `Retry-After` says when to go on: `rate_limited`"),
+];
 
 /// Serves `described`, completed with what holds for all of it.
-pub(super) fn router(mut described: OpenApi) -> Router<App> {
+pub(super) fn router(described: OpenApi) -> Router<App> {
+    let text = complete(described).to_json().unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string()));
+    let text = Bytes::from(text);
+    Router::new()
+        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }))
+}
+
+fn complete(mut described: OpenApi) -> OpenApi {
     described.info = InfoBuilder::new()
         .title("claudebox")
         .version(env!("CARGO_PKG_VERSION"))
@@ -22,8 +39,44 @@ pub(super) fn router(mut described: OpenApi) -> Router<App> {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
     described.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
-    let text = described.to_json().unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string()));
-    let text = Bytes::from(text);
-    Router::new()
-        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }))
+    for operation in described.paths.paths.values_mut().flat_map(operations) {
+        operation.parameters.iter_mut().flatten().for_each(never_null);
+        // What needs no token says so itself.
+        if operation.security.is_none() {
+            for (status, description) in REFUSALS {
+                let answers = &mut operation.responses.responses;
+                answers.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+            }
+        }
+    }
+    described
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
+}
+
+/// What may be left out of a query or a header cannot be null there: `null` would be the word.
+fn never_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::Object(object))) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|kind| *kind != Type::Null);
+                if let [only] = types.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+        Some(RefOr::T(Schema::OneOf(one))) => {
+            let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+            one.items.retain(|item| !is_null(item));
+        }
+        _ => {}
+    }
+}
+
+fn refusal(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new().description(description).content("application/json", content).build()
 }

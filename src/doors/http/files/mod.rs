@@ -51,6 +51,7 @@ struct Documented;
 /// A caller restricted to some workspaces sees those.
 #[utoipa::path(
     get,
+    operation_id = "listWorkspaces",
     path = "/files",
     tag = "files",
     params(
@@ -70,6 +71,7 @@ fn list() {}
 /// A file comes as it is, with a strong `ETag`. A folder comes as JSON, a page at a time.
 #[utoipa::path(
     get,
+    operation_id = "readFile",
     path = "/files/{path}",
     tag = "files",
     params(
@@ -112,6 +114,7 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
 /// The body replaces the file when all of it has arrived, or not at all. Folders above it are made.
 #[utoipa::path(
     put,
+    operation_id = "writeFile",
     path = "/files/{path}",
     tag = "files",
     params(
@@ -119,7 +122,7 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
         ("If-Match" = Option<String>, Header, description = "Only if the file has one of these tags"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such file"),
     ),
-    request_body(content = FileBytes, content_type = "application/octet-stream", description = "The file, of any type"),
+    request_body(content = Option<FileBytes>, content_type = "application/octet-stream", description = "The file, of any type"),
     responses(
         (status = 200, description = "Written", body = Written, headers(("ETag" = String, description = "Tag of the file"))),
         (status = 400, description = "Part of a file, or a body that broke off: `content_range_not_supported`, `body_incomplete`", body = ProblemBody),
@@ -152,6 +155,7 @@ async fn write(
 /// A link is deleted itself, not what it leads to. A folder goes only with `recursive=true`, and with all in it.
 #[utoipa::path(
     delete,
+    operation_id = "deleteFile",
     path = "/files/{path}",
     tag = "files",
     params(

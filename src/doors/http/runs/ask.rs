@@ -23,7 +23,7 @@ const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 #[expect(clippy::struct_excessive_bools, reason = "the fields are the predecessor's")]
 pub(super) struct RunBody {
     /// The prompt.
-    #[schema(min_length = 1, example = "what does this repo do")]
+    #[schema(min_length = 1, pattern = r"\S", example = "what does this repo do")]
     prompt: String,
     /// Folder below the workspaces folder; that folder itself if it is left out.
     #[schema(example = "myproject")]
@@ -52,6 +52,7 @@ pub(super) struct RunBody {
     #[serde(default, alias = "no_continue")]
     no_continue: bool,
     /// Session to resume, a UUID.
+    #[schema(format = "uuid")]
     resume: Option<String>,
     /// Resume into a new session, and leave the old one as it is.
     #[serde(default, alias = "fork_session")]
@@ -85,6 +86,7 @@ pub(super) struct RunBody {
     pub(super) stream: bool,
     /// Address the result is posted to.
     #[serde(alias = "webhook_url")]
+    #[schema(pattern = "^https?://")]
     pub(super) webhook_url: Option<String>,
 }
 

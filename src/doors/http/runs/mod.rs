@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::stream::{Framing, Source};
+use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
 pub use self::view::webhook_body;
 use super::app::App;
@@ -59,7 +59,7 @@ struct ResultQuery {
 ///
 /// As often as one likes, also after a restart. Until it is there, `status` is `running`.
 #[utoipa::path(
-    get, path = "/run/result", tag = "runs", params(ResultQuery),
+    get, operation_id = "result", path = "/run/result", tag = "runs", params(ResultQuery),
     responses(
         (status = 200, description = "The CLI's result with runId, workspace and status, or where the run stands", body = Object),
         (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
@@ -102,7 +102,7 @@ struct CancelView {
 
 /// Cancel a run, named by itself or by its workspace.
 #[utoipa::path(
-    post, path = "/run/cancel", tag = "runs", params(CancelQuery),
+    post, operation_id = "cancelByQuery", path = "/run/cancel", tag = "runs", params(CancelQuery),
     responses(
         (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
         (status = 403, description = "Not this caller's workspace: `workspace_not_allowed`, or outside: `path_outside`", body = ProblemBody),
@@ -143,6 +143,7 @@ struct ListQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `nextCursor` of the page before.
+    #[param(format = "uuid")]
     cursor: Option<String>,
 }
 
@@ -157,7 +158,7 @@ struct RunList {
 
 /// List runs, the newest first.
 #[utoipa::path(
-    get, path = "/runs", tag = "runs", params(ListQuery),
+    get, operation_id = "listRuns", path = "/runs", tag = "runs", params(ListQuery),
     responses(
         (status = 200, description = "A page of runs, without their results", body = RunList),
         (status = 403, description = "Not this caller's workspace: `workspace_not_allowed`, or outside: `path_outside`", body = ProblemBody),
@@ -195,7 +196,7 @@ async fn list(
 
 /// Read a run: where it stands, what was asked, how it ended.
 #[utoipa::path(
-    get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
+    get, operation_id = "readRun", path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
     responses(
         (status = 200, description = "The run", body = RunView),
         (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
@@ -214,7 +215,7 @@ async fn one(
 ///
 /// Answers when its processes are gone. One that has ended stays as it is.
 #[utoipa::path(
-    delete, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
+    delete, operation_id = "cancelRun", path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
     responses(
         (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
         (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
@@ -241,13 +242,13 @@ struct EventsQuery {
 /// Server-sent events (`event`, each with an `id`; `end` with the run), or one JSON object per line for
 /// `Accept: application/x-ndjson`. `Last-Event-ID` goes on after that event.
 #[utoipa::path(
-    get, path = "/runs/{id}/events", tag = "runs",
+    get, operation_id = "followRun", path = "/runs/{id}/events", tag = "runs",
     params(
         ("id" = String, Path, description = "The run"), EventsQuery,
         ("Last-Event-ID" = Option<u64>, Header, description = "Id of the last event the client has"),
     ),
     responses(
-        (status = 200, description = "The events", content((String = "text/event-stream"), (String = "application/x-ndjson"))),
+        (status = 200, description = "The events", content((ServerSentEvent = "text/event-stream"), (String = "application/x-ndjson"))),
         (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
         (status = 422, description = "A parameter is not allowed: `invalid_parameter`", body = ProblemBody),
     ),
@@ -300,7 +301,7 @@ struct StatusRun {
 }
 
 /// See which workspaces are busy, and the runs.
-#[utoipa::path(get, path = "/status", tag = "runs", responses((status = 200, description = "What is going on", body = StatusView)))]
+#[utoipa::path(get, operation_id = "status", path = "/status", tag = "runs", responses((status = 200, description = "What is going on", body = StatusView)))]
 async fn status(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<StatusView>, Problem> {
     let sees = app.sight(&caller);
     let now = app.engine.status();

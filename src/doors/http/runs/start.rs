@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::ask::{RunBody, invalid};
-use super::stream::{self, Framing, Source};
+use super::stream::{self, Framing, ServerSentEvent, Source};
 use super::{about, ledger_failed, unknown, view};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
@@ -40,14 +40,14 @@ pub(super) struct RunQuery {
 /// Errors of Claude itself are results: status 200, `isError` and `outcome` say what happened.
 /// A client that goes away cancels its run, unless it asked for `async`, `fireAndForget`, or sent an Idempotency-Key.
 #[utoipa::path(
-    post, path = "/run", tag = "runs", params(
+    post, operation_id = "startRun", path = "/run", tag = "runs", params(
         RunQuery,
         ("Idempotency-Key" = Option<String>, Header, max_length = 255, description = "The same key again is the same run, not another"),
     ),
     request_body = RunBody,
     responses(
         (status = 200, description = "The CLI's result with runId, workspace, outcome; with `async`: runId, workspace, status", content(
-            (Object = "application/json"), (String = "application/x-ndjson"), (String = "text/event-stream"),
+            (Object = "application/json"), (String = "application/x-ndjson"), (ServerSentEvent = "text/event-stream"),
         )),
         (status = 400, description = "The body is not JSON: `malformed_json`", body = ProblemBody),
         (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`, `access_denied`", body = ProblemBody),
@@ -71,7 +71,8 @@ pub(super) async fn run(
 ) -> Result<Response, Problem> {
     let request = body.request()?;
     let key = idempotency_key(&headers)?;
-    if let Some(url) = &body.webhook_url {
+    let webhook_url = body.webhook_url.clone().filter(|url| !url.is_empty());
+    if let Some(url) = &webhook_url {
         app.fetcher.check(url).map_err(|error| invalid("webhookUrl", &error.to_string()))?;
     }
     let name = body.workspace.clone().unwrap_or_default();
@@ -83,7 +84,7 @@ pub(super) async fn run(
         request,
         busy: body.busy.into(),
         idempotency_key: key,
-        webhook_url: body.webhook_url.clone(),
+        webhook_url,
         stays,
     };
     let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::view::RunView;
@@ -54,6 +55,18 @@ impl Framing {
             Self::Lines => HeaderValue::from_static("application/x-ndjson"),
         }
     }
+}
+
+/// One event of a stream, for the API's description.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described, never made")]
+pub(super) struct ServerSentEvent {
+    /// `run` first where one is started, `event` for each event of the CLI, `end` with the run; or `error`, `shutdown`.
+    event: String,
+    /// For `Last-Event-ID`; only an `event` has one.
+    id: Option<String>,
+    /// A line of JSON.
+    data: String,
 }
 
 /// What a stream is made of.
