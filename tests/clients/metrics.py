@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""The figures of a running claudebox, read by Prometheus's own library.
+
+    metrics.py URL TOKEN
+
+The box must answer with the offline model. Status 1 if the text is not OpenMetrics, or a run does not show in it.
+"""
+
+import sys
+import uuid
+
+import requests
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+
+def read(session, url):
+    answer = session.get(f"{url}/metrics", timeout=60)
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text"), answer.headers
+    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+
+def succeeded(families):
+    samples = families["claudebox_runs"].samples
+    return sum(sample.value for sample in samples if sample.labels.get("state") == "succeeded")
+
+
+def main():
+    url, token = sys.argv[1:]
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    before = read(session, url)
+    body = {"prompt": "hello", "workspace": f"metrics-{uuid.uuid4().hex[:8]}", "createWorkspace": True}
+    assert session.post(f"{url}/run", json=body, timeout=60).status_code == 200
+    after = read(session, url)
+    assert succeeded(after) == succeeded(before) + 1, (before["claudebox_runs"], after["claudebox_runs"])
+    print(f"ok - {len(after)} families of figures, and a run is counted: {', '.join(sorted(after))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
