@@ -20,7 +20,8 @@ def read(session, url):
 
 
 def succeeded(families):
-    samples = families["claudebox_runs"].samples
+    # Before the first run has ended there is no such family.
+    samples = families["claudebox_runs_finished"].samples if "claudebox_runs_finished" in families else []
     return sum(sample.value for sample in samples if sample.labels.get("state") == "succeeded")
 
 
@@ -32,7 +33,7 @@ def main():
     body = {"prompt": "hello", "workspace": f"metrics-{uuid.uuid4().hex[:8]}", "createWorkspace": True}
     assert session.post(f"{url}/run", json=body, timeout=60).status_code == 200
     after = read(session, url)
-    assert succeeded(after) == succeeded(before) + 1, (before["claudebox_runs"], after["claudebox_runs"])
+    assert succeeded(after) == succeeded(before) + 1, (before, after)
     print(f"ok - {len(after)} families of figures, and a run is counted: {', '.join(sorted(after))}")
 
 

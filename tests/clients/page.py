@@ -88,6 +88,9 @@ def answers(page, workspace):
     expect(page.locator("#offline")).to_be_visible()
     expect(page.locator("#cancel")).to_be_hidden()
     expect(page.locator("#run-facts .state.good")).to_be_visible()
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("no runs are active")
+    page.locator("#runs button").first.click()
     # The prompt comes back as text. As markup, there would be an element of it.
     expect(page.locator("#run-prompt")).to_have_text("say <b>hello</b>")
     assert page.locator("#run-panel b").count() == 0

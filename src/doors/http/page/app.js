@@ -14,10 +14,10 @@ const LONGEST_RETRY_MS = 10000;
 
 const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
 const dollars = (value) => (value == null ? '' : `$${Number(value).toFixed(4)}`);
-function word(run) {
-  const outcome = typeof run.outcome === 'string' ? run.outcome : run.outcome?.kind;
-  return outcome ?? run.state ?? run.status ?? 'unknown';
-}
+// Of a failed run, its outcome says more than its state; a cancelled one was "killed" too.
+const word = (run) => (run.state === 'failed' && run.outcome) || run.state || 'unknown';
+// A workspace's own name: the folder above is the same for all of them.
+const nameOf = (workspace) => (workspace || '').split('/').filter(Boolean).pop() ?? '(root)';
 
 function badge(text) {
   const good = /^(succeeded|success|completed|done|ok)$/.test(text);
@@ -218,7 +218,7 @@ function runEntry(run) {
   const facts = [run.door, moment(run.createdAt ?? run.startedAt), dollars(run.costUsd)].filter(Boolean).join(' · ');
   const open = () => attempt(async () => openRun(await call('GET', `runs/${encodeURIComponent(run.runId)}`)));
   return h('li', {}, h('button', { type: 'button', 'data-run': run.runId, onclick: open },
-    h('span', { class: 'label' }, run.workspace || '(root)'), badge(word(run)), h('span', { class: 'soft' }, facts)));
+    h('span', { class: 'label', title: run.workspace }, nameOf(run.workspace)), badge(word(run)), h('span', { class: 'soft' }, facts)));
 }
 
 function markRuns() {
@@ -244,7 +244,9 @@ async function loadStatus() {
     const { status, version } = await call('GET', 'health');
     health = [status ?? 'ok', version && `version ${version}`].filter(Boolean).join(' · ');
     const { runs = [] } = await call('GET', 'status');
-    say(health, runs.length === 1 ? '1 run is active' : `${runs.length || 'no'} runs are active`);
+    // It lists the last ones that have ended, too.
+    const active = runs.filter((run) => run.status === 'running').length;
+    say(health, active === 1 ? '1 run is active' : `${active || 'no'} runs are active`);
     return 'open';
   } catch (error) {
     if (error.status === 401 && health) {
