@@ -32,7 +32,8 @@ pub(super) fn connect(config: &Config, env: &impl Environment) -> Option<UnixStr
     if env.get(name::RUN_ID).is_some() {
         return None;
     }
-    let path = config.state_folder(&boot::config_dir(config, env).ok()?).join(wire::SOCKET);
+    let usual = || boot::config_dir(config, env).ok().map(|config_dir| config.state_folder(&config_dir));
+    let path = config.state_dir.clone().or_else(usual)?.join(wire::SOCKET);
     // Whatever keeps it from being reached, a dead server's socket or a path too long for one: nobody is there.
     UnixStream::connect(&path).inspect_err(|error| tracing::debug!("no servers at {}: {error}", path.display())).ok()
 }

@@ -13,6 +13,8 @@ mod doctor;
 mod hardening;
 mod hooks;
 mod identity;
+mod local;
+mod local_edges;
 mod manifest;
 mod privilege;
 mod real_cli;

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_event_keeps_its_digits_and_its_order() {
-        let line = r#"{"event":{"type":"result","b":0.10,"a":[1e5,12345678901234567890123],"text":"ä\n"}}"#;
+        let line = r#"{"event":{"type":"result","b":0.10,"a":[1e+5,12345678901234567890123],"text":"ä\n"}}"#;
         let answer: Answer = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&answer).unwrap(), line);
     }

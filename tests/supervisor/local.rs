@@ -1,0 +1,301 @@
+//! `claudebox run` in a box whose servers run: its prompt is theirs to carry out.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::chown;
+use std::process::{Child, Command, Output, Stdio};
+
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::stubs::{ready, servers};
+use crate::support::process::Process;
+use crate::support::{Launch, Running, TestBox, UID};
+
+const SESSION: &str = "11111111-2222-4333-8444-555555555555";
+
+/// A CLI whose prompt is what it does, in bash, after its first event and before its result.
+const STUB: &str = r#"#!/bin/bash
+echo '{"type":"system","subtype":"init","session_id":"SESSION","model":"stub","cwd":"/","tools":["Bash"]}'
+answer() { echo '{"type":"result","subtype":"success","is_error":false,"result":"'"$1"'","session_id":"SESSION","total_cost_usd":0.10,"structured_output":{"user_name":1.0}}'; exit; }
+fail() { echo '{"type":"result","subtype":"success","is_error":true,"result":"'"$1"'","api_error_status":400,"session_id":"SESSION"}'; exit 1; }
+until_there() { until [ -e "$1" ]; do sleep 0.01; done; }
+arguments="$*"
+prompt=$(cat)
+eval "$prompt"
+answer done
+"#;
+
+/// A box with servers and this CLI.
+pub(crate) fn launch(testbox: &TestBox) -> Launch<'_> {
+    let stub = testbox.script("claude", &STUB.replace("SESSION", SESSION));
+    servers(testbox).env("CLAUDEBOX_CLAUDE_BIN", &stub)
+}
+
+/// The same, up, with a workspace.
+pub(crate) fn start(testbox: &TestBox) -> Running {
+    let mut running = launch(testbox).start();
+    running.until("serve is ready", ready);
+    make_workspace(testbox, "a");
+    running
+}
+
+pub(crate) fn make_workspace(testbox: &TestBox, name: &str) {
+    let folder = testbox.path("workspaces").join(name);
+    fs::create_dir(&folder).unwrap();
+    chown(&folder, Some(UID), Some(UID)).unwrap();
+}
+
+/// `claudebox run ARGS` in the workspace `a`, as `docker exec` does.
+pub(crate) fn run(running: &Running, testbox: &TestBox, args: &[&str]) -> Command {
+    run_by(running, testbox, r#"exec "$@""#, args)
+}
+
+/// The same, started by these shell commands: it is their `"$@"`.
+pub(crate) fn run_by(running: &Running, testbox: &TestBox, shell: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--", "bash", "-c"]);
+    command.arg(format!("cd \"$0\" && {shell}")).arg(testbox.path("workspaces/a")).arg(testbox.program()).arg("run");
+    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    command.env("CLAUDEBOX_WORKSPACES_DIR", testbox.path("workspaces"));
+    command.env("CLAUDEBOX_CLAUDE_BIN", testbox.path("claude"));
+    command
+}
+
+/// As [`run`], without the servers: there are none in this state folder.
+pub(crate) fn run_alone(running: &Running, testbox: &TestBox, args: &[&str]) -> Command {
+    let mut command = run(running, testbox, args);
+    command.env("CLAUDEBOX_STATE_DIR", testbox.path("work/alone"));
+    command.env("CLAUDEBOX_WORKSPACE", testbox.path("workspaces/a"));
+    command
+}
+
+pub(crate) fn says(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+pub(crate) fn begin(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The runs of the servers in the box of this PID 1, the newest first.
+pub(crate) fn runs(pid1: i32) -> Vec<Value> {
+    let ask = r#"exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /runs HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3; cat <&3"#;
+    let output =
+        Command::new("nsenter").args(["--target", &pid1.to_string(), "--net", "bash", "-c", ask]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text}"));
+    serde_json::from_str::<Value>(body).unwrap()["runs"].as_array().unwrap().clone()
+}
+
+pub(crate) fn stop(running: Running) {
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+}
+
+/// The process `claudebox run`, not the shells that became it.
+pub(crate) fn client(processes: &[Process]) -> Option<&Process> {
+    processes.iter().find(|process| {
+        let command = process.command();
+        command.get(1).is_some_and(|role| role == "run") && command[0].ends_with("claudebox")
+    })
+}
+
+/// The process of a run of the servers.
+fn worker(processes: &[Process]) -> Option<&Process> {
+    processes.iter().find(|process| process.command().last().is_some_and(|role| role == "turn"))
+}
+
+pub(crate) fn sleeps(processes: &[Process], seconds: &str) -> usize {
+    processes.iter().filter(|process| process.command() == ["sleep", seconds]).count()
+}
+
+#[test]
+fn a_prompt_is_a_run_of_the_servers_in_the_workspace_one_stands_in() {
+    let Some(testbox) = TestBox::new() else { return };
+    let running = start(&testbox);
+    let output = run(&running, &testbox, &["pwd >where; id -u >>where", "--output-format", "json"]).output().unwrap();
+    let (code, out, err) = says(&output);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let result: Value = serde_json::from_str(&out).unwrap();
+    let listed = runs(running.pid1());
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let workspace = testbox.path("workspaces/a");
+    for (name, value) in [("door", "local"), ("requester", "local"), ("state", "succeeded"), ("outcome", "ok")] {
+        assert_eq!(listed[0][name], value);
+    }
+    assert_eq!((&listed[0]["runId"], &listed[0]["workspace"]), (&result["runId"], &workspace.to_str().unwrap().into()));
+    assert_eq!(fs::read_to_string(workspace.join("where")).unwrap(), format!("{}\n{UID}\n", workspace.display()));
+    stop(running);
+}
+
+/// Output, complaint and exit code, but for what differs from run to run.
+fn comparable(output: &Output) -> (Option<i32>, Vec<String>, String) {
+    let (code, out, err) = says(output);
+    let line = |line: &str| match serde_json::from_str::<Value>(line) {
+        Ok(mut json) if json.is_object() => {
+            if json.get("runId").is_some() {
+                json["runId"] = "ID".into();
+            }
+            json.to_string()
+        }
+        _ => line.to_owned(),
+    };
+    (code, out.lines().map(line).collect(), err)
+}
+
+#[rstest]
+#[case::ok("answer done", &[], 0)]
+#[case::events(r#"echo '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"t","name":"x","input":{"a_b":1e-7}}]}}'"#, &[], 0)]
+#[case::model_error("fail 'bad request'", &[], 1)]
+#[case::no_result("echo oops >&2; exit 5", &[], 74)]
+#[case::killed("kill -KILL $$", &[], 137)]
+#[case::hung("sleep 1000", &["--timeout", "0.3"], 124)]
+#[case::leftovers("setsid nohup sleep 1000 >/dev/null 2>&1 & sleep 0", &[], 0)]
+#[case::schema("answer \"$(tr a b <<<answer)\"", &["--json-schema", "{}"], 0)]
+fn output_complaint_and_exit_code_are_those_of_a_run_without_servers(
+    #[case] prompt: &str,
+    #[case] options: &[&str],
+    #[case] code: i32,
+) {
+    let Some(testbox) = TestBox::new() else { return };
+    let running = start(&testbox);
+    for format in ["text", "json", "json-verbose", "stream-json"] {
+        let args = [&[prompt, "--no-continue", "--output-format", format], options].concat();
+        let through = comparable(&run(&running, &testbox, &args).output().unwrap());
+        let alone = comparable(&run_alone(&running, &testbox, &args).output().unwrap());
+        assert_eq!(through, alone, "{format}");
+        assert_eq!(through.0, Some(code), "{format}: {through:?}");
+    }
+    assert_eq!(runs(running.pid1()).len(), 4);
+    stop(running);
+}
+
+#[test]
+fn a_client_that_is_killed_takes_its_run_with_it() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let mut child = begin(&mut run(&running, &testbox, &["setsid nohup sleep 1000 & sleep 1000"]));
+    running.until("the run's tools run", |all| sleeps(all, "1000") == 2);
+    let client = client(&running.processes()).unwrap().pid;
+    claudebox::sys::kill(client, libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+    let pid1 = running.pid1();
+    running.until("the run has ended", |_| runs(pid1)[0]["state"] != "running");
+    let listed = runs(pid1);
+    let how = (&listed[0]["state"], &listed[0]["error"]);
+    assert_eq!(how, (&"cancelled".into(), &"cancelled: its client went away".into()));
+    assert_eq!((sleeps(&running.processes(), "1000"), worker(&running.processes())), (0, None));
+    stop(running);
+}
+
+/// Makes the file of the session, so that it can be continued.
+const REMEMBER: &str = r#"mkdir -p "$CLAUDE_CONFIG_DIR/projects/x"; touch "$CLAUDE_CONFIG_DIR/projects/x/11111111-2222-4333-8444-555555555555.jsonl""#;
+
+#[test]
+fn two_prompts_in_one_workspace_take_turns_in_one_session() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let prompt = format!("{REMEMBER}; touch first; until_there go; echo \"first $arguments\" >>order");
+    let mut first = begin(&mut run(&running, &testbox, &[&prompt]));
+    running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
+    let mut second =
+        begin(run(&running, &testbox, &["echo \"second $arguments\" >>order"]).env("CLAUDEBOX_DEBUG", "1"));
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines();
+    let waits = said.by_ref().map(Result::unwrap).find(|line| line.contains("waiting"));
+    assert_eq!(waits.as_deref(), Some("claudebox: waiting: 1 run is before this one in its workspace"));
+    assert!(!testbox.path("workspaces/a/order").exists());
+    let refused = says(&run(&running, &testbox, &["touch refused", "--busy", "reject"]).output().unwrap());
+    assert_eq!((refused.0, refused.1.as_str()), (Some(75), ""));
+    assert!(refused.2.starts_with("claudebox: the workspace is busy with run "), "{}", refused.2);
+    fs::write(testbox.path("workspaces/a/go"), "").unwrap();
+    assert_eq!((first.wait().unwrap().code(), second.wait().unwrap().code()), (Some(0), Some(0)));
+    let order = fs::read_to_string(testbox.path("workspaces/a/order")).unwrap();
+    let lines: Vec<&str> = order.lines().collect();
+    assert!(lines[0].starts_with("first ") && !lines[0].contains("--resume"), "{order}");
+    assert!(lines[1].starts_with("second ") && lines[1].contains(&format!("--resume {SESSION}")), "{order}");
+    assert!(!testbox.path("workspaces/a/refused").exists());
+    stop(running);
+}
+
+#[test]
+fn a_run_that_replaces_another_ends_it_and_says_so_to_its_client() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let first = begin(&mut run(&running, &testbox, &["sleep 1000"]));
+    running.until("the first runs", |all| sleeps(all, "1000") == 1);
+    let second = says(&run(&running, &testbox, &["answer second", "--busy", "replace"]).output().unwrap());
+    assert_eq!(second, (Some(0), "second\n".into(), String::new()));
+    let (code, out, err) = says(&first.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(143), ""));
+    assert_eq!(err, "claudebox: error: cancelled: another run took its place\n");
+    stop(running);
+}
+
+#[rstest]
+#[case(libc::SIGINT, "SIGINT")]
+#[case(libc::SIGTERM, "SIGTERM")]
+#[case(libc::SIGHUP, "SIGHUP")]
+fn a_signal_to_the_client_ends_the_run(#[case] signal: i32, #[case] name: &str) {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let child =
+        begin(&mut run(&running, &testbox, &["setsid nohup sleep 1000 & sleep 1000", "--output-format", "json"]));
+    running.until("the run's tools run", |all| sleeps(all, "1000") == 2);
+    claudebox::sys::kill(client(&running.processes()).unwrap().pid, signal).unwrap();
+    let (code, out, err) = says(&child.wait_with_output().unwrap());
+    assert_eq!((code, err), (Some(128 + signal), format!("claudebox: error: ended by {name}\n")));
+    // It is told only once everything of it has ended.
+    assert_eq!(sleeps(&running.processes(), "1000"), 0);
+    let result: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&result["outcome"], &result["signal"]), (&"killed".into(), &signal.into()));
+    assert_eq!(runs(running.pid1())[0]["state"], "cancelled");
+    stop(running);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_runs_end() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let mut child = begin(&mut run(&running, &testbox, &["trap 'touch told' TERM; touch started; until_there never"]));
+    running.until("the run is there", |_| testbox.path("workspaces/a/started").exists());
+    let mut signalled = 0;
+    running.until("the client has gone", |all| {
+        if signalled == 0 || (signalled == 1 && testbox.path("workspaces/a/told").exists()) {
+            claudebox::sys::kill(client(all).unwrap().pid, libc::SIGINT).unwrap();
+            signalled += 1;
+        }
+        child.try_wait().unwrap().is_some()
+    });
+    assert_eq!((child.wait().unwrap().code(), signalled), (Some(130), 2));
+    running.until("nothing of the run is left", |all| worker(all).is_none());
+    stop(running);
+}
+
+/// The one who waits is taken out, and nothing of it is ever started.
+#[test]
+fn a_signal_takes_a_prompt_out_of_the_queue() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let mut first = begin(&mut run(&running, &testbox, &["touch first; until_there go"]));
+    running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
+    let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
+    let mut said = BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waiting") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0);
+    }
+    let all = running.processes();
+    let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
+    claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "claudebox: error: ended by SIGINT\n");
+    fs::write(testbox.path("workspaces/a/go"), "").unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert!(!testbox.path("workspaces/a/started").exists());
+    stop(running);
+}
