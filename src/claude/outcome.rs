@@ -311,4 +311,16 @@ mod tests {
         names.dedup();
         assert_eq!((codes.len(), names.len()), (all.len(), all.len()));
     }
+
+    #[rstest]
+    #[case(Outcome::RateLimited { resets_at: Some(7) }, json!({"resetsAt": 7}))]
+    #[case(Outcome::Killed { signal: Some(9) }, json!({"signal": 9}))]
+    #[case(Outcome::Killed { signal: None }, json!({}))]
+    #[case(Outcome::Hung { silent: true }, json!({"hungBecause": "silence"}))]
+    #[case(Outcome::Hung { silent: false }, json!({"hungBecause": "timeout"}))]
+    #[case(Outcome::Ok, json!({}))]
+    fn an_outcome_is_told_from_its_name_and_envelope(#[case] outcome: Outcome, #[case] envelope: Value) {
+        assert_eq!(Outcome::from_envelope(outcome.name(), &envelope), Some(outcome));
+        assert_eq!(Outcome::from_envelope("cancelled", &envelope), None);
+    }
 }

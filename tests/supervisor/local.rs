@@ -81,7 +81,7 @@ pub(crate) fn begin(command: &mut Command) -> Child {
 
 /// The runs of the servers in the box of this PID 1, the newest first.
 pub(crate) fn runs(pid1: i32) -> Vec<Value> {
-    let ask = r#"exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /runs HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3; cat <&3"#;
+    let ask = r"exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /runs HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3; cat <&3";
     let output =
         Command::new("nsenter").args(["--target", &pid1.to_string(), "--net", "bash", "-c", ask]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
