@@ -1,7 +1,6 @@
 //! `claudebox run` in a box whose servers run: its prompt is theirs to carry out.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::chown;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -9,8 +8,9 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::stubs::{ready, servers};
+use crate::support::output::Stream;
 use crate::support::process::Process;
-use crate::support::{Launch, Running, TestBox, UID};
+use crate::support::{DEADLINE, Launch, Running, TestBox, UID};
 
 const SESSION: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -55,7 +55,13 @@ pub(crate) fn run(running: &Running, testbox: &TestBox, args: &[&str]) -> Comman
 pub(crate) fn run_by(running: &Running, testbox: &TestBox, shell: &str, args: &[&str]) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--", "bash", "-c"]);
-    command.arg(format!("cd \"$0\" && {shell}")).arg(testbox.path("workspaces/a")).arg(testbox.program()).arg("run");
+    // One that waits for good fails its test.
+    let within = format!("timeout --foreground --signal KILL {}", DEADLINE.as_secs());
+    command
+        .arg(format!("cd \"$0\" && set -- {within} \"$@\" && {shell}"))
+        .arg(testbox.path("workspaces/a"))
+        .arg(testbox.program())
+        .arg("run");
     command.args(args).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
     command.env("CLAUDEBOX_WORKSPACES_DIR", testbox.path("workspaces"));
     command.env("CLAUDEBOX_CLAUDE_BIN", testbox.path("claude"));
@@ -151,7 +157,7 @@ fn comparable(output: &Output) -> (Option<i32>, Vec<String>, String) {
 #[case::model_error("fail 'bad request'", &[], 1)]
 #[case::no_result("echo oops >&2; exit 5", &[], 74)]
 #[case::killed("kill -KILL $$", &[], 137)]
-#[case::hung("sleep 1000", &["--timeout", "0.3"], 124)]
+#[case::hung("exec sleep 1000", &["--timeout", "2"], 124)]
 #[case::leftovers("setsid nohup sleep 1000 >/dev/null 2>&1 & sleep 0", &[], 0)]
 #[case::schema("answer \"$(tr a b <<<answer)\"", &["--json-schema", "{}"], 0)]
 fn output_complaint_and_exit_code_are_those_of_a_run_without_servers(
@@ -202,9 +208,8 @@ fn two_prompts_in_one_workspace_take_turns_in_one_session() {
     running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
     let mut second =
         begin(run(&running, &testbox, &["echo \"second $arguments\" >>order"]).env("CLAUDEBOX_DEBUG", "1"));
-    let mut said = BufReader::new(second.stderr.take().unwrap()).lines();
-    let waits = said.by_ref().map(Result::unwrap).find(|line| line.contains("waiting"));
-    assert_eq!(waits.as_deref(), Some("claudebox: waiting: 1 run is before this one in its workspace"));
+    let mut said = Stream::read(second.stderr.take().unwrap());
+    said.expect("claudebox: waiting: 1 run is before this one in its workspace\n").unwrap();
     assert!(!testbox.path("workspaces/a/order").exists());
     let refused = says(&run(&running, &testbox, &["touch refused", "--busy", "reject"]).output().unwrap());
     assert_eq!((refused.0, refused.1.as_str()), (Some(75), ""));
@@ -281,19 +286,13 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     let mut first = begin(&mut run(&running, &testbox, &["touch first; until_there go"]));
     running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
     let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
-    let mut said = BufReader::new(second.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("waiting") {
-        line.clear();
-        assert!(said.read_line(&mut line).unwrap() > 0);
-    }
+    let mut said = Stream::read(second.stderr.take().unwrap());
+    said.expect("waiting: 1 run is before this one in its workspace\n").unwrap();
     let all = running.processes();
     let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
     claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(130));
-    let mut rest = String::new();
-    said.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "claudebox: error: ended by SIGINT\n");
+    assert_eq!(said.expect("claudebox: error: ended by SIGINT\n"), Ok(String::new()));
     fs::write(testbox.path("workspaces/a/go"), "").unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert!(!testbox.path("workspaces/a/started").exists());
