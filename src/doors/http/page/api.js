@@ -43,7 +43,9 @@ function limitsOf(schema) {
     .map(([key, name]) => `${name} ${JSON.stringify(schema[key])}`).join(', ');
 }
 
-const textBlock = (text) => (text ? h('p', { class: 'text' }, text) : null);
+// Descriptions mark names of the API with backticks.
+const marked = (text) => (text ?? '').split('`').map((part, index) => (index % 2 && part ? h('code', {}, part) : part));
+const textBlock = (text) => (text ? h('p', { class: 'text' }, marked(text)) : null);
 const textOf = (...parts) => parts.filter(Boolean).join('. ').replace(/\.\. /g, '. ');
 
 // A schema's fields, with those of the schemas inside it; one that holds itself ends at its name.
@@ -64,7 +66,7 @@ function fieldEntry(name, type, required, description, schema, seen = []) {
   const about = textOf(description, limitsOf(schema));
   return h('li', {}, h('code', {}, name), ' ', h('span', { class: 'soft' }, type),
     required ? h('span', { class: 'required' }, ' required') : null,
-    about ? h('div', { class: 'soft' }, about) : null, fieldsOf(schema, seen));
+    about ? h('div', { class: 'soft' }, marked(about)) : null, fieldsOf(schema, seen));
 }
 
 const valuesOf = (schema) => (schema.enum || schema.oneOf?.some((part) => part.const !== undefined)
@@ -132,7 +134,7 @@ function describe(method, path, operation, shared) {
     fieldEntry(name, `${place}, ${typeOf(schema)}`, required, description, schema));
   const answers = Object.entries(operation.responses ?? {}).map(([status, answer]) => {
     const real = resolved(answer);
-    const title = h('summary', {}, h('code', {}, status), ` ${real.description ?? ''}`);
+    const title = h('summary', {}, h('code', {}, status), ' ', marked(real.description));
     return h('details', {}, title, contentOf(real.content));
   });
   return [
@@ -159,7 +161,7 @@ export async function loadApi() {
   await attempt(async () => {
     api = await call('GET', 'openapi.json');
     byId('api-title').textContent = [api.info?.title ?? 'API', api.info?.version].filter(Boolean).join(' ');
-    byId('api-about').textContent = api.info?.description ?? '';
+    byId('api-about').replaceChildren(...marked(api.info?.description));
     const groups = new Map((api.tags ?? []).map((tag) => [tag.name, { about: tag.description, entries: [] }]));
     for (const [path, item] of Object.entries(api.paths ?? {})) {
       for (const method of METHODS.filter((method) => item[method])) {

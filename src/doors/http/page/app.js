@@ -59,7 +59,9 @@ function showRun(run) {
   byId('cancel').hidden = isOver(run);
   const reasons = [run.error?.detail, run.detail, run.outcome?.detail, run.error];
   const wrong = reasons.find((reason) => typeof reason === 'string');
-  if (isOver(run) && wrong) addEvent('failed', wrong);
+  // An ended run is shown twice: when it is opened, and at the end of its events.
+  if (isOver(run) && wrong && shown.wrong !== wrong) addEvent('failed', wrong);
+  if (isOver(run)) shown.wrong = wrong;
   const raw = byId('run-raw');
   raw.hidden = !isOver(run);
   raw.querySelector('pre').textContent = pretty(run);
