@@ -3,6 +3,7 @@
 //! `CLAUDEBOX_TEST_IMAGE` names the image; without it every test says so and passes. No container has a network:
 //! the real CLI talks to the offline model inside its own box.
 
+mod api;
 mod basics;
 mod boot;
 mod docker;
