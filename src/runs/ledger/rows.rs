@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::{Accepted, Entry, Filter, Finish};
-use crate::runs::run::{End, Run, State};
+use crate::runs::run::{End, Request, Run, State};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
@@ -92,13 +92,29 @@ pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Resu
     Ok(cost)
 }
 
-/// The CLI says what a session has cost so far: what its earlier runs cost is taken off.
+/// The CLI says what a session has cost so far, in all its runs: what the earlier ones cost is taken off. A forked
+/// session begins with what the one it was forked from had cost.
 fn own_cost(connection: &Connection, run: &str, end: &End) -> rusqlite::Result<Option<f64>> {
     let (Some(total), Some(session)) = (end.cost_usd, &end.session_id) else { return Ok(end.cost_usd) };
-    let sql = "SELECT total_cost_usd FROM sessions WHERE id = ?1 AND last_run <> ?2";
-    let before: Option<Option<f64>> = connection.query_row(sql, params![session, run], |row| row.get(0)).optional()?;
-    // A total below the last one is no total: a forked session, or a CLI that counts anew.
-    Ok(Some(before.flatten().filter(|&before| before <= total).map_or(total, |before| total - before)))
+    let cost_of = |session: &str| -> rusqlite::Result<Option<f64>> {
+        let sql = "SELECT total_cost_usd FROM sessions WHERE id = ?1 AND last_run <> ?2";
+        let found: Option<Option<f64>> =
+            connection.query_row(sql, params![session, run], |row| row.get(0)).optional()?;
+        Ok(found.flatten())
+    };
+    let before = match cost_of(session)? {
+        None => forked_from(connection, run)?.map(|parent| cost_of(&parent)).transpose()?.flatten(),
+        known => known,
+    };
+    // A total below the last one is no total: a CLI that counts anew.
+    Ok(Some(before.filter(|&before| before <= total).map_or(total, |before| total - before)))
+}
+
+/// The session that a run was asked to fork.
+fn forked_from(connection: &Connection, run: &str) -> rusqlite::Result<Option<String>> {
+    let request: Option<Request> =
+        connection.query_row("SELECT request FROM runs WHERE id = ?1", [run], |row| parse(row, 0)).optional()?;
+    Ok(request.map(|request| request.options).filter(|options| options.fork_session).and_then(|options| options.resume))
 }
 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Run>> {

@@ -170,3 +170,20 @@ fn a_ledger_of_a_later_version_is_left_alone() {
     let error = Ledger::open(folder.path()).err().unwrap();
     assert!(matches!(error, LedgerError::TooNew { found: 99, .. }), "{error}");
 }
+
+/// The CLI counts on from what the session had cost that it forks.
+#[tokio::test]
+async fn a_forked_session_does_not_cost_again_what_its_origin_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(finished(&ledger, "origin", 1.5).await, Some(1.5));
+    let mut forks = entry(State::Running);
+    forks.run.request.options.resume = Some("origin".into());
+    forks.run.request.options.fork_session = true;
+    let id = forks.run.id;
+    ledger.accept(forks).await.unwrap();
+    let finish = Finish { id, state: State::Succeeded, end: end("fork", 2.0) };
+    assert_eq!(ledger.finish(finish).await.unwrap(), Some(0.5));
+    assert_eq!(finished(&ledger, "fork", 2.25).await, Some(0.25));
+    assert_eq!(finished(&ledger, "origin", 1.75).await, Some(0.25));
+}
