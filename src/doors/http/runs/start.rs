@@ -103,9 +103,10 @@ pub(super) async fn run(
         let framing = Framing::accepted(&headers, Framing::Lines);
         about(&id.to_string(), stream::answer(source, framing, Some(first)))
     } else {
-        let run = app.wait_or_stop(id, stopping).await?;
+        let ended = app.wait_or_stop(id, stopping).await;
+        // Also where there is no result: who is told that the run waits for the next server has not gone away.
         hold.release();
-        about(&id.to_string(), answer(&run, query.strict))
+        about(&id.to_string(), answer(&ended?, query.strict))
     };
     let location = HeaderValue::from_str(&format!("/runs/{id}"));
     response.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
