@@ -76,21 +76,18 @@ impl Events {
         let (logs, run, offset, reader) = (self.logs.clone(), self.run, self.offset, self.reader.clone());
         let task = tokio::task::spawn_blocking(move || {
             let (reader, offset) = match reader {
-                Some(reader) => (reader, offset),
+                Some(reader) => (Some(reader), offset),
                 None => match logs.read(run)? {
-                    Some(reader) => {
-                        let start = reader.line_start(offset)?;
-                        (reader, start)
-                    }
-                    None => return Ok(None),
+                    // A client says where to begin: half an event is none.
+                    Some(reader) => (Some(reader.clone()), reader.next_line(offset)?),
+                    None => (None, offset),
                 },
             };
-            let lines = reader.lines(offset, end)?;
-            Ok::<_, std::io::Error>(Some((reader, offset, lines)))
+            let lines = reader.as_ref().map_or_else(|| Ok(Bytes::new()), |reader| reader.lines(offset, end))?;
+            Ok::<_, std::io::Error>((reader, lines, offset))
         });
-        let Some((reader, offset, lines)) = task.await.map_err(std::io::Error::other)?? else { return Ok(None) };
-        self.reader = Some(reader);
-        self.offset = offset;
+        let (reader, lines, offset) = task.await.map_err(std::io::Error::other)??;
+        (self.reader, self.offset) = (reader, offset);
         Ok((!lines.is_empty()).then_some(Chunk { lines, offset }))
     }
 }

@@ -116,18 +116,24 @@ impl Reader {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Where the first line begins at or after `offset`. A client may come back with an offset that is none of ours.
-    pub fn line_start(&self, offset: u64) -> io::Result<u64> {
-        let Some(before) = offset.checked_sub(1).filter(|_| offset < u64::MAX) else { return Ok(offset) };
-        let mut at = before;
-        let mut block = [0; 4096];
+    /// Where the first line begins that does not begin before `offset`; the log's end if there is none.
+    pub fn next_line(&self, offset: u64) -> io::Result<u64> {
+        let Some(mut at) = offset.checked_sub(1) else { return Ok(0) };
+        // The system reads from no offset beyond 2^63.
+        let length = self.length()?;
+        if offset >= length {
+            return Ok(length);
+        }
+        let mut block = vec![0; BLOCK];
         loop {
             let count = self.file.read_at(&mut block, at)?;
-            match block[..count].iter().position(|&byte| byte == b'\n') {
-                Some(end) => return Ok(at + end as u64 + 1),
-                None if count == 0 => return Ok(offset.max(at)),
-                None => at += count as u64,
+            if let Some(end) = block[..count].iter().position(|&byte| byte == b'\n') {
+                return Ok(at + end as u64 + 1);
             }
+            if count == 0 {
+                return Ok(at);
+            }
+            at += count as u64;
         }
     }
 
@@ -175,14 +181,27 @@ mod tests {
         assert_eq!(reader.lines(0, 4).unwrap(), "one\n");
         assert_eq!(reader.lines(4, 11).unwrap(), "two\n");
         assert_eq!(reader.lines(8, 11).unwrap(), "");
-        let starts: Vec<u64> = [0, 1, 4, 5, 8, 99].map(|offset| reader.line_start(offset).unwrap()).to_vec();
-        assert_eq!(starts, [0, 4, 4, 8, 8, 99]);
         let wide = vec![b'x'; 3 * BLOCK];
         log.append(b"ee\n").unwrap();
         log.append(&wide).unwrap();
         let length = log.append(b"\n").unwrap();
         assert_eq!(reader.lines(14, length).unwrap().len(), wide.len() + 1);
         assert_eq!(reader.length().unwrap(), length);
+    }
+
+    #[test]
+    fn a_line_begins_after_the_one_before() {
+        let (_folder, logs) = logs();
+        let run = Uuid::now_v7();
+        let mut log = logs.create(run).unwrap();
+        let wide = BLOCK as u64 + 4;
+        log.append(b"one\n").unwrap();
+        log.append(&vec![b'x'; BLOCK]).unwrap();
+        log.append(b"\ntwo\n").unwrap();
+        let reader = logs.read(run).unwrap().unwrap();
+        let found = [0, 1, 3, 4, 5, wide, wide + 1, wide + 2, wide + 5, wide + 6, u64::MAX];
+        let expected = [0, 4, 4, 4, wide + 1, wide + 1, wide + 1, wide + 5, wide + 5, wide + 5, wide + 5];
+        assert_eq!(found.map(|offset| reader.next_line(offset).unwrap()), expected);
     }
 
     #[test]
