@@ -198,7 +198,67 @@ fn frame(framing: Framing, event: &str, id: Option<u64>, data: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use futures_util::StreamExt as _;
+    use prometheus_client::registry::Registry;
+    use tokio::time::{pause, timeout};
+
     use super::*;
+    use crate::claude::arguments::{Options, OutputFormat};
+    use crate::config::server::EngineConfig;
+    use crate::runs::child::{EndTree, Workers};
+    use crate::runs::metrics::Metrics;
+    use crate::runs::run::{Busy, NewRun, Origin, Request};
+
+    /// An engine in which every run waits for ever, and a run in it.
+    async fn waiting(state_dir: &Path) -> (Engine, Uuid) {
+        let config = EngineConfig {
+            runs: 0,
+            queue: 1,
+            run_timeout: None,
+            run_silence: None,
+            cost_per_run: None,
+            cost_per_day: None,
+            keep: Duration::from_secs(1),
+            keep_bytes: 1,
+        };
+        let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+        let workers = Workers { program: "/nowhere".into(), hidden: Vec::new(), end_tree };
+        let metrics = Metrics::register(&mut Registry::default());
+        let engine = Engine::start(config, state_dir, workers, metrics).await.unwrap();
+        let new = NewRun {
+            origin: Origin { door: "http", requester: "me".into(), cost_per_day: None },
+            workspace: "/w".into(),
+            request: Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json },
+            busy: Busy::Reject,
+            idempotency_key: None,
+            webhook_url: None,
+        };
+        let id = engine.submit(new).await.unwrap().id;
+        (engine, id)
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_events_without_events_has_a_heartbeat_and_lines_have_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, run) = waiting(folder.path()).await;
+        let body = async |framing| {
+            let events = engine.events(run, 0).await.unwrap().unwrap();
+            let guard = EndWithClient::new(engine.clone(), None);
+            let source = Source { engine: engine.clone(), run, events, stopping: None, guard };
+            answer(source, framing, None).into_body().into_data_stream()
+        };
+        let (mut events, mut lines) = (body(Framing::ServerSentEvents).await, body(Framing::Lines).await);
+        pause();
+        let began = Instant::now();
+        for beat in 1..=3 {
+            assert_eq!(events.next().await.unwrap().unwrap(), HEARTBEAT_COMMENT);
+            assert_eq!(began.elapsed().as_secs(), beat * HEARTBEAT.as_secs());
+        }
+        assert!(timeout(HEARTBEAT * 100, lines.next()).await.is_err());
+    }
 
     #[test]
     fn an_id_is_where_the_next_event_begins() {
