@@ -1,0 +1,161 @@
+//! Whether it lives, whether it can work, its figures, its description, its page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::client::prompt;
+use crate::fixture::{start, with_cli, without_cli};
+use crate::support::TestBox;
+
+#[test]
+fn a_box_without_a_cli_lives_and_is_not_ready() {
+    let Some(testbox) = TestBox::new() else { return };
+    let cli = testbox.path("late-cli");
+    let api = start(&testbox, without_cli(&testbox).env("CLAUDEBOX_CLAUDE_BIN", cli.to_str().unwrap()));
+    assert_eq!(api.http.get("/health").send().json(200), json!({"status": "ok"}));
+    let problem = api.http.get("/ready").send().problem(503, "not_ready");
+    assert!(problem["detail"].as_str().unwrap().contains("late-cli"), "{problem}");
+    // A run there fails, and says why; it is no fault of the request.
+    let result = api.http.run(prompt("a", "hi"));
+    assert_eq!((&result["isError"], &result["status"]), (&json!(true), &json!("failed")), "{result}");
+    assert!(result["error"].as_str().unwrap().contains("late-cli"), "{result}");
+    testbox.script("late-cli", "#!/bin/sh\n");
+    assert_eq!(api.http.get("/ready").send().json(200), json!({"status": "ok"}));
+    api.stop();
+}
+
+/// Samples by name and labels. Panics at what is no OpenMetrics text.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let (mut types, mut samples) = (BTreeMap::new(), BTreeMap::new());
+    let body = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end: {text}"));
+    for line in body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let words: Vec<&str> = comment.splitn(3, ' ').collect();
+            assert!(["HELP", "TYPE", "UNIT"].contains(&words[0]) && words.len() == 3, "{line}");
+            if words[0] == "TYPE" {
+                assert!(types.insert(words[1].to_owned(), words[2].to_owned()).is_none(), "twice: {line}");
+            }
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let bare = name.split('{').next().unwrap();
+        let family = types.iter().find(|(family, kind)| {
+            let endings: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => panic!("{kind} of {family}"),
+            };
+            endings.iter().any(|ending| bare.strip_suffix(ending) == Some(family))
+        });
+        assert!(family.is_some(), "{line} belongs to nothing");
+        assert!(samples.insert(name.to_owned(), value.parse().unwrap()).is_none(), "twice: {line}");
+    }
+    samples
+}
+
+#[test]
+fn the_figures_parse_and_move() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let mut api = start(&testbox, launch);
+    let answer = api.http.get("/metrics").send();
+    assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
+    let figure = |text: &str, name: &str| samples(text).get(name).copied().unwrap_or_default();
+    assert_eq!(figure(&answer.text(), "claudebox_runs_running"), 0.0);
+    api.http.run(prompt("a", "offline:tool setsid nohup sleep 1000 >/dev/null 2>&1 & echo"));
+    api.http.run(prompt("b", "offline:error 400"));
+    api.http.begin(prompt("c", "offline:tool exec sleep 1001"));
+    api.until_sleeps("1001");
+    let text = api.http.get("/metrics").send().text();
+    for (name, expected) in [
+        (r#"claudebox_runs_accepted_total{door="http"}"#, 3.0),
+        (r#"claudebox_runs_finished_total{state="succeeded",outcome="ok"}"#, 1.0),
+        (r#"claudebox_runs_finished_total{state="failed",outcome="model_error"}"#, 1.0),
+        ("claudebox_run_duration_seconds_count", 2.0),
+        ("claudebox_reaped_processes_total", 1.0),
+        ("claudebox_runs_running", 1.0),
+        ("claudebox_runs_queued", 0.0),
+        ("claudebox_serve_restarts", 0.0),
+    ] {
+        assert_eq!(figure(&text, name), expected, "{name}\n{text}");
+    }
+    assert!(figure(&text, "claudebox_run_cost_usd_total") > 0.0, "{text}");
+    assert!(figure(&text, r#"claudebox_run_tokens_total{kind="output"}"#) > 0.0, "{text}");
+    api.kill_serve();
+    assert_eq!(figure(&api.http.get("/metrics").send().text(), "claudebox_serve_restarts"), 1.0);
+    api.stop();
+}
+
+#[test]
+fn the_description_lists_every_route_and_no_other() {
+    let Some(testbox) = TestBox::new() else { return };
+    let api = start(&testbox, without_cli(&testbox));
+    let description = api.http.get("/openapi.json").send().json(200);
+    let paths = description["paths"].as_object().unwrap();
+    let operations: BTreeSet<String> = paths
+        .iter()
+        .flat_map(|(path, operations)| {
+            operations.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let expected = BTreeSet::from(
+        [
+            "POST /run",
+            "GET /run/result",
+            "POST /run/cancel",
+            "GET /runs",
+            "GET /runs/{id}",
+            "DELETE /runs/{id}",
+            "GET /runs/{id}/events",
+            "GET /status",
+            "GET /health",
+            "GET /ready",
+            "GET /metrics",
+            "GET /files",
+            "GET /files/{path}",
+            "PUT /files/{path}",
+            "DELETE /files/{path}",
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(operations, expected);
+    for operation in &operations {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let answer = api.http.ask(method, &path.replace("{id}", "x").replace("{path}", "x")).open();
+        assert_ne!(answer.status, 405, "{operation}");
+        assert!(answer.status < 500 || path == "/ready", "{operation}: {}", answer.status);
+    }
+    let body = &description["components"]["schemas"]["RunBody"]["properties"];
+    let fields: BTreeSet<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    let described = ["prompt", "workspace", "webhookUrl", "timeoutSeconds", "busy", "stream", "async", "jsonSchema"];
+    assert!(described.iter().all(|field| fields.contains(field)), "{fields:?}");
+    for (path, operations) in paths {
+        let open = ["/health", "/ready"].contains(&path.as_str());
+        let security = operations
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|operation| operation.get("security").map_or(!open, |needed| open && *needed == json!([{}])));
+        assert!(security, "{path}: {}", Value::from(operations.clone()));
+    }
+    api.stop();
+}
+
+#[test]
+fn the_page_is_there_and_may_load_nothing_foreign() {
+    let Some(testbox) = TestBox::new() else { return };
+    let api = start(&testbox, without_cli(&testbox));
+    for path in ["/", "/docs"] {
+        let page = api.http.get(path).send();
+        assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
+        assert!(page.text().contains("page/app.js"), "{}", page.text());
+    }
+    let script = api.http.get("/page/app.js").send();
+    assert_eq!((script.status, script.header("content-type")), (200, "text/javascript; charset=utf-8"));
+    let known = api.http.get("/page/app.js").header("if-none-match", script.header("etag")).open();
+    assert_eq!(known.status, 304);
+    api.stop();
+}

@@ -1,0 +1,28 @@
+//! The HTTP API from outside: the built binary as PID 1, the real CLI and the offline model.
+//!
+//! What needs a run is skipped without `CLAUDEBOX_TEST_CLI`, all of it without root. Each box has a network of its own;
+//! clients and receivers of these tests stand inside it (`client`).
+
+#![expect(clippy::unwrap_used, reason = "a step that fails is the test's failure")]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "not every binary of tests needs all of it")]
+mod support;
+
+mod access;
+mod bad_input;
+mod busy;
+mod cancel;
+mod client;
+mod events;
+mod failures;
+mod files;
+mod fixture;
+mod health;
+mod limits;
+mod listing;
+mod restart;
+mod results;
+mod sessions;
+mod shutdown;
+mod webhooks;
