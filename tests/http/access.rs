@@ -57,9 +57,9 @@ fn the_token_is_asked_for_before_anything_else() {
     api.stop();
 }
 
-/// The tool looks at all that a program of its user can look at.
-const LOOKS: &str = "offline:tool (env; cat /proc/*/environ /proc/*/cmdline; cat /proc/*/fd/*) 2>/dev/null </dev/null \
-                     | tr '\\0' '\\n' | grep -aoE 's3cret-[a-z]+' | sort -u; echo looked; cat /proc/SERVE/environ 2>&1";
+/// The tool looks at all that a program of its user can look at; `SERVE` is the server's process.
+const LOOKS: &str = "offline:tool (env; cat /proc/*/environ /proc/*/cmdline) 2>/dev/null | tr '\\0' '\\n' \
+                     | grep -aoE 's3cret-[a-z]+' | sort -u; echo looked; cat /proc/SERVE/environ 2>&1";
 
 #[test]
 fn runs_do_not_get_the_apis_secrets() {
@@ -69,8 +69,7 @@ fn runs_do_not_get_the_apis_secrets() {
     let launch = launch.env("CLAUDEBOX_WEBHOOK_SECRET", "s3cret-webhook").env("CLAUDEBOX_NOT_ONE", "s3cret-known");
     let api = start(&testbox, launch);
     let http = api.http.with_token("s3cret-token");
-    // Files of other processes that never end would be read for ever.
-    let looks = LOOKS.replace("; cat /proc/*/fd/*", "").replace("SERVE", &api.serve().inner.to_string());
+    let looks = LOOKS.replace("SERVE", &api.serve().inner.to_string());
     let result = http.run(with(prompt("a", &looks), json!({"outputFormat": "json-verbose"})));
     let turns = result["turns"].as_array().unwrap();
     let said = turns.iter().find(|turn| turn["role"] == "tool_result").unwrap().to_string();
@@ -146,7 +145,7 @@ fn a_restricted_caller_sees_and_touches_only_what_is_theirs() {
         let runs = http.get("/runs").send().json(200)["runs"].clone();
         runs.as_array().unwrap().iter().map(|run| run["runId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(listed(&team), [theirs.clone()]);
+    assert_eq!(listed(&team), std::slice::from_ref(&theirs));
     assert_eq!(listed(&boss), [running.clone(), own, theirs.clone()]);
     let status = team.get("/status").send().json(200);
     assert_eq!((&status["busyWorkspaces"], status["runs"].as_array().unwrap().len()), (&json!([]), 1), "{status}");

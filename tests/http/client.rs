@@ -1,6 +1,7 @@
 //! HTTP by hand, one connection for each request, from inside a box's network: a test decides when a body is sent and
 //! when a connection is closed.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -163,16 +164,16 @@ impl Ask<'_> {
         let has = |wanted: &str| self.headers.iter().any(|(name, _)| name == wanted);
         let mut head = self.line.clone();
         if !has("host") {
-            head.push_str(&format!("host: 127.0.0.1:{port}\r\n"));
+            write!(head, "host: 127.0.0.1:{port}\r\n").unwrap();
         }
         if !has("content-length")
             && !has("transfer-encoding")
             && (!self.body.is_empty() || self.line.starts_with("POST"))
         {
-            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            write!(head, "content-length: {}\r\n", self.body.len()).unwrap();
         }
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         head.push_str("connection: close\r\n\r\n");
         // Who answers before the body is read may close the connection meanwhile.
@@ -243,19 +244,16 @@ impl Answering {
         if self.over {
             return false;
         }
-        let length = match self.left.take() {
-            Some(length) => {
-                self.over = true;
-                length
-            }
-            None => {
-                let mut size = String::new();
-                self.reader.read_line(&mut size).unwrap();
-                // A body that is cut has no last chunk.
-                let size = usize::from_str_radix(size.trim(), 16).unwrap_or_else(|_| panic!("cut: {size:?}"));
-                self.over = size == 0;
-                size
-            }
+        let length = if let Some(length) = self.left.take() {
+            self.over = true;
+            length
+        } else {
+            let mut size = String::new();
+            self.reader.read_line(&mut size).unwrap();
+            // A body that is cut has no last chunk.
+            let size = usize::from_str_radix(size.trim(), 16).unwrap_or_else(|_| panic!("cut: {size:?}"));
+            self.over = size == 0;
+            size
         };
         let mut piece = vec![0; length];
         self.reader.read_exact(&mut piece).unwrap();
@@ -292,7 +290,7 @@ impl Answering {
         loop {
             let line = self.line()?;
             match line.split_once(": ") {
-                Some(("event", name)) => event.name = name.to_owned(),
+                Some(("event", name)) => name.clone_into(&mut event.name),
                 Some(("id", id)) => event.id = Some(id.parse().unwrap()),
                 Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
                 None if line.is_empty() && !event.name.is_empty() => return Some(event),
@@ -325,7 +323,7 @@ impl Answer {
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
+        found.map_or_else(|| panic!("no {name}: {:?}", self.headers), |(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -362,7 +360,7 @@ pub(crate) fn prompt(workspace: &str, prompt: &str) -> Value {
 }
 
 /// `body` with further fields.
-pub(crate) fn with(mut body: Value, more: Value) -> Value {
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+pub(crate) fn with(mut body: Value, mut more: Value) -> Value {
+    body.as_object_mut().unwrap().append(more.as_object_mut().unwrap());
     body
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::client::prompt;
 use crate::fixture::{start, with_cli, without_cli};
@@ -25,7 +25,7 @@ fn a_box_without_a_cli_lives_and_is_not_ready() {
     api.stop();
 }
 
-/// Samples by name and labels. Panics at what is no OpenMetrics text.
+/// Samples by name and labels. Panics at what is no `OpenMetrics` text.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let (mut types, mut samples) = (BTreeMap::new(), BTreeMap::new());
     let body = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end: {text}"));
@@ -63,28 +63,29 @@ fn the_figures_parse_and_move() {
     let answer = api.http.get("/metrics").send();
     assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
     let figure = |text: &str, name: &str| samples(text).get(name).copied().unwrap_or_default();
-    assert_eq!(figure(&answer.text(), "claudebox_runs_running"), 0.0);
+    let count = |text: &str, name: &str| figure(text, name).to_string();
+    assert_eq!(count(&answer.text(), "claudebox_runs_running"), "0");
     api.http.run(prompt("a", "offline:tool setsid nohup sleep 1000 >/dev/null 2>&1 & echo"));
     api.http.run(prompt("b", "offline:error 400"));
     api.http.begin(prompt("c", "offline:tool exec sleep 1001"));
     api.until_sleeps("1001");
     let text = api.http.get("/metrics").send().text();
     for (name, expected) in [
-        (r#"claudebox_runs_accepted_total{door="http"}"#, 3.0),
-        (r#"claudebox_runs_finished_total{state="succeeded",outcome="ok"}"#, 1.0),
-        (r#"claudebox_runs_finished_total{state="failed",outcome="model_error"}"#, 1.0),
-        ("claudebox_run_duration_seconds_count", 2.0),
-        ("claudebox_reaped_processes_total", 1.0),
-        ("claudebox_runs_running", 1.0),
-        ("claudebox_runs_queued", 0.0),
-        ("claudebox_serve_restarts", 0.0),
+        (r#"claudebox_runs_accepted_total{door="http"}"#, "3"),
+        (r#"claudebox_runs_finished_total{state="succeeded",outcome="ok"}"#, "1"),
+        (r#"claudebox_runs_finished_total{state="failed",outcome="model_error"}"#, "1"),
+        ("claudebox_run_duration_seconds_count", "2"),
+        ("claudebox_reaped_processes_total", "1"),
+        ("claudebox_runs_running", "1"),
+        ("claudebox_runs_queued", "0"),
+        ("claudebox_serve_restarts", "0"),
     ] {
-        assert_eq!(figure(&text, name), expected, "{name}\n{text}");
+        assert_eq!(count(&text, name), expected, "{name}\n{text}");
     }
     assert!(figure(&text, "claudebox_run_cost_usd_total") > 0.0, "{text}");
     assert!(figure(&text, r#"claudebox_run_tokens_total{kind="output"}"#) > 0.0, "{text}");
     api.kill_serve();
-    assert_eq!(figure(&api.http.get("/metrics").send().text(), "claudebox_serve_restarts"), 1.0);
+    assert_eq!(count(&api.http.get("/metrics").send().text(), "claudebox_serve_restarts"), "1");
     api.stop();
 }
 
@@ -138,7 +139,7 @@ fn the_description_lists_every_route_and_no_other() {
             .unwrap()
             .values()
             .all(|operation| operation.get("security").map_or(!open, |needed| open && *needed == json!([{}])));
-        assert!(security, "{path}: {}", Value::from(operations.clone()));
+        assert!(security, "{path}: {operations:?}");
     }
     api.stop();
 }
