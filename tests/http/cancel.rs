@@ -127,6 +127,17 @@ fn a_client_that_goes_away_takes_its_run_with_it() {
         api.assert_settled();
         assert_eq!(api.http.run(prompt(workspace, "offline:echo next"))["status"], "completed");
     }
+    // Who waits for a turn and goes away takes the run out of the queue.
+    let holder = begin(&mut api, "queue");
+    let waiting = api.http.asks(with(prompt("queue", "offline:echo never"), json!({"busy": "queue"}))).leave();
+    let http = api.http.clone();
+    api.until("a run waits", |_| http.get("/status").send().json(200)["queued"] == 1);
+    let id = running_in(&api.http, "queue");
+    drop(waiting);
+    let run = api.http.end_of(&id);
+    assert_eq!((&run["state"], &run["startedAt"]), (&json!("cancelled"), &Value::Null), "{run}");
+    assert_eq!(api.http.look(&holder)["state"], "running");
+    api.http.delete(&format!("/runs/{holder}")).send().json(200);
     let stays = [
         ("forget", json!({"fireAndForget": true}), None),
         ("forget-snake", json!({"fire_and_forget": true, "stream": true}), None),

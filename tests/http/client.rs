@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
@@ -190,6 +191,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     #[track_caller]
     pub(crate) fn head(&mut self) -> Answering {
+        let deadline = Instant::now() + *DEADLINE;
         let mut reader = BufReader::new(self.stream.try_clone().unwrap());
         let mut line = || {
             let mut line = String::new();
@@ -205,7 +207,7 @@ impl Waiting {
             let Some((name, value)) = header.split_once(": ") else { break };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        let mut answering = Answering { status, headers, reader, left: None, text: Vec::new(), over: false };
+        let mut answering = Answering { status, headers, reader, left: None, text: Vec::new(), over: false, deadline };
         answering.left = match status {
             204 | 304 => Some(0),
             _ => answering.header("content-length").map(|length| length.parse().unwrap()),
@@ -224,6 +226,8 @@ pub(crate) struct Answering {
     /// What has come and was not taken.
     text: Vec<u8>,
     over: bool,
+    /// A heartbeat is no end: what has not ended by then never will.
+    deadline: Instant,
 }
 
 /// One server-sent event.
@@ -244,6 +248,7 @@ impl Answering {
         if self.over {
             return false;
         }
+        assert!(Instant::now() < self.deadline, "the answer has no end");
         let length = if let Some(length) = self.left.take() {
             self.over = true;
             length

@@ -36,6 +36,11 @@ fn a_run_can_be_streamed_as_lines_and_as_events() {
     // The same as who follows it gets, but for the first.
     assert_eq!(events[1..], follow(&api.http, &id));
 
+    // A tool's input is the model's own.
+    let more = json!({"stream": true});
+    let mut tool = api.http.asks(with(prompt("a", "offline:background true"), more)).open();
+    let tool: Vec<_> = std::iter::from_fn(|| tool.line()).collect();
+    assert!(tool.iter().any(|line| line.contains(r#""run_in_background":true"#)), "{tool:?}");
     let partial = json!({"stream": true, "includePartialMessages": true, "noContinue": true});
     let mut pieces = api.http.asks(with(prompt("a", "offline:slow 0.3"), partial)).open();
     let pieces: Vec<_> = std::iter::from_fn(|| pieces.value()).collect();
