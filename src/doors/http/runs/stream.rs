@@ -235,6 +235,7 @@ mod tests {
             busy: Busy::Reject,
             idempotency_key: None,
             webhook_url: None,
+            stays: true,
         };
         let id = engine.submit(new).await.unwrap().id;
         (engine, id)
@@ -246,8 +247,8 @@ mod tests {
         let (engine, run) = waiting(folder.path()).await;
         let body = async |framing| {
             let events = engine.events(run, 0).await.unwrap().unwrap();
-            let guard = EndWithClient::new(engine.clone(), None);
-            let source = Source { engine: engine.clone(), run, events, stopping: None, guard };
+            let hold = Hold::nothing(engine.clone());
+            let source = Source { engine: engine.clone(), run, events, stopping: None, hold };
             answer(source, framing, None).into_body().into_data_stream()
         };
         let (mut events, mut lines) = (body(Framing::ServerSentEvents).await, body(Framing::Lines).await);
