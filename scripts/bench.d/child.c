@@ -4,6 +4,7 @@
  *   child ANYTHING             does what BENCH_CHILD says:
  *     stamp     prints "main NS" and exits
  *     idle      prints "ready" and sleeps for good
+ *     answer    is a CLI that answers its prompt at once; the prompt "wait" never
  *     orphans   makes BENCH_ORPHANS orphans, twice, and prints how long it took until all were reaped:
  *               "storm NS", each ends at once, and "burst NS", all end together
  *
@@ -81,6 +82,20 @@ static void orphans(int count) {
   report("burst", now() - start);
 }
 
+/* The CLI's stream of events, as short as it can be. */
+static void answer(void) {
+  static char prompt[1 << 16];
+  size_t length = 0;
+  for (ssize_t count; length < sizeof prompt && (count = read(0, prompt + length, sizeof prompt - length)) > 0;)
+    length += (size_t)count;
+  puts("{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\"}");
+  fflush(stdout);
+  if (length >= 4 && memcmp(prompt, "wait", 4) == 0)
+    for (;;) pause();
+  puts("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"done\","
+       "\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\",\"total_cost_usd\":0}");
+}
+
 int main(int argc, char **argv) {
   if (argc > 2 && strcmp(argv[1], "start") == 0) {
     report("start", now());
@@ -95,6 +110,8 @@ int main(int argc, char **argv) {
     puts("ready");
     fflush(stdout);
     for (;;) pause();
+  } else if (role && strcmp(role, "answer") == 0) {
+    answer();
   } else if (role && strcmp(role, "orphans") == 0) {
     orphans(atoi(getenv("BENCH_ORPHANS")));
   } else {

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import pathlib
 import platform
@@ -14,6 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
+
+import server
+from tables import over, percentile, print_table, print_target
 
 USER = "claude"
 TARGET_OVERHEAD_MS = 5.0
@@ -242,15 +244,6 @@ def measure_reaping(bench):
     return storm, burst
 
 
-def over(samples, name, reference):
-    """The median of the differences within each round: what disturbed a round disturbed both."""
-    return statistics.median(mine - theirs for mine, theirs in zip(samples[name], samples[reference]))
-
-
-def percentile_95(values):
-    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
-
-
 def print_times(title, samples, references):
     """A row per contestant: median, p95, what it adds to each reference, and its ratio to tini."""
     head = ["", "median", "p95", *(f"over {reference}" for reference in references), "x tini"]
@@ -259,7 +252,7 @@ def print_times(title, samples, references):
         [
             name,
             f"{statistics.median(values):.2f} ms",
-            f"{percentile_95(values):.2f} ms",
+            f"{percentile(values, 95):.2f} ms",
             *(f"{over(samples, name, reference):+.2f} ms" for reference in references),
             f"{statistics.median(values) / tini:.2f}",
         ]
@@ -287,14 +280,6 @@ def print_wakeups(wakeups):
     print_table(f"Wake-ups in {IDLE_SECONDS} idle seconds", ["", "system calls", "context switches, traced"], rows)
 
 
-def print_table(title, head, rows):
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    print(f"\n{title}\n")
-    for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
-        print("  " + "   ".join(cells), flush=True)
-
-
 def print_targets(starts, memory, wakeups):
     print("\nTargets\n")
     for name in (CLAUDEBOX, TERMINAL):
@@ -315,10 +300,6 @@ def print_full_home_target(starts):
         print_target(more <= TARGET_FULL_HOME_MS, full, f"{more:+.2f} ms over an empty home", f"{TARGET_FULL_HOME_MS:.0f} ms")
 
 
-def print_target(met, name, seen, most):
-    print(f"  {'met   ' if met else 'MISSED'}  {name}: {seen} (at most {most})")
-
-
 def print_machine(options):
     model = next((line.split(":")[1].strip() for line in lines("/proc/cpuinfo") if line.startswith("model name")), "CPU")
     size = os.path.getsize(options.claudebox) / 1e6
@@ -334,6 +315,8 @@ def main():
     parser.add_argument("--rounds", required=True, type=int)
     parser.add_argument("--orphans", required=True, type=int)
     parser.add_argument("--files", required=True, type=int)
+    parser.add_argument("--seconds", required=True, type=int)
+    parser.add_argument("--only-server", action="store_true")
     options = parser.parse_args()
     # The first process of a namespace ignores the signals it has no handler for.
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -342,6 +325,9 @@ def main():
     prepare_users(options.work, options.files)
     bench = Bench(options)
     print_machine(options)
+    if options.only_server:
+        server.measure(bench, options, USER)()
+        return
     for name in bench.commands:
         bench.finish(name, "stamp")  # fills the page cache, and settles the CLI's files
 
@@ -357,9 +343,12 @@ def main():
         storm, burst = measure_reaping(bench)
         print_times(f"{options.orphans} orphans made one after another, until all are reaped", storm, [TINI])
         print_times(f"{options.orphans} orphans that end together, until all are reaped", burst, [TINI])
+    print_server_targets = server.measure(bench, options, USER) if bench.exact else None
     starts = exact if bench.exact else whole
     print_targets(starts, memory, wakeups)
     print_full_home_target(starts)
+    if print_server_targets:
+        print_server_targets()
 
 
 if __name__ == "__main__":
