@@ -50,6 +50,9 @@ pub enum FetchError {
         /// What the resolver says.
         reason: String,
     },
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up (are the system's TLS certificates readable?): {0}")]
+    NoClient(String),
     /// No connection, or one that broke.
     #[error("the connection failed: {0}")]
     Connection(String),

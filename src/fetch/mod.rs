@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::config::ConfigError;
@@ -31,9 +32,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TARGET: usize = 200;
 
 /// Fetches from the public internet and from what the setting allows. Cheap to clone.
+///
+/// Its client, with the system's TLS roots, is made at the first request: reading them takes as long as the rest of a
+/// server's start, and most servers never fetch anything.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
-    client: Client,
+    client: Arc<OnceCell<Client>>,
     allow: Arc<Allow>,
 }
 
@@ -55,32 +59,10 @@ pub struct Posted {
     pub headers: HeaderMap,
 }
 
-/// Why there is no fetcher.
-#[derive(Debug, thiserror::Error)]
-pub enum FetcherError {
-    /// The setting has an entry that cannot be used.
-    #[error(transparent)]
-    Setting(#[from] ConfigError),
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up (are the system's TLS certificates readable?): {0}")]
-    Client(#[from] reqwest::Error),
-}
-
 impl Fetcher {
     /// A fetcher that also reaches what `allow`, the entries of `CLAUDEBOX_FETCH_ALLOW`, lists.
-    pub fn new(allow: &[String]) -> Result<Self, FetcherError> {
-        let allow = Arc::new(Allow::parse(allow)?);
-        let client = Client::builder()
-            .user_agent(concat!("claudebox/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            // Each request is judged anew; a kept connection would be one that was judged before.
-            .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(resolve::Guarded(Arc::clone(&allow))))
-            .build()?;
-        Ok(Self { client, allow })
+    pub fn new(allow: &[String]) -> Result<Self, ConfigError> {
+        Ok(Self { client: Arc::default(), allow: Arc::new(Allow::parse(allow)?) })
     }
 
     /// Checks what can be told from the URL's text, without looking its host up. An address as host is judged here,
@@ -108,7 +90,8 @@ impl Fetcher {
     /// Reads at most `max_bytes` from `url` within `timeout`.
     pub async fn get(&self, url: &str, max_bytes: usize, timeout: Duration) -> Result<Fetched, FetchError> {
         let started = Instant::now();
-        let mut response = send(self.client.get(self.check(url)?), timeout).await?;
+        let url = self.check(url)?;
+        let mut response = send(self.client().await?.get(url), timeout).await?;
         if !response.status().is_success() {
             return Err(FetchError::Status(response.status().as_u16()));
         }
@@ -139,10 +122,37 @@ impl Fetcher {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Posted, FetchError> {
-        let request = self.client.post(self.check(url)?).headers(headers).body(body);
+        let url = self.check(url)?;
+        let request = self.client().await?.post(url).headers(headers).body(body);
         let response = send(request, timeout).await?;
         Ok(Posted { status: response.status(), headers: response.headers().clone() })
     }
+
+    async fn client(&self) -> Result<&Client, FetchError> {
+        let make = || async {
+            let allow = Arc::clone(&self.allow);
+            let made = tokio::task::spawn_blocking(move || client(allow)).await;
+            match made {
+                Ok(made) => made.map_err(|error| FetchError::NoClient(error.to_string())),
+                Err(error) => Err(FetchError::NoClient(error.to_string())),
+            }
+        };
+        self.client.get_or_try_init(make).await
+    }
+}
+
+/// Reads files: the system's certificates.
+fn client(allow: Arc<Allow>) -> reqwest::Result<Client> {
+    Client::builder()
+        .user_agent(concat!("claudebox/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        // Each request is judged anew; a kept connection would be one that was judged before.
+        .pool_max_idle_per_host(0)
+        .dns_resolver(Arc::new(resolve::Guarded(allow)))
+        .build()
 }
 
 async fn send(request: RequestBuilder, timeout: Duration) -> Result<Response, FetchError> {
