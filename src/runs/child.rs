@@ -53,6 +53,23 @@ pub struct Worker {
     output: BufReader<ChildStdout>,
 }
 
+/// A worker that has nothing left to do but to exit.
+#[derive(Debug)]
+pub struct Leaving {
+    run: Uuid,
+    child: Child,
+}
+
+impl Leaving {
+    /// Waits until it is gone.
+    pub async fn wait(mut self) {
+        if timeout(LONGEST_EXIT, self.child.wait()).await.is_err() {
+            tracing::warn!("run {}: its worker stays after its report and is killed", self.run);
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
 /// What a worker says, and how it ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -87,18 +104,12 @@ impl Workers {
         job: &Job,
         cancel: impl Future<Output = ()>,
         on_events: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Ended {
+    ) -> (Ended, Leaving) {
         let run = job.run_id;
         let ended = self.converse(&mut worker, job, cancel, on_events).await;
         drop(worker.input);
-        match ended {
-            Ok(report) => {
-                if timeout(LONGEST_EXIT, worker.child.wait()).await.is_err() {
-                    tracing::warn!("run {run}: its worker stays after its report and is killed");
-                    let _ = worker.child.kill().await;
-                }
-                Ended::Reported(Box::new(report))
-            }
+        let ended = match ended {
+            Ok(report) => Ended::Reported(Box::new(report)),
             Err(why) => {
                 // Its end goes first: what is below it belongs to PID 1 then, and can be told by the cookie alone.
                 let _ = worker.child.start_kill();
@@ -107,7 +118,8 @@ impl Workers {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 Ended::Lost(reaped, format!("{why} ({status})"))
             }
-        }
+        };
+        (ended, Leaving { run, child: worker.child })
     }
 
     async fn converse(

@@ -1,6 +1,7 @@
 //! The engine: what the doors call.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -260,6 +261,7 @@ impl Engine {
             let mut progress = live.progress.subscribe();
             // The sender lives in `live`, so this cannot fail.
             let _ = progress.wait_for(|progress| progress.ended).await;
+            return Ok(Some(live.run()));
         }
         self.shared.ledger.get(id).await
     }
@@ -383,8 +385,9 @@ impl Shared {
         webhook_url: Option<String>,
     ) -> Result<Accepted, LedgerError> {
         // The worker starts while the ledger writes; it gets its job only after that.
-        let worker = (admission == Admission::Start).then(|| self.workers.start(live.id));
-        let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url }).await;
+        let worker = async { (admission == Admission::Start).then(|| self.workers.start(live.id)) };
+        let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url });
+        let (accepted, worker) = tokio::join!(biased; accepted, worker);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
             self.turn_away(&live, &admission);
@@ -462,15 +465,23 @@ impl Shared {
             session_id: None,
             reaped: 0,
         };
-        self.finish(live, State::Cancelled, end).await;
+        self.finish(live, State::Cancelled, end, async {}).await;
     }
 
-    /// Writes the end of a run down, frees its workspace, and tells who waits for it; in that order.
-    pub(super) async fn finish(self: &Arc<Self>, live: &Live, state: State, mut end: End) {
+    /// Writes the end of a run down, frees its workspace, and tells who waits for it; in that order. `rest` is done while
+    /// the ledger writes.
+    pub(super) async fn finish(
+        self: &Arc<Self>,
+        live: &Live,
+        state: State,
+        mut end: End,
+        rest: impl Future<Output = ()>,
+    ) {
         // A queued run may be cancelled before the ledger has it.
         live.accepted().await;
         let finish = Finish { id: live.id, state, end: end.clone() };
-        match self.ledger.finish(finish).await {
+        let (written, ()) = tokio::join!(biased; self.ledger.finish(finish), rest);
+        match written {
             Ok(cost) => end.cost_usd = cost,
             // The next start marks it interrupted.
             Err(error) => tracing::error!("run {}: its end is not in the ledger: {error}", live.id),
@@ -478,7 +489,7 @@ impl Shared {
         if let Some(cost) = end.cost_usd {
             self.remember_cost(&live.requester, cost);
         }
-        let run = Run { state, end: Some(end), ..live.run() };
+        let run = live.ended(state, end);
         self.metrics.finished(&run);
         self.forget(live);
         self.start_waiting();

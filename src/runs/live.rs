@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::run::{Cancel, Run, State};
+use super::run::{Cancel, End, Run, State};
 
 /// A run that has not ended.
 #[derive(Debug)]
@@ -60,6 +60,13 @@ impl Live {
     /// Notes when its CLI was started.
     pub(super) fn started(&self, at: i64) {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).started_at = Some(at);
+    }
+
+    /// Notes how it ended; the run as it stands then. Who waits for its end is not told yet.
+    pub(super) fn ended(&self, state: State, end: End) -> Run {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.end = Some(end);
+        Run { state, ..run.clone() }
     }
 
     pub(super) fn state(&self) -> State {

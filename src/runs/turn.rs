@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::child::{Ended, Worker};
+use super::child::{Ended, Leaving, Worker};
 use super::engine::Shared;
 use super::live::Live;
 use super::log::Log;
@@ -26,22 +26,30 @@ impl Shared {
                 tracing::error!("run {}: {error}", live.id);
             }
         }
-        let (state, end) = match (live.cancelled(), worker) {
-            (Some(why), _) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0)),
+        let (state, end, traces) = match (live.cancelled(), worker) {
+            (Some(why), _) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
             (None, Err(error)) => {
                 let error = format!("its worker cannot be started: {error}");
-                (State::Failed, self.without_report(&live, &error, "truncated", 0))
+                (State::Failed, self.without_report(&live, &error, "truncated", 0), None)
             }
-            (None, Ok(worker)) => self.converse(&live, worker).await,
+            (None, Ok(worker)) => {
+                let (state, end, traces) = self.converse(&live, worker).await;
+                (state, end, Some(traces))
+            }
         };
         tracing::info!(
             run = %live.id, state = state.name(), outcome = end.outcome.as_deref(), reaped = end.reaped,
             "run in {} ended", live.workspace.display()
         );
-        self.finish(&live, state, end).await;
+        let rest = async {
+            if let Some(Traces { log, leaving }) = traces {
+                tokio::join!(log.sync(), leaving.wait());
+            }
+        };
+        self.finish(&live, state, end, rest).await;
     }
 
-    async fn converse(&self, live: &Live, worker: Worker) -> (State, End) {
+    async fn converse<'run>(&self, live: &'run Live, worker: Worker) -> (State, End, Traces<'run>) {
         let request = live.run().request;
         let mut options = request.options;
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
@@ -57,16 +65,16 @@ impl Shared {
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };
-        let ended =
+        let (ended, leaving) =
             self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
-        log.sync().await;
-        match ended {
+        let (state, end) = match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
                 (state, self.without_report(live, &why, "truncated", reaped))
             }
-        }
+        };
+        (state, end, Traces { log, leaving })
     }
 
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
@@ -118,6 +126,12 @@ fn cancelled_text(why: Cancel) -> String {
         Cancel::Shutdown => "interrupted: the server was shut down",
     }
     .to_owned()
+}
+
+/// What a run has to complete before it has ended, besides its entry in the ledger.
+struct Traces<'run> {
+    log: EventLog<'run>,
+    leaving: Leaving,
 }
 
 /// A run's log; one that cannot be written is said once, and the run goes on.
