@@ -184,7 +184,11 @@ impl Serving<'_> {
         for action in actions {
             match action {
                 Action::Start(restarts) => self.start(restarts),
-                Action::ShowReady(ready) => show_ready(ready),
+                Action::ShowReady(ready) => {
+                    show_ready(ready);
+                    // From here on it waits.
+                    sys::forget_code();
+                }
                 Action::AskToStop => {
                     // It gets TERM as well.
                     let _ = self.link.as_ref().map(|link| link.try_send(&Message::Stop));

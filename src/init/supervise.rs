@@ -147,6 +147,8 @@ impl Supervisor {
         let mut deadline: Option<Instant> = None;
         let mut pending: Vec<Event> = Vec::new();
         let mut alive = true;
+        // From here on it waits.
+        sys::forget_code();
         loop {
             while let Some(signal) = self.signals.next()? {
                 if signal == libc::SIGCHLD {

@@ -138,6 +138,32 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives back the memory that holds this process's code and constants. What is used again comes back, from the files: of
+/// a process that waits for the rest of its life after a busy start, that is little.
+pub fn forget_code() {
+    extern "C" fn forget(object: *mut libc::dl_phdr_info, _size: usize, _data: *mut libc::c_void) -> i32 {
+        // SAFETY: the C library hands out a valid object for the time of the call, with so many headers.
+        let (base, headers) = unsafe {
+            let object = &*object;
+            (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+        };
+        // SAFETY: sysconf takes a plain number.
+        let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
+        {
+            let start = (base + header.p_vaddr) & !(page - 1);
+            let length = (base + header.p_vaddr + header.p_memsz - start).next_multiple_of(page);
+            let (start, Ok(length)) = (start as *mut libc::c_void, usize::try_from(length)) else { continue };
+            // SAFETY: these pages are of a segment that nobody may write to, so the file has all that is in them. What is
+            // relocated at the start is in a segment that was writable then, and is not among these.
+            unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+        }
+        0
+    }
+    // SAFETY: the function keeps nothing of what it is given.
+    unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
+}
+
 /// A random number, 0.0 to 1.0; 0.5 where the kernel has none yet (a machine that is just starting).
 #[must_use]
 pub fn chance() -> f64 {
@@ -167,6 +193,14 @@ mod tests {
         assert!(is_ignored(libc::SIGURG));
         set_disposition(libc::SIGURG, false);
         assert!(!is_ignored(libc::SIGURG));
+    }
+
+    #[test]
+    fn forgotten_code_comes_back() {
+        let constant = "what a constant says".to_owned();
+        forget_code();
+        assert_eq!(constant, "what a constant says");
+        assert!(kill(i32::MAX, 0).is_err());
     }
 
     #[test]
