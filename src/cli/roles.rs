@@ -135,7 +135,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     command.extend(arguments::interactive(&run.options, &session, standing.as_deref()));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
-    match helper::execute(&command, sys::inherited_signals()) {
+    match helper::execute(&command, None, sys::inherited_signals()) {
         Ok(never) => match never {},
         Err(error) => Err(Failure::new(error.exit_code(), error)),
     }
@@ -187,6 +187,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
     let Some(job) = job::receive(&mut input, &signals).map_err(internal)? else { return Ok(ExitCode::Ok) };
+    job::carry_cookie(job.run_id);
     let out = io::stdout();
     let refuse = |why: &dyn std::fmt::Display| job::refuse(&job, &why.to_string(), out.lock()).map_err(internal);
     // A link may have taken the folder's place since the run was accepted.

@@ -115,12 +115,9 @@ async fn serve(
     let mut registry = Registry::with_prefix("claudebox");
     let metrics = Metrics::register(&mut registry);
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
-    let workers = Workers {
-        program: own_executable(),
-        hidden: hidden_variables(),
-        end_tree: helper.map_or_else(end_tree_alone, Helper::end_tree),
-    };
-    let engine = Engine::start(server.engine.clone(), &state_dir, workers, metrics).await;
+    let end_tree = helper.map_or_else(end_tree_alone, Helper::end_tree);
+    let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
+    let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
     let engine = engine.map_err(|error| Failure::new(ExitCode::Config, error))?;
 
     let claude_bin = config.claude_bin.clone();
@@ -150,6 +147,7 @@ async fn serve(
     if let Some(link) = &link {
         link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     }
+    workers.keep_ready();
     let deliverer = Deliverer { fetcher, key, body: webhook_body };
     let grace = config.grace.saturating_sub(CLOSING);
     let limits = Limits { drain: grace, ..Limits::new(http.connections) };

@@ -4,13 +4,14 @@
 //! process of its own, where each step can fail with a message, and then becomes the program. The plan travels as one
 //! JSON argument; it holds no secret, the environment is the program's own.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, execvp, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, execvp, execvpe, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{DropError, Kernel, drop_to};
@@ -109,8 +110,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> HelperError {
     }
 }
 
-fn become_program(args: impl IntoIterator<Item = OsString>) -> Result<std::convert::Infallible, HelperError> {
+fn become_program(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, HelperError> {
     let (plan, program) = parse(args)?;
+    carry_out(&plan, &program, None)
+}
+
+/// Carries the plan out in this process and becomes `program`, with this environment or the process's own.
+pub fn carry_out(plan: &Plan, program: &[CString], environment: Option<&[CString]>) -> Result<Infallible, HelperError> {
     enter_group(plan.group)?;
     sys::close_on_exec_from(3).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if let Some(credentials) = &plan.credentials {
@@ -125,17 +131,26 @@ fn become_program(args: impl IntoIterator<Item = OsString>) -> Result<std::conve
     }
     std::env::set_current_dir(&plan.directory)
         .map_err(|source| HelperError::Directory { path: plan.directory.clone(), source })?;
-    execute(&program, plan.signals)
+    execute(program, environment, plan.signals)
 }
 
-/// Becomes `program` (looked up on PATH unless it holds a slash), with exactly these signals blocked and ignored.
-pub fn execute(program: &[CString], signals: SignalState) -> Result<std::convert::Infallible, HelperError> {
+/// Becomes `program` (looked up on PATH unless it holds a slash), with this environment or the process's own, and exactly
+/// these signals blocked and ignored.
+pub fn execute(
+    program: &[CString],
+    environment: Option<&[CString]>,
+    signals: SignalState,
+) -> Result<Infallible, HelperError> {
     for signal in sys::SIGNALS {
         sys::set_disposition(signal, signals.ignores(signal));
     }
     sys::set_mask(signals.blocked);
     let name = program[0].to_string_lossy().into_owned();
-    match execvp(&program[0], program) {
+    let executed = match environment {
+        Some(environment) => execvpe(&program[0], program, environment),
+        None => execvp(&program[0], program),
+    };
+    match executed {
         Ok(never) => Ok(never),
         Err(Errno::ENOENT) => Err(HelperError::NotFound(name)),
         Err(errno) => Err(HelperError::NotExecutable { program: name, source: errno.into() }),

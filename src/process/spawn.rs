@@ -1,10 +1,15 @@
-//! Starting a child through the re-exec helper (`privilege::helper`).
+//! Starting a child through the helper (`privilege::helper`): as a program of its own, or in a fork of this process.
 
-use std::ffi::OsString;
-use std::io;
+use std::ffi::{CString, OsString};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::exit_code::ExitCode;
 use crate::privilege::helper::{self, Group, Plan};
 use crate::privilege::plan::{Credentials, Mode};
 use crate::sys;
@@ -46,17 +51,22 @@ impl Streams {
     }
 }
 
+/// A child of [`fork`], with pipes as its standard streams.
+#[derive(Debug)]
+pub struct Forked {
+    /// Its pid.
+    pub pid: i32,
+    /// Standard input.
+    pub stdin: PipeWriter,
+    /// Standard output.
+    pub stdout: PipeReader,
+    /// Standard error.
+    pub stderr: PipeReader,
+}
+
 /// Starts the child. It is reaped by `process::reaper`, so nothing may wait on the returned handle.
 pub fn spawn(spawn: &Spawn, streams: Streams) -> io::Result<Child> {
-    let plan = Plan {
-        credentials: spawn.credentials.clone(),
-        mode: spawn.mode,
-        group: spawn.group,
-        parent_death_signal: spawn.parent_death_signal,
-        parent: std::process::id().cast_signed(),
-        signals: sys::inherited_signals(),
-        directory: spawn.directory.clone(),
-    };
+    let plan = plan(spawn);
     let mut command = Command::new(own_executable());
     command.arg(helper::ROLE).arg(serde_json::to_string(&plan)?).args(&spawn.command);
     for (name, value) in &spawn.environment {
@@ -66,6 +76,56 @@ pub fn spawn(spawn: &Spawn, streams: Streams) -> io::Result<Child> {
         };
     }
     command.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr).spawn()
+}
+
+/// Starts the child with the helper's work done in a fork of this process, which must have one thread: as safe as the
+/// helper's own process image then, and a millisecond faster. It is reaped by `process::reaper`.
+pub fn fork(spawn: &Spawn) -> io::Result<Forked> {
+    let plan = plan(spawn);
+    let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
+    let program: Vec<CString> = spawn.command.iter().cloned().map(text).collect::<io::Result<_>>()?;
+    let environment: Vec<CString> = environment(spawn).map(text).collect::<io::Result<_>>()?;
+    let ((input, stdin), (stdout, output), (stderr, errors)) = (io::pipe()?, io::pipe()?, io::pipe()?);
+    if let Some(pid) = sys::fork()? {
+        return Ok(Forked { pid, stdin, stdout, stderr });
+    }
+    // Whatever happens here, this copy of the process must not return to what its parent goes on with.
+    let failed = catch_unwind(AssertUnwindSafe(|| {
+        let streams = dup2_stdin(&input).and_then(|()| dup2_stdout(&output)).and_then(|()| dup2_stderr(&errors));
+        let error =
+            match streams.map_err(Into::into).and_then(|()| helper::carry_out(&plan, &program, Some(&environment))) {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+        // Its parent may be gone.
+        let _ = writeln!(io::stderr(), "claudebox: {error}");
+        error.exit_code()
+    }));
+    sys::exit_forked(failed.unwrap_or(ExitCode::Internal).code())
+}
+
+fn plan(spawn: &Spawn) -> Plan {
+    Plan {
+        credentials: spawn.credentials.clone(),
+        mode: spawn.mode,
+        group: spawn.group,
+        parent_death_signal: spawn.parent_death_signal,
+        parent: std::process::id().cast_signed(),
+        signals: sys::inherited_signals(),
+        directory: spawn.directory.clone(),
+    }
+}
+
+/// This process's environment with the child's changes, as `NAME=VALUE`.
+fn environment(spawn: &Spawn) -> impl Iterator<Item = OsString> {
+    let changed = |name: &OsString| spawn.environment.iter().any(|(change, _)| name == change.as_str());
+    let kept = std::env::vars_os().filter(move |(name, _)| !changed(name));
+    let set = spawn.environment.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
+    kept.chain(set).map(|(mut variable, value)| {
+        variable.push("=");
+        variable.push(value);
+        variable
+    })
 }
 
 /// This program's path, for starting itself in another role.

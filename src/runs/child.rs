@@ -6,12 +6,14 @@
 //!
 //! This is the seam for warm processes: the engine asks for somebody to run a turn, and does not know who starts when.
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -20,7 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::name;
-use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
+use crate::worker::job::{CANCEL, COOKIE_PLACE, EVENT, Job, REPORT, Report, STUCK};
 
 /// The hidden role's name on the command line.
 pub const ROLE: &str = "turn";
@@ -31,15 +33,25 @@ const LONGEST_EXIT: Duration = Duration::from_secs(2);
 /// How much of a worker's output is taken at once.
 const BUFFER: usize = 64 * 1024;
 
-/// How workers are started.
+/// How workers are started. Clones share the one that is kept ready.
 #[derive(Clone)]
 pub struct Workers {
     /// This program.
-    pub program: PathBuf,
+    program: PathBuf,
     /// Variables of this process that a worker does not get: the doors' secrets, and what is about this process alone.
-    pub hidden: Vec<String>,
+    hidden: Vec<String>,
     /// Ends every process of a run, those below the worker with this pid too; how many there were.
-    pub end_tree: EndTree,
+    pub(super) end_tree: EndTree,
+    ready: Arc<Mutex<Ready>>,
+}
+
+/// A worker that was started before there is a run for it: starting one takes as long as the rest of a short run.
+#[derive(Debug, Default)]
+enum Ready {
+    #[default]
+    None,
+    Starting,
+    Waiting(Box<Worker>),
 }
 
 /// Ends every process of a run.
@@ -80,14 +92,62 @@ pub enum Ended {
 }
 
 impl Workers {
-    /// Starts one for `run`, whose id it carries: what is left of it after the end of this process is found by that.
-    pub fn start(&self, run: Uuid) -> io::Result<Worker> {
+    /// Workers of `program`, which is this one.
+    #[must_use]
+    pub fn new(program: PathBuf, hidden: Vec<String>, end_tree: EndTree) -> Self {
+        Self { program, hidden, end_tree, ready: Arc::default() }
+    }
+
+    /// The worker that is kept ready, or a new one.
+    pub fn start(&self) -> io::Result<Worker> {
+        let mut ready = self.ready();
+        let waiting = match std::mem::take(&mut *ready) {
+            Ready::Waiting(worker) => Some(*worker),
+            other => {
+                *ready = other;
+                None
+            }
+        };
+        drop(ready);
+        // Somebody may have killed it.
+        let alive = |worker: &mut Worker| matches!(worker.child.try_wait(), Ok(None));
+        waiting.and_then(|mut worker| alive(&mut worker).then_some(worker)).map_or_else(|| self.spawn(), Ok)
+    }
+
+    /// Has a worker ready for the next run, if there is none yet. It ends with this process, as any without a job.
+    pub fn keep_ready(&self) {
+        {
+            let mut ready = self.ready();
+            if !matches!(*ready, Ready::None) {
+                return;
+            }
+            *ready = Ready::Starting;
+        }
+        let workers = self.clone();
+        // Until the new process image is there, a start blocks its thread.
+        drop(tokio::task::spawn_blocking(move || {
+            let started = workers.spawn();
+            *workers.ready() = started.map_or_else(
+                |error| {
+                    tracing::debug!("no worker can be kept ready: {error}");
+                    Ready::None
+                },
+                |worker| Ready::Waiting(Box::new(worker)),
+            );
+        }));
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self) -> io::Result<Worker> {
         let mut command = Command::new(&self.program);
         command.arg(ROLE).stdin(Stdio::piped()).stdout(Stdio::piped());
         // A signal from a terminal is for `serve`, which ends its runs in order.
         command.process_group(0);
-        command.env(name::RUN_ID, run.to_string());
-        for name in &self.hidden {
+        command.env(OsStr::from_bytes(COOKIE_PLACE.to_bytes()), Uuid::nil().to_string());
+        for name in self.hidden.iter().map(String::as_str).chain([name::RUN_ID]) {
             command.env_remove(name);
         }
         let mut child = command.spawn()?;
@@ -212,6 +272,8 @@ impl Listener<'_> {
             }
         }
         if !events.is_empty() {
+            // The CLI has started: from now on another start is in nobody's way.
+            self.workers.keep_ready();
             (self.on_events)(&events);
         }
         Ok(())

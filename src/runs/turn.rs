@@ -17,7 +17,7 @@ impl Shared {
             return;
         }
         let queued = worker.is_none();
-        let worker = worker.unwrap_or_else(|| self.workers.start(live.id));
+        let worker = worker.unwrap_or_else(|| self.workers.start());
         if queued {
             let now = run::now();
             live.started(now);

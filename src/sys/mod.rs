@@ -6,6 +6,7 @@
 
 pub mod packet;
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +139,53 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `fork(2)`: the child's pid, or `None` in the child.
+///
+/// Only for a process with one thread, which is checked: in the child of any other, a lock that another thread held at
+/// that moment is held for good.
+pub fn fork() -> io::Result<Option<i32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads is not forked"));
+    }
+    // SAFETY: this is the only thread, so the child is a whole copy of this process.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
+/// Ends a forked child at once: what its parent has in its buffers is not written a second time.
+pub fn exit_forked(code: u8) -> ! {
+    // SAFETY: _exit takes a plain number.
+    unsafe { libc::_exit(code.into()) }
+}
+
+/// Turns the variable `place` of this process's environment into `name`, with this value, in its own memory: so the
+/// kernel shows it to whoever reads `/proc/PID/environ`. `false`: there is no such variable, or it is not as long.
+///
+/// Only for a process with one thread.
+#[must_use]
+pub fn fill_variable(place: &CStr, name: &CStr, value: &str) -> bool {
+    // SAFETY: no other thread changes the environment meanwhile.
+    let found = unsafe { libc::getenv(place.as_ptr()) };
+    let length = name.to_bytes().len();
+    if found.is_null() || place.to_bytes().len() != length {
+        return false;
+    }
+    // SAFETY: it is a string that ends with a NUL.
+    if unsafe { libc::strlen(found) } != value.len() {
+        return false;
+    }
+    // SAFETY: the variable is one string, `place=`, then what was found: both parts are as long as what is written over
+    // them. Nobody holds a reference into it: std copies what it reads.
+    unsafe {
+        std::ptr::copy_nonoverlapping(value.as_ptr(), found.cast(), value.len());
+        std::ptr::copy_nonoverlapping(name.as_ptr().cast(), found.sub(length + 1).cast::<u8>(), length);
+    }
+    true
+}
+
 /// Gives back the memory that holds this process's code and constants. What is used again comes back, from the files: of
 /// a process that waits for the rest of its life after a busy start, that is little.
 pub fn forget_code() {
@@ -193,6 +241,20 @@ mod tests {
         assert!(is_ignored(libc::SIGURG));
         set_disposition(libc::SIGURG, false);
         assert!(!is_ignored(libc::SIGURG));
+    }
+
+    #[test]
+    fn a_variable_that_fits_is_filled() {
+        assert!(!fill_variable(c"CLAUDEBOX_NOT_SET", c"CLAUDEBOX_NOT_SEE", "x"));
+        assert!(!fill_variable(c"PATH", c"LONGER", "x"));
+        let length = std::env::var("PATH").unwrap().len();
+        assert!(!fill_variable(c"PATH", c"PATH", &"x".repeat(length + 1)));
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test runner's own thread is there besides this one.
+        assert!(fork().is_err());
     }
 
     #[test]

@@ -5,10 +5,9 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -19,7 +18,7 @@ use crate::privilege::helper::Group;
 use crate::privilege::plan::Mode;
 use crate::process::events::{self, Interest, Signals};
 use crate::process::reaper::{self, Children};
-use crate::process::spawn::{Spawn, Streams, spawn};
+use crate::process::spawn::{self, Spawn};
 use crate::process::status::ChildStatus;
 use crate::process::table;
 use crate::sys;
@@ -125,10 +124,10 @@ struct Running<'run> {
     silence: Option<Duration>,
     /// When it last said something.
     heard_at: Instant,
-    stdin: Option<ChildStdin>,
+    stdin: Option<PipeWriter>,
     unsent: &'run [u8],
-    stdout: Source<ChildStdout>,
-    stderr: Source<ChildStderr>,
+    stdout: Source<PipeReader>,
+    stderr: Source<PipeReader>,
     status: Option<ChildStatus>,
     intervention: Option<Intervention>,
     /// When the run's time is over.
@@ -150,21 +149,17 @@ impl<'run> Running<'run> {
             group: Group::Session,
             parent_death_signal: Some(libc::SIGTERM),
         };
-        let streams = Streams { stdin: Stdio::piped(), stdout: Stdio::piped(), stderr: Stdio::piped() };
-        let mut child = spawn(&plan, streams)?;
-        let stdin = child.stdin.take();
-        if let Some(pipe) = &stdin {
-            set_nonblocking(pipe)?;
-        }
+        let child = spawn::fork(&plan)?;
+        set_nonblocking(&child.stdin)?;
         Ok(Self {
-            pid: child.id().cast_signed(),
+            pid: child.pid,
             control,
             silence: launch.silence,
             heard_at: Instant::now(),
-            stdin,
+            stdin: Some(child.stdin),
             unsent: launch.prompt.as_bytes(),
-            stdout: Source::new(child.stdout.take())?,
-            stderr: Source::new(child.stderr.take())?,
+            stdout: Source::new(child.stdout)?,
+            stderr: Source::new(child.stderr)?,
             status: None,
             intervention: None,
             give_up_at: launch.deadline,
@@ -328,11 +323,9 @@ struct Source<R> {
 }
 
 impl<R: Read + AsFd> Source<R> {
-    fn new(pipe: Option<R>) -> io::Result<Self> {
-        if let Some(pipe) = &pipe {
-            set_nonblocking(pipe)?;
-        }
-        Ok(Self { pipe, data: Vec::new(), searched: 0 })
+    fn new(pipe: R) -> io::Result<Self> {
+        set_nonblocking(&pipe)?;
+        Ok(Self { pipe: Some(pipe), data: Vec::new(), searched: 0 })
     }
 
     /// Takes what is in the pipe; how many bytes that was.

@@ -17,6 +17,7 @@ mod local;
 mod local_edges;
 mod manifest;
 mod privilege;
+mod ready_worker;
 mod real_cli;
 mod reaping;
 mod runs;
