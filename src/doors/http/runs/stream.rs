@@ -225,7 +225,7 @@ mod tests {
             keep_bytes: 1,
         };
         let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
-        let workers = Workers { program: "/nowhere".into(), hidden: Vec::new(), end_tree };
+        let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
         let engine = Engine::start(config, state_dir, workers, metrics).await.unwrap();
         let new = NewRun {
