@@ -232,8 +232,8 @@ impl Engine {
 
     /// One run, as it stands.
     pub async fn get(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
-        if let Some(live) = self.shared.live(id) {
-            return Ok(Some(live.run()));
+        if let Some(run) = self.shared.live(id).and_then(|live| live.unfinished()) {
+            return Ok(Some(run));
         }
         self.shared.ledger.get(id).await
     }

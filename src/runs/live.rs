@@ -57,6 +57,12 @@ impl Live {
         run
     }
 
+    /// The run, as it stands; `None` if it has ended since it was looked up, and how is in the ledger alone.
+    pub(super) fn unfinished(&self) -> Option<Run> {
+        let run = self.run();
+        (!run.state.is_final()).then_some(run)
+    }
+
     /// Notes when its CLI was started.
     pub(super) fn started(&self, at: i64) {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).started_at = Some(at);
@@ -97,5 +103,32 @@ impl Live {
     /// Waits until its end is asked for.
     pub(super) async fn wait_for_cancel(&self) {
         let _ = self.cancel.subscribe().wait_for(Option::is_some).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claude::arguments::{Options, OutputFormat};
+    use crate::runs::run::Request;
+
+    /// Who looks a run up in the moment of its end must not get an end without a result.
+    #[test]
+    fn a_run_that_has_ended_meanwhile_is_the_ledgers() {
+        let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
+        let live = Live::new(Run {
+            id: Uuid::now_v7(),
+            workspace: "/w".into(),
+            door: "http".into(),
+            requester: "r".into(),
+            state: State::Running,
+            request,
+            created_at: 1,
+            started_at: Some(1),
+            end: None,
+        });
+        assert_eq!(live.unfinished().map(|run| run.state), Some(State::Running));
+        live.progress.send_modify(|progress| progress.state = State::Succeeded);
+        assert_eq!(live.unfinished(), None);
     }
 }
