@@ -29,6 +29,7 @@ use crate::manifest;
 use crate::offline_model;
 use crate::privilege::helper;
 use crate::process::events::Signals;
+use crate::process::mark;
 use crate::sys;
 use crate::worker::job;
 use crate::worker::one_shot::{self, Request};
@@ -187,7 +188,11 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
     let Some(job) = job::receive(&mut input, &signals).map_err(internal)? else { return Ok(ExitCode::Ok) };
-    job::carry_cookie(job.run_id);
+    // Before the CLI is there: from here on everything belongs to the run, whatever becomes of this process.
+    let marked = job.run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
+    if let Err(error) = marked {
+        tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
+    }
     let out = io::stdout();
     let refuse = |why: &dyn std::fmt::Display| job::refuse(&job, &why.to_string(), out.lock()).map_err(internal);
     // A link may have taken the folder's place since the run was accepted.

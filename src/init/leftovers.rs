@@ -1,8 +1,8 @@
 //! Ending what belongs to a run, as root: a process of its own that PID 1 starts, so that PID 1 never waits for it.
 //!
 //! A run's processes carry its id in their environment, and are below its worker. Both ways are gone, because each alone
-//! can be left: a program may clear its environment, and a daemon's parent is PID 1. What belongs to root (`sudo`) is
-//! out of `serve`'s reach in either way.
+//! can be left: a program may clear its environment, and a daemon's parent is PID 1. A daemon that did both is found by
+//! its [`mark`]. What belongs to root (`sudo`) is out of `serve`'s reach in any way.
 //!
 //! The kernel shows a process's environment to its own user, if that one has all of its capabilities, and to nobody
 //! else without `CAP_SYS_PTRACE`. Docker gives root no such capability, so another user's processes are looked at as that
@@ -22,6 +22,7 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid};
 
 use crate::config::name;
 use crate::process::link::RunId;
+use crate::process::mark;
 use crate::process::table::{self, Process};
 use crate::sys;
 
@@ -129,7 +130,7 @@ fn find(scope: &Scope, met: &HashSet<Name>) -> io::Result<Vec<Process>> {
     let table = table::snapshot();
     let mut carriers = HashSet::new();
     for pid in table::descendants_in(&table, scope.supervisor) {
-        if carries(&environment(pid)?, scope.run.as_ref()) {
+        if mark::is_on(pid, scope.run.as_ref()) || carries(&environment(pid)?, scope.run.as_ref()) {
             carriers.insert(pid);
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod events;
 pub mod link;
+pub mod mark;
 pub mod reaper;
 pub mod spawn;
 pub mod status;
