@@ -39,7 +39,7 @@ use crate::runs::child::{EndTree, Workers};
 use crate::runs::deliver::Deliverer;
 use crate::runs::engine::Engine;
 use crate::runs::metrics::Metrics;
-use crate::runs::recover::Lock;
+use crate::runs::recover::{Lock, StartError};
 use crate::runs::webhook::SigningKey;
 use crate::workspace::Workspaces;
 
@@ -97,7 +97,7 @@ async fn serve(
     let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
 
     let state_dir = state_folder(config)?;
-    let _lock = Lock::take(&state_dir).map_err(unusable)?;
+    let _lock = Lock::take(&state_dir).map_err(not_started)?;
     let authenticator = Arc::new(Authenticator::from_config(http).map_err(unusable)?);
     let origins = Origins::from_config(http).map_err(unusable)?;
     let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
@@ -118,7 +118,7 @@ async fn serve(
     let end_tree = helper.map_or_else(end_tree_alone, Helper::end_tree);
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
     let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
-    let engine = engine.map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let engine = engine.map_err(not_started)?;
 
     let claude_bin = config.claude_bin.clone();
     let app = App {
@@ -222,6 +222,11 @@ struct Helper {
 
 /// Who waits for which run's end.
 type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<u64>>>>>;
+
+/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
+fn not_started(error: StartError) -> Failure {
+    Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
+}
 
 impl Helper {
     /// Listens to PID 1 on a thread: a message is rare, and a blocking read the simplest way to wait for one.

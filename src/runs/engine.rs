@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::budget::{Budget, OverBudget};
 use super::child::Workers;
 use super::events::Events;
-use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError};
+use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patience};
 use super::live::{Live, Progress};
 use super::log::Logs;
 use super::metrics::Metrics;
@@ -480,12 +480,18 @@ impl Shared {
         // A queued run may be cancelled before the ledger has it.
         live.accepted().await;
         let finish = Finish { id: live.id, state, end: end.clone() };
-        let (written, ()) = tokio::join!(biased; self.ledger.finish(finish), rest);
-        match written {
-            Ok(cost) => end.cost_usd = cost,
-            // The next start marks it interrupted.
-            Err(error) => tracing::error!("run {}: its end is not in the ledger: {error}", live.id),
-        }
+        // Nobody is told of an end that a kill would undo: until it is in the ledger, the run goes on.
+        let write = async {
+            let mut patience = Patience::default();
+            loop {
+                match self.ledger.finish(finish.clone()).await {
+                    Ok(cost) => break cost,
+                    Err(error) => patience.wait(live.id, &error).await,
+                }
+            }
+        };
+        let (cost, ()) = tokio::join!(biased; write, rest);
+        end.cost_usd = cost;
         if let Some(cost) = end.cost_usd {
             self.remember_cost(&live.requester, cost);
         }

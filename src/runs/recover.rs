@@ -38,6 +38,18 @@ pub enum StartError {
     Ledger(#[from] LedgerError),
 }
 
+impl StartError {
+    /// Whether it is for want of space alone.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::StateDir { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Ledger(error) => matches!(error, LedgerError::Full { .. }),
+            Self::Locked(_) => false,
+        }
+    }
+}
+
 /// Holds the state folder: one server writes in it.
 #[derive(Debug)]
 pub struct Lock {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::child::{Ended, Leaving, Worker};
 use super::engine::Shared;
+use super::ledger::Patience;
 use super::live::Live;
 use super::log::Log;
 use super::run::{self, Cancel, End, State};
@@ -22,8 +23,12 @@ impl Shared {
             let now = run::now();
             live.started(now);
             // Before its CLI is: a run that may have begun is never started again.
-            if let Err(error) = self.ledger.start(live.id, now).await {
-                tracing::error!("run {}: {error}", live.id);
+            let mut patience = Patience::default();
+            while let Err(error) = self.ledger.start(live.id, now).await {
+                tokio::select! {
+                    () = patience.wait(live.id, &error) => {}
+                    () = live.wait_for_cancel() => break,
+                }
             }
         }
         let (state, end, traces) = match (live.cancelled(), worker) {

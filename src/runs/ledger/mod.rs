@@ -4,6 +4,7 @@
 //! and commits what has piled up in one transaction, so a hundred clients at once cost one `fsync`, not a hundred.
 //! Nothing outside this module knows that it is `SQLite`: `PostgreSQL` will stand here too, for several boxes.
 
+mod patience;
 mod rows;
 mod schema;
 mod webhooks;
@@ -12,10 +13,11 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::run::{End, Run, State};
+pub use patience::Patience;
 pub use webhooks::Due;
 use writer::Writer;
 
@@ -32,6 +34,12 @@ pub enum LedgerError {
         operation: &'static str,
         /// What the database said.
         why: String,
+    },
+    /// The disk under it is full.
+    #[error("cannot {operation} the ledger of runs: no space is left in the state folder")]
+    Full {
+        /// What was to be done.
+        operation: &'static str,
     },
     /// It was written by a later version.
     #[error(
@@ -50,7 +58,10 @@ pub enum LedgerError {
 }
 
 fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
-    move |error| LedgerError::Database { operation, why: error.to_string() }
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => LedgerError::Full { operation },
+        _ => LedgerError::Database { operation, why: error.to_string() },
+    }
 }
 
 /// The ledger. Clones are the same one.

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
 use super::{LedgerError, failed};
@@ -10,8 +10,8 @@ use super::{LedgerError, failed};
 /// Most changes in one transaction: the first of them waits for the last.
 const BATCH: usize = 256;
 
-/// A change: does its part of the transaction and gives what to do once that is committed, or is not.
-type Change = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// A change: does its part of the transaction, if there is one, and gives what to do once that is committed, or is not.
+type Change = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), LedgerError>)>;
 
 /// Hands changes to the thread. It ends with the last of these.
@@ -38,9 +38,12 @@ impl Writer {
     ) -> Result<T, LedgerError> {
         let (sender, receiver) = oneshot::channel();
         let change: Change = Box::new(move |connection| {
-            let done = in_savepoint(connection, change).map_err(failed(operation));
+            let done = connection.map(|connection| in_savepoint(connection, change).map_err(failed(operation)));
             // The client may be gone; what it asked for is done all the same.
-            Box::new(move |committed| drop(sender.send(committed.and(done))))
+            Box::new(move |committed: Result<(), LedgerError>| {
+                let not_done = || Err(LedgerError::Database { operation, why: "an earlier change has failed".into() });
+                drop(sender.send(committed.and_then(|()| done.unwrap_or_else(not_done))));
+            })
         });
         let closed = || LedgerError::Database { operation, why: "its thread has ended".into() };
         self.changes.send(change).map_err(|_| closed())?;
@@ -73,9 +76,62 @@ fn serve(connection: &mut Connection, inbox: &Receiver<Change>) {
 }
 
 fn commit(connection: &mut Connection, changes: Vec<Change>, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let mut changes = changes.into_iter();
+    let result = transact(connection, &mut changes, answers);
+    // Whoever's turn did not come is told the same as the others.
+    answers.extend(changes.map(|change| change(None)));
+    result
+}
+
+fn transact(
+    connection: &mut Connection,
+    changes: &mut impl Iterator<Item = Change>,
+    answers: &mut Vec<Answer>,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for change in changes {
-        answers.push(change(&transaction));
+        answers.push(change(Some(&transaction)));
+        // A full disk makes SQLite roll everything back by itself. What came next would be committed at once and alone.
+        if transaction.is_autocommit() {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None));
+        }
     }
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// A change with this text, and where its answer goes.
+    fn change(answers: &Arc<Mutex<Vec<bool>>>, text: String) -> Change {
+        let answers = Arc::clone(answers);
+        Box::new(move |connection| {
+            let insert = |connection: &Connection| connection.execute("INSERT INTO t VALUES (?1)", [text]);
+            let done = connection.is_some_and(|connection| in_savepoint(connection, insert).is_ok());
+            Box::new(move |committed| answers.lock().unwrap().push(committed.is_ok() && done))
+        })
+    }
+
+    #[test]
+    fn a_full_disk_undoes_the_whole_batch_and_nobody_is_told_otherwise() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x); PRAGMA max_page_count = 10").unwrap();
+        let told = Arc::default();
+        let texts = ["before".to_owned(), "x".repeat(100_000), "after".to_owned()];
+        let changes = texts.into_iter().map(|text| change(&told, text)).collect();
+        let mut answers = Vec::new();
+        let committed = commit(&mut connection, changes, &mut answers).map_err(failed("write to"));
+        assert!(matches!(committed, Err(LedgerError::Full { .. })), "{committed:?}");
+        for answer in answers {
+            answer(committed.clone());
+        }
+        assert_eq!(*told.lock().unwrap(), [false; 3]);
+        let rows: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
+        let mut answers = Vec::new();
+        commit(&mut connection, vec![change(&told, "again".to_owned())], &mut answers).unwrap();
+        assert_eq!(answers.len(), 1);
+    }
 }

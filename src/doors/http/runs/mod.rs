@@ -364,5 +364,11 @@ fn invalid_parameter(name: &str, why: &str) -> Problem {
 }
 
 pub(super) fn ledger_failed(error: &LedgerError) -> Problem {
-    Problem::internal("the ledger of runs", error)
+    match error {
+        LedgerError::Full { .. } => {
+            tracing::error!("{error}");
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", error.to_string())
+        }
+        _ => Problem::internal("the ledger of runs", error),
+    }
 }

@@ -58,6 +58,7 @@ pub(super) struct RunQuery {
         (status = 422, description = "A field is not allowed: `invalid_field`, `invalid_parameter`, `path_invalid`, `not_a_folder`, `key_reused`", body = ProblemBody),
         (status = 429, description = "Too much: `queue_full`, `over_budget`; with strict also `run_rate_limited`", body = ProblemBody),
         (status = 502, description = "With strict: the run failed, `run_failed`", body = ProblemBody),
+        (status = 507, description = "No space is left in the state folder: `no_space`", body = ProblemBody),
         (status = 503, description = "The server is shutting down: `shutting_down`", body = ProblemBody),
     ),
 )]
