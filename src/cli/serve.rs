@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +52,12 @@ const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 const END_TREE: Duration = Duration::from_secs(5);
 /// How often it is looked for runs that are older than they may get.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// Descriptors that are open whatever happens: the ledger, the runtime, a listener, lookups and webhooks.
+const OWN_DESCRIPTORS: usize = 64;
+/// Of a run: its worker's pipes, also while it starts, and its event log.
+const RUN_DESCRIPTORS: usize = 8;
+/// Of a connection: itself and a file that goes over it.
+const CONNECTION_DESCRIPTORS: usize = 2;
 /// Part of the grace that is left for what comes after the runs.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -150,7 +157,8 @@ async fn serve(
     workers.keep_ready();
     let deliverer = Deliverer { fetcher, key, body: webhook_body };
     let grace = config.grace.saturating_sub(CLOSING);
-    let limits = Limits { drain: grace, ..Limits::new(http.connections) };
+    let connections = room_for_connections(http.connections, server.engine.runs);
+    let limits = Limits { drain: grace, ..Limits::new(connections) };
     let door = server::serve(listener, app::router(app, around), limits, stop.clone().cancelled_owned());
     let local = async {
         match local {
@@ -169,6 +177,29 @@ async fn serve(
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
     deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
+}
+
+/// How many connections there are descriptors for, besides those that runs take. The soft limit for descriptors is
+/// raised as far as that takes and the hard one allows.
+fn room_for_connections(wanted: usize, runs: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let needed = (OWN_DESCRIPTORS + RUN_DESCRIPTORS * runs + CONNECTION_DESCRIPTORS * wanted) as u64;
+    let raised = needed.min(hard).max(soft);
+    let limit = setrlimit(Resource::RLIMIT_NOFILE, raised, hard).map_or(soft, |()| raised);
+    let room = connections_within(limit, runs).min(wanted);
+    if room < wanted {
+        let name = name::MODE_API_MAX_CONNECTIONS;
+        tracing::warn!(
+            "{limit} descriptors are for {room} connections at once, not {wanted} ({name}): raise ulimit -n"
+        );
+    }
+    room
+}
+
+fn connections_within(descriptors: u64, runs: usize) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let left = descriptors.saturating_sub(OWN_DESCRIPTORS + RUN_DESCRIPTORS * runs);
+    (left / CONNECTION_DESCRIPTORS).max(1)
 }
 
 /// Where the ledger is: one folder for each container, because it has one writer.
@@ -190,6 +221,11 @@ fn hidden_variables() -> Vec<String> {
 
 fn unusable(error: impl std::fmt::Display) -> Failure {
     Failure::new(ExitCode::Config, error)
+}
+
+/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
+fn not_started(error: StartError) -> Failure {
+    Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
 }
 
 fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
@@ -222,11 +258,6 @@ struct Helper {
 
 /// Who waits for which run's end.
 type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<u64>>>>>;
-
-/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
-fn not_started(error: StartError) -> Failure {
-    Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
-}
 
 impl Helper {
     /// Listens to PID 1 on a thread: a message is rare, and a blocking read the simplest way to wait for one.
@@ -329,4 +360,19 @@ pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
         _ => {}
     }
     Ok(ExitCode::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::few(256, 8, 64)]
+    #[case::usual(1024, 8, 448)]
+    #[case::no_room(100, 8, 1)]
+    #[case::unlimited(u64::MAX, 8, (usize::MAX - 128) / 2)]
+    fn runs_come_before_connections(#[case] descriptors: u64, #[case] runs: usize, #[case] connections: usize) {
+        assert_eq!(connections_within(descriptors, runs), connections);
+    }
 }
