@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is the test's failure")]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other suites need other parts of it")]
 mod support;
 
 mod boot_kill;

@@ -120,6 +120,7 @@ impl TestBox {
             tail: None,
             terminal: false,
             input: false,
+            network: "--net",
         };
         launch.env("PATH", PATH).env("CLAUDEBOX_WORKSPACE", self.path("work").to_str().unwrap())
     }
@@ -135,6 +136,7 @@ pub(crate) struct Launch<'testbox> {
     tail: Option<String>,
     terminal: bool,
     input: bool,
+    network: &'static str,
 }
 
 impl Launch<'_> {
@@ -175,6 +177,13 @@ impl Launch<'_> {
         self
     }
 
+    /// Starts it in the network of the test, which can reach its servers then.
+    pub(crate) fn shared_network(mut self) -> Self {
+        // There must be something in its place, and this is what `--fork` does anyway.
+        self.network = "--fork";
+        self
+    }
+
     /// Starts the box.
     pub(crate) fn start(self) -> Running {
         let tail = match (&self.tail, self.terminal) {
@@ -201,7 +210,19 @@ impl Launch<'_> {
         );
         let mut command = Command::new("unshare");
         command
-            .args(["--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--", "sh", "-c", &script, "sh"])
+            .args([
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount",
+                self.network,
+                "--ipc",
+                "--",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+            ])
             .args(["env", "-i"])
             .args(&self.environment)
             .arg(&self.program)
@@ -301,6 +322,15 @@ impl Running {
     pub(crate) fn supervisor(&self) -> i32 {
         let supervisor = self.processes().into_iter().find(|process| process.name == "claudebox");
         supervisor.unwrap_or_else(|| panic!("there is no supervisor\n{}", self.transcript())).pid
+    }
+
+    /// Kills PID 1, and with it the whole box, and waits until it is gone; what it had said on standard error.
+    pub(crate) fn kill(mut self) -> String {
+        self.signal(libc::SIGKILL);
+        // Ends with PID 1, whose own end waits for that of everybody in the box.
+        self.child.wait().unwrap();
+        let _ = self.err.wait_for_end();
+        self.err.text().to_owned()
     }
 
     /// Sends PID 1 a signal.
