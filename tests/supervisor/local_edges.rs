@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::local::{begin, launch, make_workspace, run, run_alone, run_by, runs, says, sleeps, start, stop};
 use crate::stubs::{ready, serve_of, servers};
+use crate::support::output::Stream;
 use crate::support::{TestBox, UID};
 
 #[test]
@@ -127,6 +128,28 @@ fn a_serve_that_dies_is_said_and_the_next_one_has_a_door() {
     assert_eq!(says(&output), (Some(0), "again\n".into(), String::new()));
     let states: Vec<Value> = runs(running.pid1()).iter().map(|run| run["state"].clone()).collect();
     assert_eq!(states, ["succeeded", "interrupted"]);
+    stop(running);
+}
+
+/// Who waits goes with the box: the next one does not run what nobody asks for any more.
+#[test]
+fn the_stop_of_the_box_ends_runs_and_takes_out_those_that_wait() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let first = begin(&mut run(&running, &testbox, &["sleep 1000"]));
+    running.until("the first runs", |all| sleeps(all, "1000") == 1);
+    let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
+    let mut said = Stream::read(second.stderr.take().unwrap());
+    said.expect("waiting: 1 run is before this one in its workspace\n").unwrap();
+    stop(running);
+    for client in [first, second] {
+        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(128 + libc::SIGTERM));
+    }
+    let mut running = launch(&testbox).start();
+    running.until("serve is ready", ready);
+    let states: Vec<Value> = runs(running.pid1()).iter().map(|run| run["state"].clone()).collect();
+    assert_eq!(states, ["cancelled", "interrupted"]);
+    assert!(!testbox.path("workspaces/a/started").exists());
     stop(running);
 }
 
