@@ -6,10 +6,8 @@
 //!
 //! This is the seam for warm processes: the engine asks for somebody to run a turn, and does not know who starts when.
 
-use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -22,7 +20,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::name;
-use crate::worker::job::{CANCEL, COOKIE_PLACE, EVENT, Job, REPORT, Report, STUCK};
+use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
 
 /// The hidden role's name on the command line.
 pub const ROLE: &str = "turn";
@@ -146,7 +144,6 @@ impl Workers {
         command.arg(ROLE).stdin(Stdio::piped()).stdout(Stdio::piped());
         // A signal from a terminal is for `serve`, which ends its runs in order.
         command.process_group(0);
-        command.env(OsStr::from_bytes(COOKIE_PLACE.to_bytes()), Uuid::nil().to_string());
         for name in self.hidden.iter().map(String::as_str).chain([name::RUN_ID]) {
             command.env_remove(name);
         }

@@ -6,7 +6,6 @@
 
 pub mod packet;
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -161,31 +160,6 @@ pub fn exit_forked(code: u8) -> ! {
     unsafe { libc::_exit(code.into()) }
 }
 
-/// Turns the variable `place` of this process's environment into `name`, with this value, in its own memory: so the
-/// kernel shows it to whoever reads `/proc/PID/environ`. `false`: there is no such variable, or it is not as long.
-///
-/// Only for a process with one thread.
-#[must_use]
-pub fn fill_variable(place: &CStr, name: &CStr, value: &str) -> bool {
-    // SAFETY: no other thread changes the environment meanwhile.
-    let found = unsafe { libc::getenv(place.as_ptr()) };
-    let length = name.to_bytes().len();
-    if found.is_null() || place.to_bytes().len() != length {
-        return false;
-    }
-    // SAFETY: it is a string that ends with a NUL.
-    if unsafe { libc::strlen(found) } != value.len() {
-        return false;
-    }
-    // SAFETY: the variable is one string, `place=`, then what was found: both parts are as long as what is written over
-    // them. Nobody holds a reference into it: std copies what it reads.
-    unsafe {
-        std::ptr::copy_nonoverlapping(value.as_ptr(), found.cast(), value.len());
-        std::ptr::copy_nonoverlapping(name.as_ptr().cast(), found.sub(length + 1).cast::<u8>(), length);
-    }
-    true
-}
-
 /// Gives back the memory that holds this process's code and constants. What is used again comes back, from the files: of
 /// a process that waits for the rest of its life after a busy start, that is little.
 pub fn forget_code() {
@@ -241,14 +215,6 @@ mod tests {
         assert!(is_ignored(libc::SIGURG));
         set_disposition(libc::SIGURG, false);
         assert!(!is_ignored(libc::SIGURG));
-    }
-
-    #[test]
-    fn a_variable_that_fits_is_filled() {
-        assert!(!fill_variable(c"CLAUDEBOX_NOT_SET", c"CLAUDEBOX_NOT_SEE", "x"));
-        assert!(!fill_variable(c"PATH", c"LONGER", "x"));
-        let length = std::env::var("PATH").unwrap().len();
-        assert!(!fill_variable(c"PATH", c"PATH", &"x".repeat(length + 1)));
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! | `L` | nothing: processes are left that this user may not end |
 //! | `R` | the [`Report`], JSON; the last line |
 
-use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -25,9 +24,7 @@ use crate::claude::arguments::Options;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
-use crate::config::name;
 use crate::process::events::{self, Interest, Signals};
-use crate::sys;
 
 /// First byte of an event's line.
 pub const EVENT: u8 = b'E';
@@ -37,9 +34,6 @@ pub const STUCK: u8 = b'L';
 pub const REPORT: u8 = b'R';
 /// Written to a worker's standard input to cancel its run.
 pub const CANCEL: &[u8] = b"cancel\n";
-
-/// The variable that a worker is started with, any id its value: it becomes the run's cookie with the job.
-pub const COOKIE_PLACE: &CStr = c"CLAUDEBOX_RUN_NO";
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,16 +90,6 @@ pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<
         } else {
             events::wait(signals, &[Interest::readable(&input.as_fd())], None)?;
         }
-    }
-}
-
-/// Makes this process one of `run`, as those see it who look for what a run has left: by the cookie in its environment.
-///
-/// A worker is started before there is a run for it, so its environment had a place for the cookie only.
-pub fn carry_cookie(run: Uuid) {
-    let named = CString::new(name::RUN_ID).is_ok_and(|name| sys::fill_variable(COOKIE_PLACE, &name, &run.to_string()));
-    if !named {
-        tracing::debug!("run {run}: its worker does not carry its cookie");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use claudebox::process::mark;
+
 use crate::stubs::{ready, serve_of, servers};
 use crate::support::process::Process;
 use crate::support::{Running, TestBox};
@@ -36,27 +38,27 @@ fn cli(processes: &[Process]) -> Option<&Process> {
     processes.iter().find(|process| process.command() == ["sleep", "3001"])
 }
 
-fn cookie(pid: i32) -> Option<String> {
+fn cookie(pid: i32) -> String {
     let block = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
-    block.split('\0').find_map(|variable| variable.strip_prefix("CLAUDEBOX_RUN_ID=").map(str::to_owned))
+    block.split('\0').find_map(|variable| variable.strip_prefix("CLAUDEBOX_RUN_ID=")).unwrap().to_owned()
 }
 
 #[test]
-fn the_worker_that_waited_carries_its_runs_cookie_and_ends_with_serve() {
+fn the_worker_that_waited_carries_its_runs_mark_and_ends_with_serve() {
     let Some(testbox) = TestBox::new() else { return };
     let program = testbox.script("claude", STAYS);
     let mut running = servers(&testbox).env("CLAUDEBOX_CLAUDE_BIN", &program).start();
     running.until("a worker waits", |all| ready(all) && workers(all).len() == 1);
     let waiting = workers(&running.processes());
-    assert_eq!(cookie(waiting[0]), None);
+    assert!(!mark::is_on(waiting[0], None));
 
     post_run(&running);
     running.until("the run has started and another worker waits", |all| cli(all).is_some() && workers(all).len() == 2);
     let processes = running.processes();
     let cli_of_run = cli(&processes).unwrap();
     assert_eq!(cli_of_run.parent, waiting[0]);
-    let of_run = cookie(waiting[0]);
-    assert!(of_run.is_some() && of_run == cookie(cli_of_run.pid), "{of_run:?}");
+    let run = cookie(cli_of_run.pid).parse().unwrap();
+    assert!(mark::is_on(waiting[0], Some(&run)) && mark::is_on(cli_of_run.pid, Some(&run)));
 
     let before = workers(&processes);
     let serve = serve_of(&processes).unwrap().pid;
