@@ -80,3 +80,48 @@ fn refusal(description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     ResponseBuilder::new().description(description).content("application/json", content).build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::http::{files, health, runs};
+    use serde_json::Value;
+    use std::collections::HashSet;
+
+    fn operations() -> Vec<Value> {
+        let (_, mut described) = health::open_routes().split_for_parts();
+        for more in [health::router(), runs::router(), files::router()] {
+            described.merge(more.split_for_parts().1);
+        }
+        let described = serde_json::to_value(complete(described)).unwrap();
+        let paths = described["paths"].as_object().unwrap();
+        paths.values().flat_map(|path| path.as_object().unwrap().values().cloned()).collect()
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let names: Vec<Value> = operations().into_iter().map(|operation| operation["operationId"].clone()).collect();
+        let different: HashSet<&str> = names.iter().map(|name| name.as_str().unwrap()).collect();
+        assert_eq!((different.len(), names.len()), (15, 15), "{names:?}");
+    }
+
+    #[test]
+    fn what_asks_for_a_token_says_so() {
+        let (open, closed): (Vec<Value>, Vec<Value>) =
+            operations().into_iter().partition(|operation| operation.get("security").is_some());
+        let names: Vec<&str> = open.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(names, ["health", "ready"]);
+        for operation in closed {
+            for (status, _) in REFUSALS {
+                assert!(operation["responses"].get(status).is_some(), "{status}: {operation}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_parameter_can_be_null() {
+        for parameter in operations().iter().flat_map(|operation| operation["parameters"].as_array()).flatten() {
+            assert!(!parameter["schema"].to_string().contains("null"), "{parameter}");
+        }
+    }
+}

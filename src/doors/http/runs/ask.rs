@@ -87,7 +87,7 @@ pub(super) struct RunBody {
     /// Address the result is posted to.
     #[serde(alias = "webhook_url")]
     #[schema(pattern = "^https?://")]
-    pub(super) webhook_url: Option<String>,
+    webhook_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -169,6 +169,11 @@ impl RunBody {
             Format::JsonVerbose => OutputFormat::JsonVerbose,
         };
         Ok(Request { prompt: self.prompt.clone(), options, format })
+    }
+
+    /// Where the result is to be posted to.
+    pub(super) fn webhook_url(&self) -> Option<&str> {
+        self.webhook_url.as_deref().filter(|url| !url.is_empty())
     }
 
     fn model(&self) -> Result<Option<String>, Problem> {
@@ -281,7 +286,9 @@ mod tests {
 
     #[test]
     fn empty_texts_and_null_count_as_left_out() {
-        let body = json!({"prompt": "p", "model": "", "systemPrompt": null, "resume": "", "jsonSchema": ""});
+        let body =
+            json!({"prompt": "p", "model": "", "systemPrompt": null, "resume": "", "jsonSchema": "", "webhookUrl": ""});
+        assert_eq!(serde_json::from_value::<RunBody>(body.clone()).unwrap().webhook_url(), None);
         assert_eq!(ask(body).unwrap().options, Options::default());
     }
 

@@ -72,8 +72,7 @@ pub(super) async fn run(
 ) -> Result<Response, Problem> {
     let request = body.request()?;
     let key = idempotency_key(&headers)?;
-    let webhook_url = body.webhook_url.clone().filter(|url| !url.is_empty());
-    if let Some(url) = &webhook_url {
+    if let Some(url) = body.webhook_url() {
         app.fetcher.check(url).map_err(|error| invalid("webhookUrl", &error.to_string()))?;
     }
     let name = body.workspace.clone().unwrap_or_default();
@@ -85,7 +84,7 @@ pub(super) async fn run(
         request,
         busy: body.busy.into(),
         idempotency_key: key,
-        webhook_url,
+        webhook_url: body.webhook_url().map(str::to_owned),
         stays,
     };
     let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;
