@@ -1,16 +1,14 @@
 //! The engine: what the doors call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::budget::{Budget, OverBudget};
 use super::child::Workers;
 use super::events::Events;
 use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patience};
@@ -18,7 +16,9 @@ use super::live::{Live, Progress};
 use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, Cancel, End, NewRun, Run, State};
-use super::schedule::{Admission, Schedule};
+use super::schedule::Admission;
+use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
+use super::table::Table;
 use crate::config::server::EngineConfig;
 
 /// The run engine. Clones are the same one.
@@ -38,105 +38,6 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<u64>,
 }
 
-/// What is going on now.
-pub(super) struct Table {
-    schedule: Schedule,
-    live: HashMap<Uuid, Arc<Live>>,
-    /// Keys of live runs: requester and key.
-    keys: HashMap<(String, String), (Uuid, String)>,
-    budget: Budget,
-    closed: bool,
-}
-
-/// A run that was asked for.
-pub struct Submitted {
-    /// Its id.
-    pub id: Uuid,
-    /// Whether it was accepted just now; otherwise its requester had used the key before.
-    pub new: bool,
-    /// Who asked holds the run with this.
-    pub hold: Hold,
-}
-
-/// Somebody's interest in a run. Dropped before it is released, the run is cancelled: its client has gone away.
-///
-/// It is made with the run and handed over with its id, so there is no moment in which a client can go away unnoticed.
-pub struct Hold {
-    engine: Engine,
-    run: Option<Uuid>,
-}
-
-impl Hold {
-    /// Holds nothing: the run goes on without its client.
-    #[must_use]
-    pub const fn nothing(engine: Engine) -> Self {
-        Self { engine, run: None }
-    }
-
-    /// The client has what it wanted; the run, if it still runs, goes on.
-    pub const fn release(&mut self) {
-        self.run = None;
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(run) = self.run {
-            let engine = self.engine.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.cancel(run, Cancel::Disconnected).await {
-                    tracing::error!("run {run}: its client went away, and it cannot be cancelled: {error}");
-                }
-            });
-        }
-    }
-}
-
-/// Why a run was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// Something runs or waits in its workspace.
-    #[error("the workspace is busy with run {holder}")]
-    Busy {
-        /// What runs there, or waits first.
-        holder: Uuid,
-    },
-    /// Too many runs wait.
-    #[error("{limit} runs are waiting already, the most that may")]
-    QueueFull {
-        /// How many may wait.
-        limit: usize,
-    },
-    /// Too much was spent today.
-    #[error(transparent)]
-    OverBudget(#[from] OverBudget),
-    /// The key was used before, for something else.
-    #[error("this key was used before, for run {before} that asked for something else")]
-    KeyReused {
-        /// That run.
-        before: Uuid,
-    },
-    /// The server ends.
-    #[error("this server is shutting down")]
-    Closed,
-    /// The ledger failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-/// What became of the wish to end a run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cancelled {
-    /// It waited, and is out.
-    Withdrawn,
-    /// It is being ended.
-    Ending,
-    /// It had ended before; nothing has changed.
-    AlreadyEnded(State),
-    /// There is no such run.
-    Unknown,
-}
-
 /// What is going on, for a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -152,13 +53,7 @@ pub struct Status {
 
 impl Engine {
     pub(super) fn new(config: EngineConfig, ledger: Ledger, logs: Logs, workers: Workers, metrics: Metrics) -> Self {
-        let table = Table {
-            schedule: Schedule::new(config.runs, config.queue),
-            live: HashMap::new(),
-            keys: HashMap::new(),
-            budget: Budget::default(),
-            closed: false,
-        };
+        let table = Table::new(&config);
         let shared =
             Shared { config, ledger, logs, workers, metrics, table: Mutex::new(table), ended: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -192,7 +87,7 @@ impl Engine {
                 Accepted::New => {
                     engine.shared.metrics.accepted(new.origin.door);
                     let run = (!new.stays).then_some(id);
-                    Submitted { id, new: true, hold: Hold { engine: engine.clone(), run } }
+                    Submitted { id, new: true, hold: Hold::new(engine.clone(), run) }
                 }
                 Accepted::Before(before, _) => engine.earlier(before),
             });
@@ -304,60 +199,6 @@ impl Engine {
     }
 }
 
-/// What was asked under a key, so that a key that is used for something else is noticed.
-fn digest(new: &NewRun) -> String {
-    let asked = serde_json::json!([new.workspace, new.request, new.webhook_url]);
-    crate::claude::envelope::hex(&Sha256::digest(asked.to_string().as_bytes()))
-}
-
-type Admitted = Result<(Arc<Live>, Admission), (Uuid, String)>;
-
-impl Table {
-    /// Lets a run in as far as this process is concerned, or says which run had its key.
-    fn admit(
-        &mut self,
-        config: &EngineConfig,
-        new: &NewRun,
-        key: Option<&(String, String)>,
-    ) -> Result<Admitted, SubmitError> {
-        if self.closed {
-            return Err(SubmitError::Closed);
-        }
-        let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
-        if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
-            return Ok(Err(before.clone()));
-        }
-        self.budget.check(run::now(), config.cost_per_day, &new.origin)?;
-        // Under the lock: ids must sort as runs were let in.
-        let id = Uuid::now_v7();
-        let admission = self.schedule.admit(&new.workspace, id, new.busy);
-        let state = match &admission {
-            Admission::Busy(holder) => return Err(SubmitError::Busy { holder: *holder }),
-            Admission::Full => return Err(SubmitError::QueueFull { limit: config.queue }),
-            Admission::Start => State::Running,
-            Admission::Wait { .. } | Admission::Replace(_) => State::Queued,
-        };
-        let created_at = run::now();
-        let run = Run {
-            id,
-            workspace: new.workspace.clone(),
-            door: new.origin.door.to_owned(),
-            requester: new.origin.requester.clone(),
-            state,
-            request: new.request.clone(),
-            created_at,
-            started_at: (state == State::Running).then_some(created_at),
-            end: None,
-        };
-        if let (Some(key), Some((_, digest))) = (full_key, key) {
-            self.keys.insert(key, (id, digest.clone()));
-        }
-        let live = Arc::new(Live::new(run));
-        self.live.insert(id, Arc::clone(&live));
-        Ok(Ok((live, admission)))
-    }
-}
-
 impl Shared {
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -412,7 +253,7 @@ impl Shared {
 
     /// Undoes the admission of a run that the ledger did not take.
     fn turn_away(self: &Arc<Self>, live: &Live, admission: &Admission) {
-        self.forget(live);
+        self.table().forget(live);
         if let Admission::Replace(others) = admission {
             let mut table = self.table();
             let waiting: Vec<Arc<Live>> = others.iter().filter_map(|id| table.live.get(id).cloned()).collect();
@@ -429,9 +270,7 @@ impl Shared {
     pub(super) fn take_up(&self, run: Run) {
         let live = Arc::new(Live::new(run));
         live.accept(true);
-        let mut table = self.table();
-        table.schedule.enqueue(&live.workspace, live.id);
-        table.live.insert(live.id, live);
+        self.table().take_up(live);
     }
 
     /// Starts every run whose turn it is.
@@ -497,18 +336,10 @@ impl Shared {
         }
         let run = live.ended(state, end);
         self.metrics.finished(&run);
-        self.forget(live);
+        self.table().forget(live);
         self.start_waiting();
         live.progress.send_modify(|progress| *progress = Progress { state, ended: true, ..*progress });
         self.ended.send_modify(|count| *count += 1);
-    }
-
-    fn forget(&self, live: &Live) {
-        let mut table = self.table();
-        table.live.remove(&live.id);
-        table.keys.retain(|_, (id, _)| *id != live.id);
-        table.schedule.withdraw(&live.workspace, live.id);
-        table.schedule.finish(&live.workspace, live.id);
     }
 
     fn gauge(&self) {

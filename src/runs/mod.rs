@@ -12,5 +12,7 @@ pub mod metrics;
 pub mod recover;
 pub mod run;
 pub mod schedule;
+pub mod submission;
+mod table;
 mod turn;
 pub mod webhook;

@@ -116,7 +116,7 @@ fn nothing_of_a_run_is_left_when_it_ends(#[case] by: By, #[case] state: &str, #[
         }
         By::Disconnect => drop(client),
         By::Replace | By::TimeOut | By::Silence | By::Result => {}
-        By::KillOfItsWorker => kill(&running, |process| process.command().last().is_some_and(|role| role == "turn")),
+        By::KillOfItsWorker => kill(&running, |process| process.is_worker() && process.is_marked()),
         By::KillOfItsCli => kill(&running, is_cli),
         By::KillOfServe => {
             let serve = serve_of(&running).unwrap();

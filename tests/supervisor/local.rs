@@ -110,7 +110,7 @@ pub(crate) fn client(processes: &[Process]) -> Option<&Process> {
 
 /// The process of a run of the servers.
 fn worker(processes: &[Process]) -> Option<&Process> {
-    processes.iter().find(|process| process.command().last().is_some_and(|role| role == "turn"))
+    processes.iter().find(|process| process.is_worker() && process.is_marked())
 }
 
 pub(crate) fn sleeps(processes: &[Process], seconds: &str) -> usize {

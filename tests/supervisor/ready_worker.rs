@@ -30,8 +30,7 @@ fn post_run(running: &Running) {
 }
 
 fn workers(processes: &[Process]) -> Vec<i32> {
-    let is_worker = |process: &&Process| process.command().last().is_some_and(|last| last == "turn");
-    processes.iter().filter(is_worker).map(|process| process.pid).collect()
+    processes.iter().filter(|process| process.is_worker()).map(|process| process.pid).collect()
 }
 
 fn cli(processes: &[Process]) -> Option<&Process> {

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use claudebox::process::mark;
+
 /// One process of a box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -34,6 +36,16 @@ impl Process {
     pub(crate) fn command(&self) -> Vec<String> {
         let line = fs::read_to_string(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         line.split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    /// Whether it is the worker of a run, or the one that waits for the next run.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.command().last().is_some_and(|role| role == "turn")
+    }
+
+    /// Whether it belongs to a run.
+    pub(crate) fn is_marked(&self) -> bool {
+        mark::is_on(self.pid, None)
     }
 
     /// A number out of its status file.

@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
-use crate::runs::engine::{Engine, SubmitError, Submitted};
+use crate::runs::engine::Engine;
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{Cancel, NewRun, Origin, Request, Run};
+use crate::runs::submission::{SubmitError, Submitted};
 
 /// The name of this door, and of whoever asks through it.
 const LOCAL: &str = "local";

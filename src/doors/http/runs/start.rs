@@ -16,8 +16,8 @@ use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
-use crate::runs::engine::{SubmitError, Submitted};
 use crate::runs::run::{NewRun, Origin, Run, State as RunState, now};
+use crate::runs::submission::{SubmitError, Submitted};
 
 /// The name of this door.
 const DOOR: &str = "http";

@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::view::RunView;
 use crate::doors::http::server::Stopping;
-use crate::runs::engine::{Engine, Hold};
+use crate::runs::engine::Engine;
 use crate::runs::events::{Chunk, Events};
+use crate::runs::submission::Hold;
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
