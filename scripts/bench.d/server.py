@@ -173,7 +173,9 @@ def free_port():
 
 
 def children(pid):
-    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    # A child belongs to the thread that started it.
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted(int(child) for task in tasks for child in task.read_text().split())
 
 
 def memory_of(pid):

@@ -129,11 +129,18 @@ impl Authenticator {
         let stamp = file.as_deref().and_then(tokens::stamp);
         let accepted = file.as_deref().map(tokens::read).transpose()?.unwrap_or_default();
         if single.is_none() && file.is_none() {
-            tracing::warn!(
-                "the HTTP door on {} is open: whoever reaches that address can run commands in this box. Set \
-                 {MODE_API_TOKEN} or {MODE_API_TOKENS_FILE}, or bind it to loopback with {MODE_API_BIND}=127.0.0.1",
-                SocketAddr::new(config.bind, config.port)
-            );
+            let address = SocketAddr::new(config.bind, config.port);
+            let whose = if config.bind.is_loopback() {
+                format!(
+                    "whoever is in this box's network can run commands in it. Set {MODE_API_TOKEN} or {MODE_API_TOKENS_FILE}"
+                )
+            } else {
+                format!(
+                    "whoever reaches that address can run commands in this box. Set {MODE_API_TOKEN} or \
+                     {MODE_API_TOKENS_FILE}, or bind it to loopback with {MODE_API_BIND}=127.0.0.1"
+                )
+            };
+            tracing::warn!("the HTTP door on {address} is open: {whose}");
         }
         let log = Bucket::full(LOGGED_PER_MINUTE, now);
         let state = Changing { tokens: accepted, stamp, looked: now, buckets: HashMap::new(), log, unlogged: 0 };
