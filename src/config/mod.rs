@@ -61,6 +61,14 @@ pub mod name {
     pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
     /// Server modes.
     pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
+    /// Token of the Telegram bot.
+    pub const TELEGRAM_BOT_TOKEN: &str = "CLAUDEBOX_TELEGRAM_BOT_TOKEN";
+    /// The Telegram door's own settings, a YAML file.
+    pub const TELEGRAM_CONFIG: &str = "CLAUDEBOX_TELEGRAM_CONFIG";
+    /// Base URL of the Bot API, for a Bot API server of one's own.
+    pub const TELEGRAM_API_URL: &str = "CLAUDEBOX_TELEGRAM_API_URL";
+    /// The jobs, a YAML file.
+    pub const MODE_CRON_FILE: &str = "CLAUDEBOX_MODE_CRON_FILE";
     /// Port of the HTTP door.
     pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
     /// Address of the HTTP door.
@@ -102,7 +110,7 @@ pub mod name {
     /// How logs are written.
     pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
     /// Secrets of claudebox's own doors: Claude and its tools never see them.
-    pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, "CLAUDEBOX_TELEGRAM_BOT_TOKEN", WEBHOOK_SECRET];
+    pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, TELEGRAM_BOT_TOKEN, WEBHOOK_SECRET];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
     /// How often `serve` was started again since the box's start; PID 1 tells it.

@@ -18,6 +18,10 @@ const MOST: u64 = 1_000_000;
 pub struct ServerConfig {
     /// The HTTP door; `None` if it is off.
     pub http: Option<HttpConfig>,
+    /// The Telegram door; `None` if it is off.
+    pub telegram: Option<TelegramConfig>,
+    /// The cron door; `None` if it is off.
+    pub cron: Option<CronConfig>,
     /// The run engine.
     pub engine: EngineConfig,
     /// Hosts whose private addresses may be fetched from, besides all public ones.
@@ -49,6 +53,24 @@ pub struct HttpConfig {
     pub upload_limit: Option<u64>,
     /// Most connections at once.
     pub connections: usize,
+}
+
+/// The Telegram door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelegramConfig {
+    /// The bot's token.
+    pub token: Secret,
+    /// File of chats and what each may do; `None`: `telegram.yml` in the CLI's folder.
+    pub file: Option<PathBuf>,
+    /// Base URL of the Bot API; `None` is Telegram's own.
+    pub api_url: Option<String>,
+}
+
+/// The cron door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronConfig {
+    /// File of jobs.
+    pub file: PathBuf,
 }
 
 /// The run engine.
@@ -118,8 +140,12 @@ impl ServerConfig {
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
         let http = if settings.flag(name::MODES[0])? { Some(HttpConfig::read(&settings)?) } else { None };
+        let telegram = if settings.flag(name::MODES[1])? { Some(TelegramConfig::read(&settings)?) } else { None };
+        let cron = if settings.flag(name::MODES[2])? { Some(CronConfig::read(&settings)?) } else { None };
         Ok(Self {
             http,
+            telegram,
+            cron,
             engine: EngineConfig::read(&settings)?,
             fetch_allow: settings.list(name::FETCH_ALLOW)?,
             webhook_secret: settings.text(name::WEBHOOK_SECRET)?.map(Secret::new),
@@ -141,6 +167,27 @@ impl HttpConfig {
             upload_limit: settings.number(name::MODE_API_MAX_UPLOAD_MB, 1, MOST)?.map(|megabytes| megabytes * MEGABYTE),
             connections: settings.count(name::MODE_API_MAX_CONNECTIONS)?.unwrap_or(1024),
         })
+    }
+}
+
+impl TelegramConfig {
+    fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
+        let token = settings.text(name::TELEGRAM_BOT_TOKEN)?;
+        Ok(Self {
+            token: token.map(Secret::new).ok_or_else(|| {
+                wrong(name::TELEGRAM_BOT_TOKEN, "", "the Telegram door needs the token that @BotFather gave the bot")
+            })?,
+            file: settings.absolute_path(name::TELEGRAM_CONFIG)?,
+            api_url: settings.text(name::TELEGRAM_API_URL)?,
+        })
+    }
+}
+
+impl CronConfig {
+    fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
+        let file = settings.absolute_path(name::MODE_CRON_FILE)?;
+        let missing = || wrong(name::MODE_CRON_FILE, "", "the cron door needs the path of a file of jobs");
+        Ok(Self { file: file.ok_or_else(missing)? })
     }
 }
 

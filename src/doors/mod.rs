@@ -1,4 +1,5 @@
 //! Doors: the ways in. Each is thin, and all ask `runs` for the same thing.
 
+pub mod chats;
 pub mod http;
 pub mod local;

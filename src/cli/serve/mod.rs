@@ -1,0 +1,214 @@
+//! `serve`, and the role that ends what belongs to a run for it.
+
+mod ending;
+mod http;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::ending::Helper;
+use self::http::{HttpDoor, Inside};
+use super::{Failure, log, roles};
+use crate::config::environment::{Environment, spellings};
+use crate::config::server::{LogFormat, ServerConfig};
+use crate::config::{Config, name};
+use crate::doors::http::webhook_body;
+use crate::doors::local::Door;
+use crate::exit_code::ExitCode;
+use crate::fetch::Fetcher;
+use crate::init::leftovers::{self, Scope};
+use crate::process::link::{Link, Message};
+use crate::process::spawn::own_executable;
+use crate::runs::child::Workers;
+use crate::runs::deliver::Deliverer;
+use crate::runs::engine::Engine;
+use crate::runs::metrics::Metrics;
+use crate::runs::recover::{Lock, StartError};
+use crate::runs::webhook::SigningKey;
+use crate::workspace::Workspaces;
+
+/// Threads that may wait for a disk or a lookup at once.
+const BLOCKING_THREADS: usize = 64;
+/// How long such a thread stays when it has nothing to do.
+const BLOCKING_IDLE: Duration = Duration::from_secs(5);
+/// How often it is looked for runs that are older than they may get.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// Part of the grace that is left for what comes after the runs.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// `serve`: the servers, until it is told to stop.
+pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = roles::configure(env)?;
+    let server = ServerConfig::read(env).map_err(unusable)?;
+    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() {
+        let detail = format!("there is nothing to serve: set {} to 1", name::MODES.join(", or "));
+        return Err(Failure::new(ExitCode::Config, detail));
+    }
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| internal(error.into()))?;
+    let link = Link::from_stdin().map_err(internal)?.map(Arc::new);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_IDLE)
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    let result = runtime.block_on(serve(&config, &server, link));
+    // A lookup that hangs must not hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) -> Result<ExitCode, Failure> {
+    // First: a signal that comes while this starts is not to be lost.
+    let stop = CancellationToken::new();
+    stop_at_signals(&stop).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    let deaf = Arc::new(OnceLock::new());
+    let helper = link.clone().map(|link| Helper::listen(link, stop.clone(), Arc::clone(&deaf)));
+    let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
+
+    let state_dir = state_folder(config)?;
+    let _lock = Lock::take(&state_dir).map_err(not_started)?;
+    let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
+    let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
+    let workspaces = Workspaces::open(&config.workspaces_dir).map_err(|error| {
+        let folder = config.workspaces_dir.display();
+        unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
+    })?;
+    let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
+
+    let mut registry = Registry::with_prefix("claudebox");
+    let metrics = Metrics::register(&mut registry);
+    registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
+    let end_tree = helper.map_or_else(ending::alone, Helper::end_tree);
+    let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
+    let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
+    let engine = engine.map_err(not_started)?;
+
+    let local = Door::open(&state_dir).inspect_err(|error| {
+        let place = state_dir.display();
+        tracing::warn!(
+            "there is no local door, `claudebox run` runs the CLI itself: no socket can be made in {place}: {error}"
+        );
+    });
+    // Before it is ready: who waits for that finds it in the log.
+    if let Some(http) = &http {
+        tracing::info!("the HTTP API listens on {}", http.address());
+    }
+    if let Some(link) = &link {
+        link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    }
+    workers.keep_ready();
+    let grace = config.grace.saturating_sub(CLOSING);
+    let http = async {
+        let Some(http) = http else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        let inside = Inside {
+            engine: engine.clone(),
+            workspaces,
+            fetcher: Arc::clone(&fetcher),
+            registry: Arc::new(registry),
+            claude_bin: config.claude_bin.clone(),
+        };
+        http.serve(inside, server.engine.runs, grace, stop.clone()).await
+    };
+    let local = async {
+        match local {
+            Ok(local) => local.serve(engine.clone(), stop.clone(), grace).await,
+            Err(_) => stop.cancelled().await,
+        }
+    };
+    let end = async {
+        stop.cancelled().await;
+        tracing::info!("stopping: the doors are closed, runs are ended");
+        engine.shut_down(grace).await;
+    };
+    let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
+    let result = tokio::select! {
+        (result, (), ()) = async { tokio::join!(http, local, end) } => result,
+        never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
+    };
+    result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
+}
+
+/// Where the ledger is: one folder for each container, because it has one writer.
+fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
+    let default = || config.config_dir.clone().or_else(home).map(|config_dir| config.state_folder(&config_dir));
+    config
+        .state_dir
+        .clone()
+        .or_else(default)
+        .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+}
+
+/// What a run must not see of this process's environment.
+fn hidden_variables() -> Vec<String> {
+    let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
+    secrets.chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
+}
+
+fn unusable(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ExitCode::Config, error)
+}
+
+/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
+fn not_started(error: StartError) -> Failure {
+    Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
+}
+
+fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}
+
+async fn prune(engine: &Engine) -> std::convert::Infallible {
+    loop {
+        if let Err(error) = engine.prune().await {
+            tracing::warn!("retention: {error}");
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+/// `end-runs`: ends what belongs to a run, or to all of them, and tells `serve` if PID 1 handed its end of the link on.
+pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
+    log::start(false, LogFormat::default());
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let scope = Scope::from_arguments(arguments)
+        .ok_or_else(|| Failure::new(ExitCode::Usage, "the `end-runs` role is internal"))?;
+    let link = Link::from_stdin().map_err(internal)?;
+    let count = leftovers::end(&scope).map_err(internal)?;
+    match (link, scope.run) {
+        (Some(link), Some(run)) => {
+            // A `serve` that does not read any more is about to end.
+            if let Err(error) = link.try_send(&Message::Ended { run, count }) {
+                tracing::warn!("serve is not told that {count} processes of a run were ended: {error}");
+            }
+        }
+        _ if count > 0 => tracing::warn!("{count} processes that runs had left were ended"),
+        _ => {}
+    }
+    Ok(ExitCode::Ok)
+}

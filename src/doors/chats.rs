@@ -1,0 +1,39 @@
+//! Chats as another door sees them: cron tells a chat how its jobs ended, and need not know what a chat is.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use uuid::Uuid;
+
+/// What a chat is told of a job's run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatReport {
+    /// The chat's id, as Telegram has it.
+    pub chat: i64,
+    /// The run; who replies to the report asks about it.
+    pub run: Uuid,
+    /// The job's name.
+    pub job: String,
+    /// Where it worked.
+    pub workspace: PathBuf,
+    /// What is to be read: the answer, or what went wrong. Markdown.
+    pub text: String,
+}
+
+/// Why a chat was not told.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// Later it may work: the network, a limit, a server that restarts.
+    #[error("{0}")]
+    Later(String),
+    /// It never will: no such chat, no right to write there.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// Tells chats. A report that was told twice (after a kill in between) is better than one that was not told.
+pub trait Chats: Send + Sync {
+    /// Tells one chat; returns when it has it.
+    fn report(&self, report: ChatReport) -> Pin<Box<dyn Future<Output = Result<(), ChatError>> + Send + '_>>;
+}
