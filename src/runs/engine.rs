@@ -144,6 +144,12 @@ impl Engine {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
     }
 
+    /// The ledger, for what a door has to remember of its own.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
     /// Changes whenever a run has ended, and so whenever the places of those that wait may have changed.
     #[must_use]
     pub fn endings(&self) -> watch::Receiver<u64> {

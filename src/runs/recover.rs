@@ -110,6 +110,7 @@ impl Engine {
     pub async fn prune(&self) -> Result<(), LedgerError> {
         let shared = &self.shared;
         let keep = i64::try_from(shared.config.keep.as_millis()).unwrap_or(i64::MAX);
+        shared.ledger.prune_notes(run::now()).await?;
         let gone = shared.ledger.prune(run::now().saturating_sub(keep)).await?;
         let (logs, most, live) = (shared.logs.clone(), shared.config.keep_bytes, shared.live_ids());
         let task = tokio::task::spawn_blocking(move || {

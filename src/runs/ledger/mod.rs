@@ -4,6 +4,7 @@
 //! and commits what has piled up in one transaction, so a hundred clients at once cost one `fsync`, not a hundred.
 //! Nothing outside this module knows that it is `SQLite`: `PostgreSQL` will stand here too, for several boxes.
 
+mod notes;
 mod patience;
 mod rows;
 mod schema;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::run::{End, Run, State};
+pub use notes::Note;
 pub use patience::Patience;
 pub use webhooks::Due;
 use writer::Writer;

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::{LedgerError, failed};
 
 /// Each brings the database from one version to the next; never changed once released, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE runs (
         id TEXT PRIMARY KEY,
         workspace BLOB NOT NULL,
@@ -48,7 +49,18 @@ const MIGRATIONS: [&str; 1] = ["
         last_error TEXT
     ) WITHOUT ROWID;
     CREATE INDEX webhooks_by_due ON webhooks (due_at) WHERE state = 'due';
-"];
+",
+    "
+    CREATE TABLE notes (
+        door TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        expires_at INTEGER,
+        PRIMARY KEY (door, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX notes_by_expiry ON notes (expires_at) WHERE expires_at IS NOT NULL;
+",
+];
 
 /// Opens the database for writing and brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
