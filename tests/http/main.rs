@@ -23,6 +23,7 @@ mod limits;
 mod listing;
 mod openai;
 mod openai_errors;
+mod openai_fetch;
 mod openai_sessions;
 mod restart;
 mod results;
