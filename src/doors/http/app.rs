@@ -70,7 +70,9 @@ pub fn router(app: App, around: Surroundings) -> Router {
         None => files,
     };
     let protected = auth::protect(api.merge(files), &around.authenticator, "http");
-    let openai = auth::protect(openai::router(), &around.authenticator, "openai");
+    let (openai, of_openai) = openai::router().split_for_parts();
+    described.merge(of_openai);
+    let openai = auth::protect(openai, &around.authenticator, "openai");
     let router =
         protected.merge(openai).merge(open).merge(openapi::router(described)).merge(page::router()).with_state(app);
     stack::wrap(router, around.origins, around.body_limit)
