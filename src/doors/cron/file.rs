@@ -3,21 +3,20 @@
 //! Values that can be wrong are parsed where they stand, so that an error has their line and column.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer};
 
 use super::schedule::{OnMissed, Schedule};
+use super::values::{
+    Address, Chat, Dollars, Folder, Level, Name, Retries, SystemPrompt, Text, Timeout, When, Zone,
+};
 use crate::claude::arguments::Effort;
 
 /// A job that takes longer is ended, if nothing else is set.
 pub const USUAL_TIMEOUT: Duration = Duration::from_hours(6);
-const LONGEST_NAME: usize = 100;
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 30);
-const MOST_RETRIES: u32 = 20;
 
 /// A job, with the file's defaults where it has nothing of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +29,8 @@ pub struct Job {
     pub zone: Tz,
     /// What Claude is to do; a template.
     pub instruction: String,
-    /// Folder below the workspace folder; `None` is that folder itself.
-    pub workspace: Option<String>,
+    /// Folder below the workspace folder; empty: that folder itself.
+    pub workspace: String,
     /// Model alias or name.
     pub model: Option<String>,
     /// How hard the model thinks.
@@ -97,24 +96,29 @@ pub enum FileError {
 }
 
 /// Reads the jobs of a file.
-pub fn read(path: &Path) -> Result<Vec<Job>, FileError> {
+///
+/// `zone`: by whose clocks, where the file does not say.
+pub fn read(path: &Path, zone: Tz) -> Result<Vec<Job>, FileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| FileError::Unreadable { path: path.to_owned(), why: error.to_string() })?;
-    parse(&text).map_err(|(at, why)| FileError::Wrong { path: path.to_owned(), at, why })
+    parse(&text, zone).map_err(|(at, why)| FileError::Wrong { path: path.to_owned(), at, why })
 }
 
 /// Jobs from YAML, or where in it what is wrong.
-fn parse(text: &str) -> Result<Vec<Job>, (String, String)> {
+fn parse(text: &str, zone: Tz) -> Result<Vec<Job>, (String, String)> {
     let file: File = serde_yaml::from_str(text).map_err(|error| explain(&error, text))?;
+    if file.jobs.is_empty() {
+        return Err((String::new(), "there is no job in it: 'jobs' is a list of at least one".into()));
+    }
     let mut names = HashSet::new();
     for (index, job) in file.jobs.iter().enumerate() {
-        if !names.insert(job.name.0.to_lowercase()) {
+        if !names.insert(job.name.0.as_str()) {
             let at = positions(text).get(index).map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-            let why = format!("two jobs are called {:?}; large and small letters do not make a difference", job.name.0);
+            let why = format!("two jobs are called {:?}: each needs a name of its own", job.name.0);
             return Err((at, why));
         }
     }
-    Ok(file.jobs.iter().map(|job| job.with(&file.defaults)).collect())
+    Ok(file.jobs.iter().map(|job| job.with(&file.defaults, zone)).collect())
 }
 
 /// The file as it stands.
@@ -130,8 +134,8 @@ struct Defaults {
     zone: Option<Zone>,
     model: Option<Text>,
     effort: Option<Effort>,
-    system_prompt: Option<String>,
-    append_system_prompt: Option<String>,
+    system_prompt: Option<SystemPrompt>,
+    append_system_prompt: Option<SystemPrompt>,
     telegram_chat_id: Option<i64>,
     timeout: Option<Timeout>,
     on_overlap: Option<OnOverlap>,
@@ -145,7 +149,7 @@ struct Defaults {
 #[derive(Debug)]
 struct Entry {
     name: Name,
-    schedule: Schedule,
+    schedule: When,
     instruction: Text,
     workspace: Option<Folder>,
     enabled: Option<bool>,
@@ -163,9 +167,9 @@ macro_rules! shared_fields {
             timezone: Option<Zone>,
             model: Option<Text>,
             effort: Option<Effort>,
-            system_prompt: Option<String>,
-            append_system_prompt: Option<String>,
-            telegram_chat_id: Option<i64>,
+            system_prompt: Option<SystemPrompt>,
+            append_system_prompt: Option<SystemPrompt>,
+            telegram_chat_id: Option<Chat>,
             timeout: Option<Timeout>,
             on_overlap: Option<OnOverlap>,
             on_missed: Option<OnMissed>,
@@ -173,9 +177,8 @@ macro_rules! shared_fields {
             max_budget_usd: Option<Dollars>,
             no_continue: Option<bool>,
             webhook: Option<Address>,
-            /// The predecessor's; the CLI of this version has `effort` alone.
-            #[serde(default, rename = "thinking")]
-            _thinking: de::IgnoredAny,
+            /// The predecessor's other name of `effort`, which won.
+            thinking: Option<Level>,
         }
 
         impl $name {
@@ -183,10 +186,10 @@ macro_rules! shared_fields {
                 Defaults {
                     zone: self.timezone,
                     model: self.model.take(),
-                    effort: self.effort,
+                    effort: self.thinking.and_then(|level| level.0).or(self.effort),
                     system_prompt: self.system_prompt.take(),
                     append_system_prompt: self.append_system_prompt.take(),
-                    telegram_chat_id: self.telegram_chat_id,
+                    telegram_chat_id: self.telegram_chat_id.map(|chat| chat.0),
                     timeout: self.timeout,
                     on_overlap: self.on_overlap,
                     on_missed: self.on_missed,
@@ -207,7 +210,7 @@ shared_fields! {
 shared_fields! {
     struct JobKeys {
         name: Name,
-        schedule: Schedule,
+        schedule: When,
         instruction: Text,
         workspace: Option<Folder>,
         enabled: Option<bool>,
@@ -231,15 +234,18 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 impl Entry {
-    fn with(&self, defaults: &Defaults) -> Job {
+    fn with(&self, defaults: &Defaults, zone: Tz) -> Job {
         let own = &self.own;
-        let text = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
+        let text = |own: &Option<SystemPrompt>, default: &Option<SystemPrompt>| {
+            // An empty one takes an inherited one away.
+            own.as_ref().or(default.as_ref()).map(|text| text.0.clone()).filter(|text| !text.is_empty())
+        };
         Job {
             name: self.name.0.clone(),
-            schedule: self.schedule.clone(),
-            zone: own.zone.or(defaults.zone).map_or(Tz::UTC, |zone| zone.0),
+            schedule: self.schedule.0.clone(),
+            zone: own.zone.or(defaults.zone).map_or(zone, |zone| zone.0),
             instruction: self.instruction.0.clone(),
-            workspace: self.workspace.as_ref().map(|folder| folder.0.clone()),
+            workspace: self.workspace.as_ref().map(|folder| folder.0.clone()).unwrap_or_default(),
             model: own.model.as_ref().or(defaults.model.as_ref()).map(|model| model.0.clone()),
             effort: own.effort.or(defaults.effort),
             system_prompt: text(&own.system_prompt, &defaults.system_prompt),
@@ -258,98 +264,6 @@ impl Entry {
     }
 }
 
-/// A value that is parsed from a scalar where it stands.
-macro_rules! parsed {
-    ($(#[$meta:meta])* $name:ident($inner:ty) from $raw:ty, $parse:expr) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone)]
-        struct $name($inner);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let parse: fn($raw) -> Result<$inner, String> = $parse;
-                parse(<$raw>::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
-            }
-        }
-    };
-}
-
-parsed!(Name(String) from String, |name| {
-    let plain = !name.contains('/') && !name.chars().any(char::is_control) && !name.starts_with('.');
-    if (1..=LONGEST_NAME).contains(&name.len()) && plain && name.trim() == name {
-        Ok(name)
-    } else {
-        Err(format!(
-            "{name:?} cannot be a job's name: it names folders, so 1 to {LONGEST_NAME} bytes are allowed without slashes, \
-             control characters, a dot in front or spaces around it"
-        ))
-    }
-});
-parsed!(Text(String) from String, |text| {
-    if text.trim().is_empty() { Err("it must not be empty".into()) } else { Ok(text) }
-});
-parsed!(Folder(String) from String, |name| {
-    if !name.starts_with('/') && name.split('/').all(|part| !["", ".", ".."].contains(&part)) {
-        Ok(name)
-    } else {
-        Err(format!("{name:?} cannot be a job's workspace: a folder below the workspace folder is allowed, such as reports/daily"))
-    }
-});
-parsed!(#[derive(Copy)] Zone(Tz) from String, |name| {
-    name.parse().map_err(|_| {
-        let near = chrono_tz::TZ_VARIANTS.iter().min_by_key(|zone| strsim::damerau_levenshtein(zone.name(), &name));
-        let near = near.map_or("UTC", |zone| zone.name());
-        format!("there is no time zone {name:?}; names of the time zone database are allowed, such as {near}")
-    })
-});
-parsed!(#[derive(Copy)] Dollars(f64) from f64, |dollars| {
-    if dollars.is_finite() && dollars > 0.0 { Ok(dollars) } else { Err("US dollars, a number above 0, such as 2.50".into()) }
-});
-parsed!(#[derive(Copy)] Retries(u32) from u32, |retries| {
-    if retries <= MOST_RETRIES { Ok(retries) } else { Err(format!("a whole number from 0 to {MOST_RETRIES} is allowed")) }
-});
-parsed!(Address(String) from String, |url| {
-    match reqwest::Url::parse(&url) {
-        Ok(parsed) if ["http", "https"].contains(&parsed.scheme()) && parsed.has_host() => Ok(url),
-        _ => Err(format!("{url:?} is no address: http://... and https://... are allowed")),
-    }
-});
-
-/// Seconds, or a number with s, m, h or d.
-#[derive(Debug, Clone, Copy)]
-struct Timeout(Duration);
-
-impl<'de> Deserialize<'de> for Timeout {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Timeout;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("seconds, or a number with s, m, h or d, such as 90, 30m or 2h, up to 30d")
-            }
-
-            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Timeout, E> {
-                let timeout = Duration::from_secs(seconds);
-                if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
-                    return Err(E::invalid_value(de::Unexpected::Unsigned(seconds), &self));
-                }
-                Ok(Timeout(timeout))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timeout, E> {
-                let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-                let seconds = units
-                    .iter()
-                    .find_map(|(unit, seconds)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*seconds))
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))?;
-                self.visit_u64(seconds)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 /// Where an error is, and what it says: the job's name, and a suggestion for a key that is nearly right.
 fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {
     let place = error.location();
@@ -357,15 +271,31 @@ fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {
     let said = error.to_string();
     // The place is said already.
     let said = said.split(" at line ").next().unwrap_or(&said).replace('`', "'");
-    let suggestion = said.split_once("unknown field '").and_then(|(_, rest)| {
-        let (unknown, rest) = rest.split_once('\'')?;
-        let known = rest.split('\'').skip(1).step_by(2);
-        let near = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-        (near.0 <= 2.max(unknown.len() / 3)).then(|| format!("; did you mean '{}'?", near.1))
-    });
-    let job = said.strip_prefix("jobs[").and_then(|rest| rest.split(']').next()?.parse().ok());
-    let job = job.and_then(|index: usize| name_of(text, index)).map(|name| format!("job {name:?}: "));
-    (at, format!("{}{said}{}", job.unwrap_or_default(), suggestion.unwrap_or_default()))
+    let (job, said) = match in_job(&said) {
+        Some((index, rest)) => {
+            let job = name_of(text, index).map_or_else(|| format!("job {}", index + 1), |name| format!("job {name:?}"));
+            (format!("{job}: "), rest)
+        }
+        None => (String::new(), said.as_str()),
+    };
+    (at, format!("{job}{}", nearest_field(said).unwrap_or_else(|| said.to_owned())))
+}
+
+/// The job that a message is about, by its place, and what it says of it.
+fn in_job(said: &str) -> Option<(usize, &str)> {
+    let (index, rest) = said.strip_prefix("jobs[")?.split_once(']')?;
+    let rest = rest.strip_prefix(": ").or_else(|| rest.strip_prefix('.'))?;
+    Some((index.parse().ok()?, rest))
+}
+
+/// A message about an unknown key, with the nearest known one instead of all of them.
+fn nearest_field(said: &str) -> Option<String> {
+    let (before, rest) = said.split_once("unknown field '")?;
+    let (unknown, rest) = rest.split_once('\'')?;
+    let known = rest.split('\'').skip(1).step_by(2);
+    let (distance, near) = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
+    (distance <= 2.max(unknown.len() / 3))
+        .then(|| format!("{before}unknown field '{unknown}'; did you mean '{near}'?"))
 }
 
 /// The name of a job in a file that may be wrong elsewhere.

@@ -16,6 +16,16 @@ pub const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
 /// A clock that was put back by more than this had been wrong before. By less: what was run is not run again.
 pub const STEP_BACK: TimeDelta = TimeDelta::hours(3);
 
+/// The fields, and what each may hold.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31 and L"),
+    ("month", "1 to 12 and JAN to DEC"),
+    ("weekday", "0 to 7 and SUN to SAT"),
+];
+
 /// A cron expression of five fields (minute, hour, day of month, month, day of week), or six with the seconds first.
 #[derive(Clone)]
 pub struct Schedule {
@@ -34,9 +44,17 @@ impl Schedule {
         self.cron.find_next_occurrence(&after.with_timezone(&zone), false).ok().map(|time| time.with_timezone(&Utc))
     }
 
-    /// The last time before `before`, or at it.
-    fn last(&self, before: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        self.cron.find_previous_occurrence(&before.with_timezone(&zone), true).ok().map(|time| time.with_timezone(&Utc))
+    /// The last time after `after` and not after `now`.
+    ///
+    /// Recent ones are found forwards, as [`Schedule::next`] finds them; of those before it does not matter which is
+    /// named.
+    fn last(&self, after: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+        let recent = after.max(now - PUNCTUAL);
+        let found = std::iter::successors(self.next(recent, zone), |time| self.next(*time, zone));
+        found.take_while(|time| *time <= now).last().or_else(|| {
+            let before = self.cron.find_previous_occurrence(&now.with_timezone(&zone), true).ok()?;
+            Some(before.with_timezone(&Utc)).filter(|time| *time > after)
+        })
     }
 }
 
@@ -44,16 +62,26 @@ impl FromStr for Schedule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
         let fields = text.split_whitespace().count();
-        if !text.trim_start().starts_with('@') && !(5..=6).contains(&fields) {
+        if !text.starts_with('@') && !(5..=6).contains(&fields) {
             let fields = format!("{text:?} has {fields} fields");
             return Err(format!(
                 "{fields}; five are allowed (minute hour day month weekday), or six (second minute hour day month weekday)"
             ));
         }
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| format!("{text:?} is no cron expression: {error}"))?;
-        Ok(Self { text: text.to_owned(), cron })
+        // The predecessor took 5/15 for 5-59/15, and knew one word more.
+        let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
+        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
+        let cron = parser.parse(known).map_err(|error| {
+            let wrong = wrong_field(&parser, text).unwrap_or_else(|| error.to_string());
+            format!("{text:?} is no cron expression: {wrong}")
+        })?;
+        let schedule = Self { text: text.to_owned(), cron };
+        if schedule.next(DateTime::UNIX_EPOCH, Tz::UTC).is_none() {
+            return Err(format!("{text:?} never comes: no month it names has such a day"));
+        }
+        Ok(schedule)
     }
 }
 
@@ -75,10 +103,16 @@ impl PartialEq for Schedule {
     }
 }
 
-impl<'de> Deserialize<'de> for Schedule {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
+/// The field of an expression that cannot be read, and what is allowed there.
+fn wrong_field(parser: &CronParser, text: &str) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let first = FIELDS.len().checked_sub(fields.len())?;
+    (0..fields.len()).find_map(|index| {
+        let alone: Vec<&str> = (0..fields.len()).map(|other| if other == index { fields[index] } else { "*" }).collect();
+        parser.parse(&alone.join(" ")).err()?;
+        let (name, allowed) = FIELDS[first + index];
+        Some(format!("the {name} {:?} cannot be; {allowed} are allowed, with , - * and /", fields[index]))
+    })
 }
 
 /// What happens to ticks that nobody was there for.
@@ -123,9 +157,12 @@ pub fn decide(
     match schedule.next(handled, zone) {
         None => Decision::Wait(None),
         Some(next) if next > now => Decision::Wait(Some(next)),
+        // One after the other: a moment's delay loses none of a job that is due each second.
+        Some(next) if now - next <= PUNCTUAL => Decision::Run(next),
         Some(next) => {
-            let last = schedule.last(now, zone).filter(|last| *last > handled).unwrap_or(next);
+            let last = schedule.last(handled, now, zone).unwrap_or(next);
             match on_missed {
+                // A run that is on time makes up for those before it.
                 _ if now - last <= PUNCTUAL => Decision::Run(last),
                 OnMissed::RunOnce => Decision::MakeUp(last),
                 OnMissed::Skip => Decision::LeaveOut(last),
