@@ -103,7 +103,11 @@ mod tests {
                         b: * * * * * * (Europe/Berlin)\n  not enabled\n\
                         c: 0 12 1 1 * (UTC)\n";
         assert!(told.starts_with(expected), "{told}");
-        assert!(told.ends_with("  Tue 2030-01-01 12:00:00 UTC\n3 jobs are fine in /c.yaml\n") || told.contains("2031-01-01"), "{told}");
+        assert!(
+            told.ends_with("  Tue 2030-01-01 12:00:00 UTC\n3 jobs are fine in /c.yaml\n")
+                || told.contains("2031-01-01"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -34,8 +34,7 @@ impl CronDoor {
         let folder = folder.ok_or_else(|| {
             unusable(format!("there is no place for the jobs' history: set {} or HOME", name::MODE_CRON_HISTORY_DIR))
         })?;
-        let settings =
-            Settings { file: cron.file.clone(), zone: cron.zone.clone(), folder, keep: server.engine.keep };
+        let settings = Settings { file: cron.file.clone(), zone: cron.zone.clone(), folder, keep: server.engine.keep };
         // A file that was fine when the box was started may be so again.
         let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
         let cron = Cron::load(settings).map_err(|error| Failure::new(code, error))?;

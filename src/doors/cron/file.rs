@@ -10,9 +10,7 @@ use chrono_tz::Tz;
 use serde::de::{Deserialize, Deserializer};
 
 use super::schedule::{OnMissed, Schedule};
-use super::values::{
-    Address, Chat, Dollars, Folder, Level, Name, Retries, SystemPrompt, Text, Timeout, When, Zone,
-};
+use super::values::{Address, Chat, Dollars, Folder, Level, Name, Retries, SystemPrompt, Text, Timeout, When, Zone};
 use crate::claude::arguments::Effort;
 
 /// A job that takes longer is ended, if nothing else is set.
@@ -294,8 +292,7 @@ fn nearest_field(said: &str) -> Option<String> {
     let (unknown, rest) = rest.split_once('\'')?;
     let known = rest.split('\'').skip(1).step_by(2);
     let (distance, near) = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-    (distance <= 2.max(unknown.len() / 3))
-        .then(|| format!("{before}unknown field '{unknown}'; did you mean '{near}'?"))
+    (distance <= 2.max(unknown.len() / 3)).then(|| format!("{before}unknown field '{unknown}'; did you mean '{near}'?"))
 }
 
 /// The name of a job in a file that may be wrong elsewhere.

@@ -174,7 +174,11 @@ impl Activity {
     /// Adds whole lines. One that cannot be written is said once, and the run goes on.
     pub async fn append(&mut self, lines: &[u8]) {
         if let Some(file) = &mut self.file
-            && let Err(error) = async { file.write_all(lines).await?; file.flush().await }.await
+            && let Err(error) = async {
+                file.write_all(lines).await?;
+                file.flush().await
+            }
+            .await
         {
             tracing::error!("{} ends here: {error}", self.path.display());
             self.file = None;

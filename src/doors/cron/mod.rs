@@ -171,7 +171,8 @@ impl Cron {
         for job in self.jobs.iter().filter(|job| job.enabled) {
             while let Some(handled) = clock.handled.get_mut(&job.name) {
                 let now = Utc::now();
-                let told = |time: DateTime<Utc>| time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z").to_string();
+                let told =
+                    |time: DateTime<Utc>| time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z").to_string();
                 match decide(&job.schedule, job.zone, job.on_missed, *handled, now) {
                     Decision::Wait(next) => {
                         soonest = soonest.into_iter().chain(next).min();
@@ -182,12 +183,20 @@ impl Cron {
                         *handled = due;
                     }
                     Decision::MakeUp(due) => {
-                        tracing::warn!("job {}: ticks were missed, the last at {}; one run makes up for them", job.name, told(due));
+                        tracing::warn!(
+                            "job {}: ticks were missed, the last at {}; one run makes up for them",
+                            job.name,
+                            told(due)
+                        );
                         runner.accept(job, Tick::new(job, due, now), note(job, due)).await?;
                         *handled = due;
                     }
                     Decision::LeaveOut(due) => {
-                        tracing::warn!("job {}: ticks were missed, the last at {}; they are left out", job.name, told(due));
+                        tracing::warn!(
+                            "job {}: ticks were missed, the last at {}; they are left out",
+                            job.name,
+                            told(due)
+                        );
                         runner.around().engine.ledger().put_note(DOOR, note(job, due), None).await?;
                         *handled = due;
                     }
@@ -236,7 +245,9 @@ impl Cron {
                 None => tracing::warn!("job {name}: {} never comes again", job.schedule),
             }
             if job.chat.is_some() && runner.around().reports.is_none() {
-                tracing::warn!("job {name}: nobody tells its chat (telegram_chat_id), the Telegram door is off: set CLAUDEBOX_MODE_TELEGRAM to 1");
+                tracing::warn!(
+                    "job {name}: nobody tells its chat (telegram_chat_id), the Telegram door is off: set CLAUDEBOX_MODE_TELEGRAM to 1"
+                );
             }
             if let Some(Err(error)) = job.webhook.as_ref().map(|url| fetcher.check(url)) {
                 tracing::warn!("job {name}: its webhook will not be called: {error}");
@@ -288,7 +299,8 @@ impl Clock {
 
 /// The note that says that a job's ticks up to `until` were decided on.
 fn note(job: &Job, until: DateTime<Utc>) -> Note {
-    let value = json!({"until": until.timestamp_millis(), "schedule": job.schedule.to_string(), "timezone": job.zone.name()});
+    let value =
+        json!({"until": until.timestamp_millis(), "schedule": job.schedule.to_string(), "timezone": job.zone.name()});
     Note { key: format!("{HANDLED}{}", job.name), value }
 }
 

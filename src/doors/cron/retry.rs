@@ -56,7 +56,8 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
             let reset = run.end.as_ref().and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
             let at = match reset {
                 // One that is past already did not do it.
-                Some(at) => (at.saturating_mul(1000).saturating_add(MARGIN)).max(now + doubled(FIRST_DELAY, waits, LONGEST_WAIT)),
+                Some(at) => (at.saturating_mul(1000).saturating_add(MARGIN))
+                    .max(now + doubled(FIRST_DELAY, waits, LONGEST_WAIT)),
                 None => now + doubled(FIRST_WAIT, waits, LONGEST_WAIT),
             };
             Then::Again { at, why: Why::RateLimited }

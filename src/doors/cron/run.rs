@@ -110,7 +110,11 @@ impl Runner {
                 }
             };
             if tick.scheduled() < oldest {
-                tracing::warn!("job {}: its tick of {} is too old to go on with", tick.job, tick.tell(tick.scheduled * 1000));
+                tracing::warn!(
+                    "job {}: its tick of {} is too old to go on with",
+                    tick.job,
+                    tick.tell(tick.scheduled * 1000)
+                );
                 ledger.remove_note(DOOR, &note.key).await?;
                 continue;
             }
@@ -289,10 +293,11 @@ impl Work<'_> {
     async fn attempt(&mut self) -> Tried {
         let (workspaces, name) = (self.around().workspaces.clone(), self.tick.workspace.clone());
         let found = tokio::task::spawn_blocking(move || workspaces.create(&name)).await;
-        let workspace = match found.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string())) {
-            Ok(workspace) => workspace.path,
-            Err(error) => return Tried::Failed(format!("its workspace cannot be used: {error}")),
-        };
+        let workspace =
+            match found.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string())) {
+                Ok(workspace) => workspace.path,
+                Err(error) => return Tried::Failed(format!("its workspace cannot be used: {error}")),
+            };
         let (history, tick, path) = (self.around().history.clone(), self.tick.clone(), workspace.clone());
         let look = move || history.folder(&tick, &path).map(|folder| (folder, history.before(&tick, &path)));
         let (folder, before) = on_disk(&self.tick.job, look).await.unzip();
@@ -321,7 +326,8 @@ impl Work<'_> {
         if let Some(before) = before {
             let hint = earlier_runs(&self.tick.job, &before);
             let own = request.options.append_system_prompt.take();
-            request.options.append_system_prompt = Some(own.map_or_else(|| hint.clone(), |own| format!("{own}\n\n{hint}")));
+            request.options.append_system_prompt =
+                Some(own.map_or_else(|| hint.clone(), |own| format!("{own}\n\n{hint}")));
         }
         if self.tick.continues {
             request.options.resume = self.session(&workspace).await;
@@ -489,7 +495,10 @@ impl Work<'_> {
 }
 
 /// Does something with files. What fails is said, and the job goes on: the ledger has it all.
-async fn on_disk<T: Send + 'static>(job: &str, work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Option<T> {
+async fn on_disk<T: Send + 'static>(
+    job: &str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Option<T> {
     let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other).flatten();
     done.inspect_err(|error| tracing::error!("job {job}: its history is incomplete: {error}")).ok()
 }

@@ -72,7 +72,8 @@ impl FromStr for Schedule {
         }
         // The predecessor took 5/15 for 5-59/15, and knew one word more.
         let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
+        let parser =
+            CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
         let cron = parser.parse(known).map_err(|error| {
             let wrong = wrong_field(&parser, text).unwrap_or_else(|| error.to_string());
             format!("{text:?} is no cron expression: {wrong}")
@@ -108,7 +109,8 @@ fn wrong_field(parser: &CronParser, text: &str) -> Option<String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let first = FIELDS.len().checked_sub(fields.len())?;
     (0..fields.len()).find_map(|index| {
-        let alone: Vec<&str> = (0..fields.len()).map(|other| if other == index { fields[index] } else { "*" }).collect();
+        let alone: Vec<&str> =
+            (0..fields.len()).map(|other| if other == index { fields[index] } else { "*" }).collect();
         parser.parse(&alone.join(" ")).err()?;
         let (name, allowed) = FIELDS[first + index];
         Some(format!("the {name} {:?} cannot be; {allowed} are allowed, with , - * and /", fields[index]))
