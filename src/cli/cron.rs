@@ -23,7 +23,7 @@ pub enum Command {
     ///
     /// A mistake is named with its line, its column and its job, and the exit code is 78.
     Check {
-        /// The file [default: CLAUDEBOX_MODE_CRON_FILE]
+        /// The file; without one, what `CLAUDEBOX_MODE_CRON_FILE` names
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },

@@ -55,9 +55,11 @@ pub(crate) fn write_jobs(testbox: &TestBox, text: &str) {
 
 /// A job of the file, a line for each field.
 pub(crate) fn job(name: &str, schedule: &str, instruction: &str, more: &str) -> String {
-    let more = more.split(';').map(str::trim).filter(|field| !field.is_empty());
-    let more: String = more.map(|field| format!("    {field}\n")).collect();
-    format!("  - name: {name}\n    schedule: '{schedule}'\n    instruction: {instruction:?}\n{more}")
+    let mut text = format!("  - name: {name}\n    schedule: '{schedule}'\n    instruction: {instruction:?}\n");
+    for field in more.split(';').map(str::trim).filter(|field| !field.is_empty()) {
+        text.extend(["    ", field, "\n"]);
+    }
+    text
 }
 
 /// Every second.

@@ -375,8 +375,11 @@ impl Work<'_> {
                     }
                 }
             }
-            let (folder, tick, run) = (folder.clone(), self.tick.clone(), engine.get(run).await.ok().flatten());
-            on_disk(&self.tick.job, move || folder.write_meta(&tick, run.as_ref(), None)).await;
+            // What is said of one that has ended already is up to what follows from that.
+            if let Some(run) = engine.get(run).await.ok().flatten().filter(|run| !run.state.is_final()) {
+                let (folder, tick) = (folder.clone(), self.tick.clone());
+                on_disk(&self.tick.job, move || folder.write_meta(&tick, Some(&run), None)).await;
+            }
             activity = Some(file);
         }
         let Ok(Some(mut events)) = engine.events(run, 0).await else { return true };

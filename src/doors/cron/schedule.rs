@@ -75,7 +75,7 @@ impl FromStr for Schedule {
         let parser =
             CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
         let cron = parser.parse(known).map_err(|error| {
-            let wrong = wrong_field(&parser, text).unwrap_or_else(|| error.to_string());
+            let wrong = wrong_field(parser, text).unwrap_or_else(|| error.to_string());
             format!("{text:?} is no cron expression: {wrong}")
         })?;
         let schedule = Self { text: text.to_owned(), cron };
@@ -105,7 +105,7 @@ impl PartialEq for Schedule {
 }
 
 /// The field of an expression that cannot be read, and what is allowed there.
-fn wrong_field(parser: &CronParser, text: &str) -> Option<String> {
+fn wrong_field(parser: CronParser, text: &str) -> Option<String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let first = FIELDS.len().checked_sub(fields.len())?;
     (0..fields.len()).find_map(|index| {
