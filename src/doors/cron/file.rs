@@ -269,6 +269,12 @@ fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {
     let said = error.to_string();
     // The place is said already.
     let said = said.split(" at line ").next().unwrap_or(&said).replace('`', "'");
+    let said = if said.contains("alphabetic or numeric character") {
+        // YAML takes it for the name of something.
+        format!("{said}; text that begins with * needs quotes, as in schedule: \"* * * * *\"")
+    } else {
+        said
+    };
     let (job, said) = match in_job(&said) {
         Some((index, rest)) => {
             let job = name_of(text, index).map_or_else(|| format!("job {}", index + 1), |name| format!("job {name:?}"));

@@ -45,3 +45,39 @@ pub fn admit(lane: Option<&Lane>, on_overlap: OnOverlap) -> Admission {
         (Some(_), OnOverlap::Queue) => Admission::Wait,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::cron::file;
+    use chrono::{DateTime, Utc};
+    use chrono_tz::Tz;
+    use rstest::rstest;
+
+    fn lane(waiting: usize) -> Lane {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cron.yaml");
+        std::fs::write(&path, "jobs: [{name: j, schedule: '* * * * *', instruction: x}]").unwrap();
+        let job = file::read(&path, Tz::UTC).unwrap().remove(0);
+        let tick = Tick::new(&job, DateTime::<Utc>::UNIX_EPOCH, DateTime::<Utc>::UNIX_EPOCH);
+        Lane { waiting: std::iter::repeat_n(tick, waiting).collect(), ..Lane::default() }
+    }
+
+    #[rstest]
+    #[case(None, OnOverlap::Skip, Admission::Start)]
+    #[case(None, OnOverlap::Queue, Admission::Start)]
+    #[case(None, OnOverlap::Replace, Admission::Start)]
+    #[case(Some(0), OnOverlap::Skip, Admission::LeaveOut)]
+    #[case(Some(0), OnOverlap::Queue, Admission::Wait)]
+    #[case(Some(0), OnOverlap::Replace, Admission::Replace)]
+    #[case(Some(MOST_WAITING - 1), OnOverlap::Queue, Admission::Wait)]
+    #[case(Some(MOST_WAITING), OnOverlap::Queue, Admission::Full)]
+    #[case(Some(MOST_WAITING), OnOverlap::Replace, Admission::Replace)]
+    fn a_busy_job_does_what_its_file_says(
+        #[case] waiting: Option<usize>,
+        #[case] on_overlap: OnOverlap,
+        #[case] expected: Admission,
+    ) {
+        assert_eq!(admit(waiting.map(lane).as_ref(), on_overlap), expected);
+    }
+}

@@ -66,9 +66,9 @@ impl Reports {
             workspace: run.map(|run| run.workspace.clone()).unwrap_or_default(),
             text: text.clone(),
         };
-        // One that is being told is not replaced by the next.
-        let kind = if *is_last { "end" } else { "wait" };
-        let key = format!("{NOTES}{:012}/{}/{}/{kind}", tick.scheduled, tick.job, tick.attempts.len());
+        // In the order they are told in; one that is being told is not replaced by the next.
+        let turn = u8::from(*is_last);
+        let key = format!("{NOTES}{:012}/{}/{:04}/{turn}", tick.scheduled, tick.job, tick.attempts.len());
         let note = Note { key, value: serde_json::to_value(kept).unwrap_or_default() };
         ledger.put_note(DOOR, note, Some(now() + KEEP)).await?;
         self.news.notify_one();

@@ -7,29 +7,22 @@
 //! | before its end | the note, a run of that key | follows that run: one key is one run |
 //! | before the end was told | the same, ended | tells it, perhaps again |
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::DOOR;
-use super::file::Job;
-use super::history::{Folder, History};
-use super::lane::{self, Admission, Lane};
-use super::report::{self, Report, Reports};
+use super::history::Folder;
+use super::report::{self, Report};
 use super::retry::{Then, Why, then};
-use super::tick::{self, Attempt, Tick};
-use crate::runs::engine::Engine;
+use super::runner::Surroundings;
+use super::tick::{Attempt, Tick};
 use crate::runs::ledger::{LedgerError, Note};
 use crate::runs::run::{Busy, Cancel, NewRun, Origin, Run, State, now};
 use crate::runs::submission::SubmitError;
-use crate::workspace::Workspaces;
 
 const SESSIONS: &str = "session/";
 /// How long after a refusal that passes it is asked again.
@@ -37,35 +30,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A wait for a time of the clock looks at it this often: it may be put forward, and the machine may sleep.
 const GLANCE: Duration = Duration::from_secs(5);
 
-/// What ticks are carried out with.
-pub(super) struct Surroundings {
-    /// The run engine.
-    pub(super) engine: Engine,
-    /// The folder that jobs' workspaces are in.
-    pub(super) workspaces: Workspaces,
-    /// Where history is kept.
-    pub(super) history: History,
-    /// Who tells chats, if there are any.
-    pub(super) reports: Option<Reports>,
-    /// Cancelled: this server ends, and leaves what is not over to the next.
-    pub(super) stop: CancellationToken,
-}
-
-/// Carries ticks out. Clones are the same one.
-#[derive(Clone)]
-pub(super) struct Runner {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    around: Surroundings,
-    lanes: Mutex<HashMap<String, Lane>>,
-    tasks: TaskTracker,
-}
-
 /// What became of a tick, as far as this server is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     /// It is over.
     Over,
     /// It is the next server's.
@@ -82,140 +49,22 @@ enum Tried {
     Left,
 }
 
-impl Runner {
-    /// Nothing is carried out yet.
-    #[must_use]
-    pub(super) fn new(around: Surroundings) -> Self {
-        Self { shared: Arc::new(Shared { around, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
-    }
-
-    /// What ticks are carried out with.
-    #[must_use]
-    pub(super) fn around(&self) -> &Surroundings {
-        &self.shared.around
-    }
-
-    /// Takes up what an earlier server has left; up to when each job's ticks were accepted.
-    ///
-    /// A tick older than `oldest` is dropped: the ledger may not have its run any more, and it would run again.
-    pub(super) async fn take_up(&self, oldest: DateTime<Utc>) -> Result<HashMap<String, DateTime<Utc>>, LedgerError> {
-        let ledger = self.around().engine.ledger();
-        let mut accepted = HashMap::new();
-        for note in ledger.notes(DOOR, tick::NOTES).await? {
-            let tick: Tick = match serde_json::from_value(note.value) {
-                Ok(tick) => tick,
-                Err(error) => {
-                    tracing::error!("cron: the note {} cannot be understood: {error}", note.key);
-                    continue;
-                }
-            };
-            if tick.scheduled() < oldest {
-                tracing::warn!(
-                    "job {}: its tick of {} is too old to go on with",
-                    tick.job,
-                    tick.tell(tick.scheduled * 1000)
-                );
-                ledger.remove_note(DOOR, &note.key).await?;
-                continue;
-            }
-            // Keys of one job sort by time.
-            accepted.insert(tick.job.clone(), tick.scheduled());
-            self.enqueue(tick, Admission::Wait);
-        }
-        if !accepted.is_empty() {
-            tracing::info!("cron: going on with what an earlier server has left of {} jobs", accepted.len());
-        }
-        Ok(accepted)
-    }
-
-    /// Takes a tick in, or leaves it out; `handled`: the note that says so. When this returns it is not forgotten.
-    pub(super) async fn accept(&self, job: &Job, tick: Tick, handled: Note) -> Result<(), LedgerError> {
-        let ledger = self.around().engine.ledger();
-        let admission = lane::admit(self.lanes().get(&job.name), job.on_overlap);
-        let due = tick.tell(tick.scheduled * 1000);
-        match admission {
-            Admission::LeaveOut => {
-                tracing::warn!("job {}: its last run is not over, so the tick of {due} is left out", job.name);
-                return ledger.put_note(DOOR, handled, None).await;
-            }
-            Admission::Full => {
-                let most = lane::MOST_WAITING;
-                tracing::error!("job {}: {most} ticks wait already, so that of {due} is left out", job.name);
-                return ledger.put_note(DOOR, handled, None).await;
-            }
-            Admission::Start => {}
-            Admission::Wait => tracing::info!("job {}: the tick of {due} waits for the run before it", job.name),
-            Admission::Replace => tracing::info!("job {}: the tick of {due} replaces the run before it", job.name),
-        }
-        ledger.put_note(DOOR, tick.note(), None).await?;
-        ledger.put_note(DOOR, handled, None).await?;
-        for replaced in self.enqueue(tick, admission) {
-            ledger.remove_note(DOOR, &replaced.key()).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns when nothing is carried out any more, or `grace` is over.
-    pub(super) async fn finish(&self, grace: Duration) {
-        self.shared.tasks.close();
-        // What is not over by then is the next server's.
-        let _ = tokio::time::timeout(grace, self.shared.tasks.wait()).await;
-    }
-
-    /// Puts a tick behind those of its job; which of them it has replaced.
-    fn enqueue(&self, tick: Tick, admission: Admission) -> Vec<Tick> {
-        let mut lanes = self.lanes();
-        let Some(lane) = lanes.get_mut(&tick.job) else {
-            lanes.insert(tick.job.clone(), Lane::default());
-            self.shared.tasks.spawn(self.clone().work(tick));
-            return Vec::new();
-        };
-        let replaced = match admission {
-            Admission::Replace => {
-                lane.give_up.cancel();
-                lane.waiting.drain(..).collect()
-            }
-            _ => Vec::new(),
-        };
-        lane.waiting.push_back(tick);
-        replaced
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, HashMap<String, Lane>> {
-        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Carries out the ticks of one job, one after the other.
-    async fn work(self, first: Tick) {
-        let job = first.job.clone();
-        let mut next = Some(first);
-        while let Some(tick) = next {
-            let give_up = self.lanes().get(&job).map(|lane| lane.give_up.clone()).unwrap_or_default();
-            let fate = Work { runner: &self, tick, give_up, folder: None }.carry_out().await;
-            if fate == Fate::Left {
-                return;
-            }
-            let mut lanes = self.lanes();
-            let Some(lane) = lanes.get_mut(&job) else { return };
-            lane.give_up = CancellationToken::new();
-            next = lane.waiting.pop_front();
-            if next.is_none() {
-                lanes.remove(&job);
-            }
-        }
-    }
-}
-
 /// A tick at work.
-struct Work<'runner> {
-    runner: &'runner Runner,
+pub(super) struct Work<'runner> {
+    around: &'runner Surroundings,
     tick: Tick,
     give_up: CancellationToken,
     folder: Option<Folder>,
 }
 
-impl Work<'_> {
-    async fn carry_out(mut self) -> Fate {
+impl<'runner> Work<'runner> {
+    /// `give_up`: cancelled when the job's next tick is to take its place.
+    pub(super) const fn new(around: &'runner Surroundings, tick: Tick, give_up: CancellationToken) -> Self {
+        Self { around, tick, give_up, folder: None }
+    }
+
+    /// Everything from its first try until it has been told how it ended.
+    pub(super) async fn carry_out(mut self) -> Fate {
         loop {
             if let Some(at) = self.tick.not_before
                 && let Some(tried) = self.wait_until(at).await
@@ -240,10 +89,6 @@ impl Work<'_> {
         }
     }
 
-    fn around(&self) -> &Surroundings {
-        self.runner.around()
-    }
-
     /// Says why it is tried again and when, and remembers it. `false`: the server ends.
     async fn say_again(&self, run: &Run, at: i64, why: Why) -> bool {
         let (job, when) = (&self.tick.job, self.tick.tell(at));
@@ -262,7 +107,7 @@ impl Work<'_> {
         {
             return false;
         }
-        let ledger = self.around().engine.ledger();
+        let ledger = self.around.engine.ledger();
         self.write(|| ledger.put_note(DOOR, self.tick.note(), None)).await
     }
 
@@ -284,21 +129,21 @@ impl Work<'_> {
     async fn pause(&self, time: Duration) -> Option<Tried> {
         tokio::select! {
             () = tokio::time::sleep(time) => None,
-            () = self.around().stop.cancelled() => Some(Tried::Left),
+            () = self.around.stop.cancelled() => Some(Tried::Left),
             () = self.give_up.cancelled() => Some(Tried::Replaced),
         }
     }
 
     /// One try: asks for its run and follows it to its end.
     async fn attempt(&mut self) -> Tried {
-        let (workspaces, name) = (self.around().workspaces.clone(), self.tick.workspace.clone());
+        let (workspaces, name) = (self.around.workspaces.clone(), self.tick.workspace.clone());
         let found = tokio::task::spawn_blocking(move || workspaces.create(&name)).await;
         let workspace =
             match found.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string())) {
                 Ok(workspace) => workspace.path,
                 Err(error) => return Tried::Failed(format!("its workspace cannot be used: {error}")),
             };
-        let (history, tick, path) = (self.around().history.clone(), self.tick.clone(), workspace.clone());
+        let (history, tick, path) = (self.around.history.clone(), self.tick.clone(), workspace.clone());
         let look = move || history.folder(&tick, &path).map(|folder| (folder, history.before(&tick, &path)));
         let (folder, before) = on_disk(&self.tick.job, look).await.unzip();
         self.folder = folder;
@@ -309,8 +154,8 @@ impl Work<'_> {
         if !self.follow(run).await {
             return Tried::Left;
         }
-        match self.around().engine.wait(run).await {
-            Ok(Some(run)) if run.state == State::Interrupted && self.around().stop.is_cancelled() => Tried::Left,
+        match self.around.engine.wait(run).await {
+            Ok(Some(run)) if run.state == State::Interrupted && self.around.stop.is_cancelled() => Tried::Left,
             Ok(Some(run)) => Tried::Ended(Box::new(run)),
             Ok(None) => Tried::Failed(format!("its run {run} is not in the ledger any more")),
             Err(error) => {
@@ -344,7 +189,7 @@ impl Work<'_> {
         };
         let mut told = false;
         loop {
-            let (why, pause) = match self.around().engine.submit(new.clone()).await {
+            let (why, pause) = match self.around.engine.submit(new.clone()).await {
                 Ok(submitted) => return Ok(submitted.id),
                 // What is asked may have changed since: another session, another run before.
                 Err(SubmitError::KeyReused { before }) => return Ok(before),
@@ -364,7 +209,7 @@ impl Work<'_> {
 
     /// Writes the run's events down as they come, after those of earlier tries. `false`: the run is the next server's.
     async fn follow(&self, run: Uuid) -> bool {
-        let engine = &self.around().engine;
+        let engine = &self.around.engine;
         let mut activity = None;
         if let Some(folder) = &self.folder {
             let mut file = folder.activity().await;
@@ -393,7 +238,7 @@ impl Work<'_> {
                         tracing::error!("run {run}: it cannot be cancelled: {error}");
                     }
                 }
-                () = self.around().stop.cancelled(), if !stopped => {
+                () = self.around.stop.cancelled(), if !stopped => {
                     stopped = true;
                     // One that waits would go on waiting, for the next server.
                     if events.is_waiting() {
@@ -418,17 +263,17 @@ impl Work<'_> {
     }
 
     /// The session of the job's last run, if that was in this workspace.
-    async fn session(&self, workspace: &std::path::Path) -> Option<String> {
+    async fn session(&self, workspace: &Path) -> Option<String> {
         let key = format!("{SESSIONS}{}", self.tick.job);
-        let note = self.around().engine.ledger().note(DOOR, &key).await;
+        let note = self.around.engine.ledger().note(DOOR, &key).await;
         let note = note.inspect_err(|error| tracing::error!("job {}: {error}", self.tick.job)).ok().flatten()?;
-        let is_here = note["workspace"].as_str().is_some_and(|known| std::path::Path::new(known) == workspace);
+        let is_here = note["workspace"].as_str().is_some_and(|known| Path::new(known) == workspace);
         note["session"].as_str().filter(|_| is_here).map(str::to_owned)
     }
 
     async fn remember_session(&self, run: &Run) {
         let key = format!("{SESSIONS}{}", self.tick.job);
-        let ledger = self.around().engine.ledger();
+        let ledger = self.around.engine.ledger();
         let outcome = run.end.as_ref().and_then(|end| end.outcome.as_deref());
         match run.end.as_ref().and_then(|end| end.session_id.as_ref()) {
             Some(session) if self.tick.continues && run.state == State::Succeeded => {
@@ -473,14 +318,14 @@ impl Work<'_> {
         {
             return Fate::Left;
         }
-        let (ledger, key) = (self.around().engine.ledger(), self.tick.key());
+        let (ledger, key) = (self.around.engine.ledger(), self.tick.key());
         if self.write(|| ledger.remove_note(DOOR, &key)).await { Fate::Over } else { Fate::Left }
     }
 
     /// `false`: the server ends before it is written down.
     async fn report(&self, report: Report<'_>) -> bool {
-        let Some(reports) = &self.around().reports else { return true };
-        let ledger = self.around().engine.ledger();
+        let Some(reports) = &self.around.reports else { return true };
+        let ledger = self.around.engine.ledger();
         self.write(|| reports.accept(ledger, &self.tick, &report)).await
     }
 
@@ -491,7 +336,7 @@ impl Work<'_> {
             tracing::error!("job {}: {error}; trying again", self.tick.job);
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
-                () = self.around().stop.cancelled() => return false,
+                () = self.around.stop.cancelled() => return false,
             }
         }
     }
@@ -507,7 +352,7 @@ async fn on_disk<T: Send + 'static>(
 }
 
 /// Tells Claude of the job's earlier runs, as the predecessor did.
-fn earlier_runs(job: &str, before: &std::path::Path) -> String {
+fn earlier_runs(job: &str, before: &Path) -> String {
     let parent = before.parent().unwrap_or(before).display();
     format!(
         "This is the scheduled job {job:?}. Its run before this one is recorded in {before} (result.txt: the answer, \
