@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -74,6 +74,7 @@ impl FromStr for Schedule {
         let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
         let parser =
             CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
+        let known = &with_stars(parser, known);
         let cron = parser.parse(known).map_err(|error| {
             let wrong = wrong_field(parser, text).unwrap_or_else(|| error.to_string());
             format!("{text:?} is no cron expression: {wrong}")
@@ -102,6 +103,31 @@ impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
+}
+
+/// The same expression with a star for a day or a weekday that is any, such as `*/1` or `0-6`, beside one with a star in
+/// it: of two restrictions either may hold, and one that restricts nothing would make the other mean nothing.
+///
+/// Beside one without a star it stays: so the predecessor's library had it, and it is what its users' files mean.
+fn with_stars(parser: CronParser, text: &str) -> String {
+    let mut fields: Vec<&str> = text.split_whitespace().collect();
+    let Some(day) = fields.len().checked_sub(3).filter(|_| fields.len() >= 5) else { return text.to_owned() };
+    let is_any = |pattern: String, days: u32| {
+        let Ok(cron) = parser.parse(&pattern) else { return false };
+        // January 2023 begins with a Sunday.
+        (1..=days).all(|day| {
+            let time = Utc.with_ymd_and_hms(2023, 1, day, 0, 0, 0).single();
+            time.is_some_and(|time| cron.is_time_matching(&time).unwrap_or(false))
+        })
+    };
+    let (of_month, of_week) = (fields[day], fields[day + 2]);
+    if of_week.contains('*') && is_any(format!("0 0 {of_month} * *"), 31) {
+        fields[day] = "*";
+    }
+    if of_month.contains('*') && is_any(format!("0 0 * * {of_week}"), 7) {
+        fields[day + 2] = "*";
+    }
+    fields.join(" ")
 }
 
 /// The field of an expression that cannot be read, and what is allowed there.

@@ -1,5 +1,5 @@
 use super::*;
-use chrono::{Datelike, Duration, MappedLocalTime, NaiveDate, NaiveTime, TimeZone, Timelike, Weekday};
+use chrono::{Datelike, Duration, MappedLocalTime, NaiveDate, NaiveTime, Timelike, Weekday};
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -42,6 +42,10 @@ fn what_is_wrong_is_named(#[case] text: &str, #[case] why: &str) {
 #[case("0 0 L * *", "2026-01-31T00:00:00Z")]
 #[case("0 0 13 * FRI", "2026-01-02T00:00:00Z")]
 #[case("0 0 * * 7", "2026-01-04T00:00:00Z")]
+#[case("0 0 */9 * */1", "2026-01-10T00:00:00Z")]
+#[case("0 0 */9 * 0-6", "2026-01-10T00:00:00Z")]
+#[case("0 0 1-31 * */5", "2026-01-02T00:00:00Z")]
+#[case("0 0 13 * 0-6", "2026-01-02T00:00:00Z")]
 fn what_can_be_written(#[case] text: &str, #[case] next: &str) {
     assert_eq!(schedule(text).next(at("2026-01-01T00:00:00Z"), Tz::UTC), Some(at(next)));
 }
