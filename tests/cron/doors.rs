@@ -1,5 +1,7 @@
 //! The other doors see a job's run, and may end it; a server that stops leaves what is not over to the next.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+
 use serde_json::{Value, json};
 
 use crate::client::{prompt, with};
@@ -73,5 +75,47 @@ fn a_stopped_box_leaves_its_jobs_to_the_next() {
         assert_eq!((finished(&testbox, job).len(), folders(&testbox, job).len()), (1, 1), "{job}");
     }
     assert_eq!(api.http.get("/status").send().json(200)["queued"], 0);
+    api.stop();
+}
+
+#[test]
+fn a_jobs_result_is_posted_to_its_webhook() {
+    let Some(testbox) = TestBox::new() else { return };
+    write_jobs(&testbox, &format!("jobs:\n{}", job("posts", EACH_SECOND, "say hello", "enabled: false")));
+    let launch = with_stub(&testbox).env("CLAUDEBOX_FETCH_ALLOW", "127.0.0.1");
+    let mut api = start(&testbox, launch);
+    let listener = api.network.listen();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    write_jobs(&testbox, &format!("jobs:\n{}", job("posts", EACH_SECOND, "say hello", &format!("webhook: {url}"))));
+    listener.set_nonblocking(true).unwrap();
+    let mut posted = None;
+    api.until("its result is posted", |_| {
+        posted = listener.accept().ok();
+        posted.is_some()
+    });
+    let (stream, _) = posted.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            length = text.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    reader.get_mut().write_all(b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let data = &body["data"];
+    assert_eq!(
+        (&body["type"], &data["requester"], &data["door"]),
+        (&json!("run.finished"), &json!("posts"), &json!("cron"))
+    );
+    assert_eq!(data["result"]["result"], "hello", "{body}");
     api.stop();
 }

@@ -21,6 +21,7 @@ mod doors;
 mod failures;
 mod file;
 mod kills;
+mod missed;
 mod overlap;
 mod real;
 mod stand;

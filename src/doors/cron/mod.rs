@@ -46,6 +46,8 @@ const DOOR: &str = "cron";
 const HANDLED: &str = "last/";
 /// Longest it sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// How long a file has to lie still before it is read: somebody may be in the middle of writing it.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How often history is looked through for what is too old.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
@@ -81,6 +83,17 @@ pub struct Cron {
     zone: Tz,
     jobs: Vec<Job>,
     stamp: Option<Stamp>,
+}
+
+/// What a look at the file has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Nothing.
+    None,
+    /// It was written to just now.
+    Unsettled,
+    /// There are new jobs.
+    Jobs,
 }
 
 /// By what a file that was written to is known.
@@ -148,7 +161,8 @@ impl Cron {
 
     async fn run(&mut self, runner: &Runner, clock: &mut Clock, fetcher: &Fetcher) {
         loop {
-            if self.reload() {
+            let news = self.reload(SystemTime::now());
+            if news == News::Jobs {
                 self.describe(runner, fetcher);
             }
             let next = match self.start_due(runner, clock).await {
@@ -161,6 +175,7 @@ impl Cron {
             let until_next = next.and_then(|next| (next - Utc::now()).to_std().ok());
             // A timer counts whole milliseconds, and must not wake before the time.
             let sleep = until_next.map_or(LONGEST_SLEEP, |time| time + Duration::from_millis(1)).min(LONGEST_SLEEP);
+            let sleep = if news == News::Unsettled { sleep.min(SETTLED) } else { sleep };
             tokio::time::sleep(sleep).await;
         }
     }
@@ -212,21 +227,25 @@ impl Cron {
         Ok(soonest)
     }
 
-    /// Reads the file again if it was written to. `true`: there are new jobs.
-    fn reload(&mut self) -> bool {
+    /// Reads the file again if it was written to.
+    fn reload(&mut self, now: SystemTime) -> News {
         let stamp = stamp(&self.settings.file);
         if stamp == self.stamp {
-            return false;
+            return News::None;
+        }
+        let modified = fs::metadata(&self.settings.file).and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age < SETTLED)) {
+            return News::Unsettled;
         }
         self.stamp = stamp;
         match file::read(&self.settings.file, self.zone) {
             Ok(jobs) => {
                 self.jobs = jobs;
-                true
+                News::Jobs
             }
             Err(error) => {
                 tracing::error!("{error}; the jobs stay as they were");
-                false
+                News::None
             }
         }
     }

@@ -154,13 +154,19 @@ impl<'runner> Work<'runner> {
         if !self.follow(run).await {
             return Tried::Left;
         }
-        match self.around.engine.wait(run).await {
-            Ok(Some(run)) if run.state == State::Interrupted && self.around.stop.is_cancelled() => Tried::Left,
-            Ok(Some(run)) => Tried::Ended(Box::new(run)),
-            Ok(None) => Tried::Failed(format!("its run {run} is not in the ledger any more")),
-            Err(error) => {
-                tracing::error!("job {}: {error}", self.tick.job);
-                Tried::Left
+        loop {
+            let error = match self.around.engine.wait(run).await {
+                // The server's own end did it.
+                Ok(Some(run)) if run.state == State::Interrupted && self.around.stop.is_cancelled() => {
+                    return Tried::Left;
+                }
+                Ok(Some(run)) => return Tried::Ended(Box::new(run)),
+                Ok(None) => return Tried::Failed(format!("its run {run} is not in the ledger any more")),
+                Err(error) => error,
+            };
+            tracing::error!("job {}: {error}; trying again", self.tick.job);
+            if let Some(tried) = self.pause(PAUSE).await {
+                return tried;
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What is going on in all jobs: ticks that are taken in, each job's one after the other.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -154,7 +156,12 @@ impl Runner {
         let mut next = Some(first);
         while let Some(tick) = next {
             let give_up = self.lanes().get(&job).map(|lane| lane.give_up.clone()).unwrap_or_default();
-            let fate = Work::new(self.around(), tick, give_up).carry_out().await;
+            let work = AssertUnwindSafe(Work::new(self.around(), tick, give_up).carry_out());
+            // A job must not stand still for good because of one tick. Its note is there for the next server.
+            let fate = work.catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!("job {job}: a fault of claudebox has ended its tick");
+                Fate::Over
+            });
             if fate == Fate::Left {
                 return;
             }

@@ -44,3 +44,31 @@ fn a_file_that_is_written_anew_has_another_stamp() {
     fs::rename(folder.path().join("new"), &path).unwrap();
     assert!(first.is_some() && stamp(&path) != first);
 }
+
+#[test]
+fn a_file_is_read_when_it_lies_still_and_counts_when_it_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cron.yaml");
+    let text = |name: &str| format!("jobs: [{{name: {name}, schedule: '* * * * *', instruction: x}}]");
+    fs::write(&path, text("one")).unwrap();
+    let settings =
+        Settings { file: path.clone(), zone: None, folder: folder.path().join("cron"), keep: Duration::from_hours(24) };
+    let mut cron = Cron::load(settings).unwrap();
+    let now = SystemTime::now();
+    let write = |text: &str, age: u64| {
+        fs::write(&path, text).unwrap();
+        fs::File::open(&path).unwrap().set_modified(now - Duration::from_millis(age)).unwrap();
+    };
+    assert_eq!(cron.reload(now), News::None);
+    write(&text("three"), 900);
+    assert_eq!((cron.reload(now), cron.jobs[0].name.as_str()), (News::Unsettled, "one"));
+    assert_eq!((cron.reload(now + SETTLED), cron.jobs[0].name.as_str()), (News::Jobs, "three"));
+    assert_eq!(cron.reload(now + SETTLED), News::None);
+    write("jobs: [", 5_000);
+    assert_eq!((cron.reload(now), cron.jobs[0].name.as_str()), (News::None, "three"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!((cron.reload(now), cron.jobs[0].name.as_str()), (News::None, "three"));
+    // By a clock that is put back, it was written in the future.
+    write(&text("four"), 0);
+    assert_eq!((cron.reload(now - Duration::from_hours(1)), cron.jobs[0].name.as_str()), (News::Jobs, "four"));
+}
