@@ -1,5 +1,6 @@
 //! The command line: which role this process plays, and the one place where errors become exit codes.
 
+pub mod cron;
 pub mod doctor;
 pub mod healthcheck;
 pub mod intent;
@@ -51,6 +52,11 @@ enum Role {
     Run(RunArgs),
     /// Run the servers (HTTP API and the other doors)
     Serve,
+    /// Look at a file of jobs
+    Cron {
+        #[command(subcommand)]
+        command: cron::Command,
+    },
     /// Check this box and say what is wrong with it
     Doctor {
         /// Print one JSON object instead of lines
@@ -131,6 +137,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Err(error) => report(error.into()),
         Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
         Ok(Role::Serve) => serve::run(&ProcessEnvironment),
+        Ok(Role::Cron { command: cron::Command::Check { file } }) => {
+            cron::check(file, &ProcessEnvironment).and_then(|listing| print(listing.as_bytes()))
+        }
         Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
         Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
         Ok(Role::Manifest { output }) => {

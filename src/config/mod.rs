@@ -69,6 +69,10 @@ pub mod name {
     pub const TELEGRAM_API_URL: &str = "CLAUDEBOX_TELEGRAM_API_URL";
     /// The jobs, a YAML file.
     pub const MODE_CRON_FILE: &str = "CLAUDEBOX_MODE_CRON_FILE";
+    /// Folder of the cron door: its jobs' history.
+    pub const MODE_CRON_HISTORY_DIR: &str = "CLAUDEBOX_MODE_CRON_HISTORY_DIR";
+    /// The box's time zone; its name is the system's.
+    pub const TZ: &str = "TZ";
     /// Port of the HTTP door.
     pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
     /// Address of the HTTP door.

@@ -71,6 +71,10 @@ pub struct TelegramConfig {
 pub struct CronConfig {
     /// File of jobs.
     pub file: PathBuf,
+    /// The door's folder; `None`: `cron` in the CLI's folder.
+    pub history_dir: Option<PathBuf>,
+    /// The box's own time zone, if it has one.
+    pub zone: Option<String>,
 }
 
 /// The run engine.
@@ -187,7 +191,11 @@ impl CronConfig {
     fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
         let file = settings.absolute_path(name::MODE_CRON_FILE)?;
         let missing = || wrong(name::MODE_CRON_FILE, "", "the cron door needs the path of a file of jobs");
-        Ok(Self { file: file.ok_or_else(missing)? })
+        Ok(Self {
+            file: file.ok_or_else(missing)?,
+            history_dir: settings.absolute_path(name::MODE_CRON_HISTORY_DIR)?,
+            zone: settings.env.get(name::TZ).and_then(|zone| zone.into_string().ok()),
+        })
     }
 }
 

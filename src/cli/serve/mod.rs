@@ -1,5 +1,6 @@
 //! `serve`, and the role that ends what belongs to a run for it.
 
+mod cron;
 mod ending;
 mod http;
 
@@ -14,12 +15,14 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::cron::CronDoor;
 use self::ending::Helper;
 use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
 use crate::config::environment::{Environment, spellings};
 use crate::config::server::{LogFormat, ServerConfig};
 use crate::config::{Config, name};
+use crate::doors::chats::Chats;
 use crate::doors::http::webhook_body;
 use crate::doors::local::Door;
 use crate::exit_code::ExitCode;
@@ -87,6 +90,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     })?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
+    let cron = server.cron.as_ref().map(|cron| CronDoor::load(cron, config, server, restarts)).transpose()?;
 
     let mut registry = Registry::with_prefix("claudebox");
     let metrics = Metrics::register(&mut registry);
@@ -125,6 +129,14 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         };
         http.serve(inside, server.engine.runs, grace, stop.clone()).await
     };
+    // Whoever can tell chats is another door.
+    let chats: Option<Arc<dyn Chats>> = None;
+    let cron = async {
+        match cron {
+            Some(cron) => cron.serve(engine.clone(), Arc::clone(&fetcher), chats, stop.clone(), grace).await,
+            None => stop.cancelled().await,
+        }
+    };
     let local = async {
         match local {
             Ok(local) => local.serve(engine.clone(), stop.clone(), grace).await,
@@ -138,7 +150,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     };
     let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
     let result = tokio::select! {
-        (result, (), ()) = async { tokio::join!(http, local, end) } => result,
+        (result, (), (), ()) = async { tokio::join!(http, cron, local, end) } => result,
         never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
@@ -147,13 +159,18 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
 
 /// Where the ledger is: one folder for each container, because it has one writer.
 fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
-    let default = || config.config_dir.clone().or_else(home).map(|config_dir| config.state_folder(&config_dir));
+    let default = || config_folder(config).map(|config_dir| config.state_folder(&config_dir));
     config
         .state_dir
         .clone()
         .or_else(default)
         .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+}
+
+/// The CLI's own folder, if there is a place for it.
+fn config_folder(config: &Config) -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
+    config.config_dir.clone().or_else(home)
 }
 
 /// What a run must not see of this process's environment.
