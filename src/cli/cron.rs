@@ -31,13 +31,19 @@ pub enum Command {
 
 /// `cron check`: the listing.
 pub(super) fn check(file: Option<PathBuf>, env: &impl Environment) -> Result<String, Failure> {
+    let (file, jobs) = jobs(file, env)?;
+    Ok(listing(&file, &jobs, Utc::now()))
+}
+
+/// The jobs of this file, or of the one that the settings name.
+pub(super) fn jobs(file: Option<PathBuf>, env: &impl Environment) -> Result<(PathBuf, Vec<Job>), Failure> {
     let named = || lookup(env, name::MODE_CRON_FILE).map(|(_, file)| PathBuf::from(file));
     let file = file.or_else(named).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("which file? name one, or set {}", name::MODE_CRON_FILE))
     })?;
     let zone = zone(env.get(name::TZ).and_then(|zone| zone.into_string().ok()).as_deref());
     let jobs = file::read(&file, zone).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    Ok(listing(&file, &jobs, Utc::now()))
+    Ok((file, jobs))
 }
 
 fn listing(file: &Path, jobs: &[Job], now: DateTime<Utc>) -> String {

@@ -95,3 +95,28 @@ fn a_chat_that_nobody_tells_is_warned_of() {
     assert_eq!((warned("nobody tells its chat"), warned("job loud: nobody tells its chat")), (1, 1), "{}", ended.err);
     assert_eq!(warned("job inside: its webhook will not be called: "), 1, "{}", ended.err);
 }
+
+#[test]
+fn the_doctor_looks_at_the_jobs() {
+    let Some(testbox) = TestBox::new() else { return };
+    let cli =
+        testbox.script("claude", &format!("#!/bin/sh\necho '{} (Claude Code)'\n", claudebox::claude::PINNED_VERSION));
+    let workspaces = testbox.path("work");
+    let check = || {
+        let launch = with_cron(&testbox, testbox.claudebox(&["doctor", "--json"])).env("CLAUDEBOX_OFFLINE", "1");
+        let launch =
+            launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).env("CLAUDEBOX_WORKSPACES_DIR", workspaces.to_str().unwrap());
+        let found: serde_json::Value = serde_json::from_str(&launch.start().finish().out).unwrap();
+        found["checks"].as_array().unwrap().iter().find(|check| check["name"] == "jobs").unwrap().clone()
+    };
+    write_jobs(&testbox, &format!("jobs:\n{}", job("a", EACH_SECOND, "x", "")));
+    let fine = check();
+    assert_eq!((&fine["state"], fine["found"].as_str().unwrap().starts_with("1 in /")), (&"ok".into(), true), "{fine}");
+    write_jobs(&testbox, "jobs: []\n");
+    let wrong = check();
+    assert_eq!(
+        (&wrong["state"], &wrong["remedy"]),
+        (&"wrong".into(), &"correct it, then: claudebox cron check".into()),
+        "{wrong}"
+    );
+}

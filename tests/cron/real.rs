@@ -51,6 +51,15 @@ fn jobs_run_when_they_are_due_and_leave_their_history() {
     assert_eq!((kinds.first(), kinds.last()), (Some(&json!("system")), Some(&json!("result"))), "{activity}");
     assert_eq!(read(folder, "stderr.log"), "");
 
+    let lines = fs::read_to_string(testbox.path("home/.claude/cron/report.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["text"], &line["run_id"], &line["exit_code"]),
+        (&json!(answer), &meta["run_id"], &json!(0)),
+        "{line}"
+    );
+    assert_eq!(line["history_dir"], folder.to_str().unwrap());
+
     // One session for a job that goes on, one for each run of one that does not.
     assert!(metas.iter().all(|other| other["session_id"] == meta["session_id"]), "{metas:?}");
     assert_ne!(others[0]["session_id"], others[1]["session_id"]);

@@ -6,11 +6,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
+use super::summary;
 use super::tick::Tick;
 use crate::atomic_file;
 use crate::claude::outcome::Outcome;
@@ -26,6 +28,8 @@ const MODE: u32 = 0o644;
 pub struct History {
     root: PathBuf,
     keep: Duration,
+    /// Held by whoever changes a file of lines.
+    lines: Arc<Mutex<()>>,
 }
 
 /// A tick's folder.
@@ -45,8 +49,8 @@ pub struct Activity {
 impl History {
     /// The history in `root`, kept for so long.
     #[must_use]
-    pub const fn new(root: PathBuf, keep: Duration) -> Self {
-        Self { root, keep }
+    pub fn new(root: PathBuf, keep: Duration) -> Self {
+        Self { root, keep, lines: Arc::default() }
     }
 
     /// The folder of `tick`, which works in `workspace`; made if it is not there.
@@ -67,9 +71,36 @@ impl History {
         names.max().map(|name| self.runs_in(workspace).join(name))
     }
 
-    /// Removes the folders that are older than they are kept.
+    /// Writes down how a tick ended, in its folder and in its job's file of lines.
+    pub fn finish(&self, folder: &Folder, tick: &Tick, run: Option<&Run>, error: Option<&str>) -> io::Result<()> {
+        let (answer, complaint) = folder.finish(tick, run, error)?;
+        let meta = folder.meta(tick, run, error);
+        let mut line =
+            json!({"job": tick.job, "text": answer, "stderr": complaint.trim_end(), "history_dir": folder.path});
+        for same in [
+            "scheduled_at",
+            "fired_at",
+            "finished_at",
+            "schedule",
+            "state",
+            "outcome",
+            "exit_code",
+            "run_id",
+            "cost_usd",
+        ] {
+            line[same] = meta[same].clone();
+        }
+        let _one = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        summary::append(&summary::path(&self.root, &tick.job), &line)
+    }
+
+    /// Removes the folders that are older than they are kept, and the lines about them.
     pub fn prune(&self, now: SystemTime) -> io::Result<usize> {
         let Some(oldest) = now.checked_sub(self.keep) else { return Ok(0) };
+        {
+            let _one = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            summary::prune(&self.root, oldest.into())?;
+        }
         let before = stamp(i64::try_from(seconds(oldest)).unwrap_or(i64::MAX));
         let mut removed = 0;
         for workspace in folders(&self.root.join(RUNS))? {
@@ -115,8 +146,8 @@ impl Folder {
         atomic_file::replace(&self.path.join("meta.json"), &text, MODE)
     }
 
-    /// Writes down how it ended.
-    pub fn finish(&self, tick: &Tick, run: Option<&Run>, error: Option<&str>) -> io::Result<()> {
+    /// Writes down how it ended: the answer, and what went wrong.
+    fn finish(&self, tick: &Tick, run: Option<&Run>, error: Option<&str>) -> io::Result<(String, String)> {
         let end = run.and_then(|run| run.end.as_ref());
         let answer = end.and_then(|end| end.result["result"].as_str()).unwrap_or_default().trim();
         let mut complaint = error.or_else(|| end?.error.as_deref()).unwrap_or_default().to_owned();
@@ -133,7 +164,8 @@ impl Folder {
         atomic_file::replace(&self.path.join("result.txt"), answer.as_bytes(), MODE)?;
         atomic_file::replace(&self.path.join("stderr.log"), complaint.as_bytes(), MODE)?;
         // Last: who sees that it has finished finds the others.
-        self.write_meta(tick, run, error)
+        self.write_meta(tick, run, error)?;
+        Ok((answer.to_owned(), complaint))
     }
 
     fn meta(&self, tick: &Tick, run: Option<&Run>, error: Option<&str>) -> Value {

@@ -12,6 +12,7 @@ pub mod retry;
 mod run;
 mod runner;
 pub mod schedule;
+mod summary;
 pub mod template;
 pub mod tick;
 mod values;

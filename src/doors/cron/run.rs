@@ -309,11 +309,13 @@ impl<'runner> Work<'runner> {
                 let why = run.end.as_ref().and_then(|end| end.error.as_deref()).unwrap_or_default();
                 tracing::warn!(run = %run.id, "job {job}: {}: {why}", run.state.name());
             }
+            (None, why) if replaced => tracing::info!("job {job}: {}", why.as_deref().unwrap_or_default()),
             (None, why) => tracing::error!("job {job}: {}", why.as_deref().unwrap_or_default()),
         }
         if let Some(folder) = self.folder.clone() {
-            let (tick, run, error) = (self.tick.clone(), run.clone(), error.clone());
-            on_disk(job, move || folder.finish(&tick, run.as_ref(), error.as_deref())).await;
+            let (history, tick) = (self.around.history.clone(), self.tick.clone());
+            let (run, error) = (run.clone(), error.clone());
+            on_disk(job, move || history.finish(&folder, &tick, run.as_ref(), error.as_deref())).await;
         }
         let said = match &run {
             Some(run) => Ok(run),

@@ -55,9 +55,12 @@ fn the_run_before_is_the_same_jobs() {
 fn what_is_written_down_of_one_that_has_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let tick = tick("nightly", "2026-03-29T01:00:00Z");
-    let place = history(&folder, 1).folder(&tick, Path::new("/workspace")).unwrap();
+    let history = history(&folder, 1);
+    let place = history.folder(&tick, Path::new("/workspace")).unwrap();
     assert!(place.path().ends_with("cron/history/workspace/20260329-010000-nightly"));
-    place.finish(&tick, None, Some("no such folder")).unwrap();
+    history.finish(&place, &tick, None, Some("no such folder")).unwrap();
+    // A server that was killed after it had written that writes it again.
+    history.finish(&place, &tick, None, Some("no such folder")).unwrap();
     let read = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
     assert_eq!((read("result.txt").as_str(), read("stderr.log").as_str()), ("", "no such folder\n"));
     let meta: Value = serde_json::from_str(&read("meta.json")).unwrap();
@@ -65,6 +68,13 @@ fn what_is_written_down_of_one_that_has_no_run() {
         (&meta["name"], &meta["error"], &meta["run_id"]),
         (&json!("nightly"), &json!("no such folder"), &Value::Null)
     );
+    let lines = fs::read_to_string(folder.path().join("cron/nightly.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(
+        (&line["job"], &line["stderr"], &line["text"]),
+        (&json!("nightly"), &json!("no such folder"), &json!(""))
+    );
+    assert_eq!((&line["history_dir"], &line["scheduled_at"]), (&json!(place.path()), &meta["scheduled_at"]));
     // The first moment after the gap, by clocks that were put forward.
     assert_eq!(meta["scheduled_at"], "2026-03-29T03:00:00+02:00");
 }

@@ -164,9 +164,9 @@ impl Simulation {
 #[rstest]
 fn a_year_of_jobs_with_the_clocks_going_forward_and_back(
     #[values(Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::UTC, Tz::America__New_York)] zone: Tz,
-    #[values(OnMissed::Skip, OnMissed::RunOnce)] on_missed: OnMissed,
     #[values(2025, 2026)] year: i32,
 ) {
+    let on_missed = if year % 2 == 0 { OnMissed::Skip } else { OnMissed::RunOnce };
     let begin = zone.with_ymd_and_hms(year, 1, 1, 0, 0, 0).unwrap().to_utc() - Duration::seconds(1);
     let end = zone.with_ymd_and_hms(year + 1, 1, 1, 0, 0, 0).unwrap().to_utc() - Duration::seconds(1);
     for expression in EXPRESSIONS {
