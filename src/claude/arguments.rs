@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
 pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
@@ -50,6 +51,25 @@ pub struct Options {
     /// Let the stream have the pieces of messages as they are written
     #[arg(long)]
     pub include_partial_messages: bool,
+    /// Content blocks of the Messages API that go before the prompt: images, documents, an earlier conversation.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Value>,
+}
+
+impl Options {
+    /// What the CLI reads on standard input for this prompt: the prompt itself, or one message of stream-json with the
+    /// attachments.
+    #[must_use]
+    pub fn input(&self, prompt: &str) -> String {
+        if self.attachments.is_empty() {
+            return prompt.to_owned();
+        }
+        let mut content = self.attachments.clone();
+        content.push(json!({"type": "text", "text": prompt}));
+        let message = json!({"type": "user", "message": {"role": "user", "content": content}});
+        format!("{message}\n")
+    }
 }
 
 /// How hard the model thinks.
@@ -106,6 +126,9 @@ impl Session {
 #[must_use]
 pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["-p", "--output-format", "stream-json", "--verbose"].map(Into::into).to_vec();
+    if !options.attachments.is_empty() {
+        args.extend(["--input-format", "stream-json"].map(Into::into));
+    }
     args.extend(common(options, session, standing));
     if let Some(schema) = &options.json_schema {
         args.extend(["--json-schema".into(), schema.into()]);
@@ -154,7 +177,7 @@ fn common(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<
 
 fn parse_schema(text: &str) -> Result<String, String> {
     match serde_json::from_str(text) {
-        Ok(serde_json::Value::Object(_)) => Ok(text.to_owned()),
+        Ok(Value::Object(_)) => Ok(text.to_owned()),
         Ok(_) => Err("a JSON Schema is a JSON object".into()),
         Err(error) => Err(format!("not valid JSON: {error}")),
     }

@@ -24,14 +24,17 @@ pub enum FetchError {
     Refused(#[from] Refusal),
     /// The answer is a redirect.
     #[error(
-        "the answer is a redirect (status {status}{}), and redirects are not followed; name the URL that answers itself",
-        to.as_ref().map(|to| format!(" to {to:?}")).unwrap_or_default()
+        "the answer is a redirect (status {status}{}), and {}; name the URL that answers itself",
+        to.as_ref().map(|to| format!(" to {to:?}")).unwrap_or_default(),
+        if *allowed == 0 { "redirects are not followed".to_owned() } else { format!("no more than {allowed} are followed") }
     )]
     Redirect {
         /// 300 to 399.
         status: u16,
         /// Where to, cut to a length that a log can take.
         to: Option<String>,
+        /// How many would have been followed.
+        allowed: usize,
     },
     /// The answer has another status than a success.
     #[error("the answer has status {0}, expected 200 to 299")]

@@ -1,9 +1,9 @@
-//! Requests to addresses that a client names: never to private ones, never along a redirect.
+//! Requests to addresses that a client names: never to private ones, also not along a redirect.
 //!
 //! The box stands inside somebody's network. A URL that a client names (a webhook, an image) must not make it speak to
 //! what only that network can reach: other containers, the machine itself, a cloud's credentials. So the URL's own
-//! address is checked, names are looked up by a resolver that hands out public addresses only ([`resolve`]), nothing is
-//! redirected, and no proxy is used even if the environment names one: a proxy would look the name up for us, where no
+//! address is checked, names are looked up by a resolver that hands out public addresses only ([`resolve`]), a redirect
+//! is followed only where that is asked for and judged like a URL of the client, and no proxy is used even if the environment names one: a proxy would look the name up for us, where no
 //! rule of ours holds.
 
 pub mod address;
@@ -89,9 +89,36 @@ impl Fetcher {
 
     /// Reads at most `max_bytes` from `url` within `timeout`.
     pub async fn get(&self, url: &str, max_bytes: usize, timeout: Duration) -> Result<Fetched, FetchError> {
+        self.get_following(url, max_bytes, timeout, 0).await
+    }
+
+    /// As [`Self::get`], along at most `redirects` redirects, each of which is judged as if the client had named it.
+    pub async fn get_following(
+        &self,
+        url: &str,
+        max_bytes: usize,
+        timeout: Duration,
+        redirects: usize,
+    ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
-        let url = self.check(url)?;
-        let mut response = send(self.client().await?.get(url), timeout).await?;
+        let mut url = self.check(url)?;
+        let mut left = redirects;
+        let mut response = loop {
+            let rest = timeout.saturating_sub(started.elapsed());
+            let request = self.client().await?.get(url.clone()).timeout(rest);
+            let response = request.send().await.map_err(|error| FetchError::from_client(&error, timeout))?;
+            if !response.status().is_redirection() {
+                break response;
+            }
+            match text(response.headers(), &header::LOCATION) {
+                Some(to) if left > 0 => {
+                    left -= 1;
+                    let to = url.join(&to).map_err(|error| FetchError::NotAUrl(error.to_string()))?;
+                    url = self.check(to.as_str())?;
+                }
+                to => return Err(redirected(response.status(), to, redirects)),
+            }
+        };
         if !response.status().is_success() {
             return Err(FetchError::Status(response.status().as_u16()));
         }
@@ -159,11 +186,14 @@ async fn send(request: RequestBuilder, timeout: Duration) -> Result<Response, Fe
     let sent = request.timeout(timeout).send().await;
     let response = sent.map_err(|error| FetchError::from_client(&error, timeout))?;
     if response.status().is_redirection() {
-        let to = text(response.headers(), &header::LOCATION);
-        let to = to.map(|to| to.chars().take(LONGEST_TARGET).collect());
-        return Err(FetchError::Redirect { status: response.status().as_u16(), to });
+        return Err(redirected(response.status(), text(response.headers(), &header::LOCATION), 0));
     }
     Ok(response)
+}
+
+fn redirected(status: StatusCode, to: Option<String>, allowed: usize) -> FetchError {
+    let to = to.map(|to| to.chars().take(LONGEST_TARGET).collect());
+    FetchError::Redirect { status: status.as_u16(), to, allowed }
 }
 
 fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {

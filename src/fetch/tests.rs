@@ -140,7 +140,7 @@ async fn a_redirect_is_an_error_that_says_where_to() {
         server("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n").await;
     let url = format!("http://127.0.0.1:{port}/");
     let error = fetcher(&["127.0.0.1"]).get(&url, 10, LONG).await.unwrap_err();
-    assert_eq!(error, FetchError::Redirect { status: 302, to: Some("http://169.254.169.254/".into()) });
+    assert_eq!(error, FetchError::Redirect { status: 302, to: Some("http://169.254.169.254/".into()), allowed: 0 });
     assert_eq!(
         error.to_string(),
         "the answer is a redirect (status 302 to \"http://169.254.169.254/\"), and redirects are not followed; name \

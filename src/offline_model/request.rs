@@ -11,6 +11,9 @@ pub(super) const SCHEMA_TOOL: &str = "StructuredOutput";
 /// How the CLI's reminder to call [`SCHEMA_TOOL`] starts; it comes as if the user had typed it.
 const NUDGE: &str = "[structured-output-enforce]";
 
+/// How the CLI's line about an image starts.
+const IMAGE_NOTE: &str = "[Image: ";
+
 const REMINDER: (&str, &str) = ("<system-reminder>", "</system-reminder>");
 
 /// Characters per token, roughly, in English prose.
@@ -74,7 +77,7 @@ impl Request {
         let last = messages.iter().rposition(is_users).ok_or(Malformed::NoUserMessage)?;
         let turn = Turn::read(messages, last);
         Ok(Self {
-            model: body["model"].as_str().unwrap_or("offline").to_owned(),
+            model: body["model"].as_str().unwrap_or("claude-offline").to_owned(),
             stream: body["stream"].as_bool().unwrap_or(false),
             prompt: turn.prompt,
             prompt_at: turn.prompt_at,
@@ -155,6 +158,10 @@ fn prompt_text(block: &Value) -> Option<String> {
     };
     let text = without_reminders(text);
     let text = text.trim();
+    // The CLI's own words about where it has put an image.
+    if text.lines().all(|line| line.starts_with(IMAGE_NOTE)) {
+        return None;
+    }
     (!text.is_empty()).then(|| text.to_owned())
 }
 

@@ -31,6 +31,8 @@ use super::wire::{Envelope, Piece, stream, whole};
 
 /// The CLI takes prompts of up to 10 MB; a conversation holds several, and images.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
+/// How the names of models begin; others are not found, as at the real API.
+const MODELS: &str = "claude-";
 /// Turns remembered for `offline:cut-once`; forgotten all at once above this.
 const TURNS_REMEMBERED: usize = 10_000;
 
@@ -90,6 +92,9 @@ async fn messages(State(cut): State<Cut>, headers: HeaderMap, body: Result<Bytes
         Ok(request) => request,
         Err(refused) => return *refused,
     };
+    if !request.model.starts_with(MODELS) {
+        return error(StatusCode::NOT_FOUND, "not_found_error", &format!("model: {}", request.model));
+    }
     let scenario = Scenario::of_prompt(&request.prompt);
     tracing::debug!(scenario = scenario.name(), stream = request.stream, tool_results = request.outcomes.len(), "turn");
     let first = scenario == Scenario::CutOnce && is_first(&cut, &headers, request.prompt_at);

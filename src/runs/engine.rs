@@ -233,7 +233,7 @@ impl Shared {
     ) -> Result<Accepted, LedgerError> {
         // The worker starts while the ledger writes; it gets its job only after that.
         let worker = async { (admission == Admission::Start).then(|| self.workers.start()) };
-        let accepted = self.ledger.accept(Entry { run: live.run(), idempotency, webhook_url });
+        let accepted = self.ledger.accept(Entry { run: live.as_let_in(), idempotency, webhook_url });
         let (accepted, worker) = tokio::join!(biased; accepted, worker);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {

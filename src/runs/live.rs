@@ -57,6 +57,12 @@ impl Live {
         run
     }
 
+    /// The run, as it was let in: what the ledger is to take. Its turn may have come since, which the ledger is told
+    /// after that.
+    pub(super) fn as_let_in(&self) -> Run {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The run, as it stands; `None` if it has ended since it was looked up, and how is in the ledger alone.
     pub(super) fn unfinished(&self) -> Option<Run> {
         let run = self.run();
@@ -112,21 +118,34 @@ mod tests {
     use crate::claude::arguments::{Options, OutputFormat};
     use crate::runs::run::Request;
 
-    /// Who looks a run up in the moment of its end must not get an end without a result.
-    #[test]
-    fn a_run_that_has_ended_meanwhile_is_the_ledgers() {
+    fn live(state: State) -> Live {
         let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
-        let live = Live::new(Run {
+        Live::new(Run {
             id: Uuid::now_v7(),
             workspace: "/w".into(),
             door: "http".into(),
             requester: "r".into(),
-            state: State::Running,
+            state,
             request,
             created_at: 1,
-            started_at: Some(1),
+            started_at: (state == State::Running).then_some(1),
             end: None,
-        });
+        })
+    }
+
+    /// Told that it runs, the ledger would never learn when it was started.
+    #[test]
+    fn a_run_whose_turn_comes_before_the_ledger_has_it_goes_in_as_one_that_waits() {
+        let live = live(State::Queued);
+        live.progress.send_modify(|progress| progress.state = State::Running);
+        assert_eq!(live.as_let_in().state, State::Queued);
+        assert_eq!(live.run().state, State::Running);
+    }
+
+    /// Who looks a run up in the moment of its end must not get an end without a result.
+    #[test]
+    fn a_run_that_has_ended_meanwhile_is_the_ledgers() {
+        let live = live(State::Running);
         assert_eq!(live.unfinished().map(|run| run.state), Some(State::Running));
         live.progress.send_modify(|progress| progress.state = State::Succeeded);
         assert_eq!(live.unfinished(), None);

@@ -269,7 +269,7 @@ mod tests {
     #[case(Outcome::Failed(FetchError::Timeout(TIMEOUT)), true)]
     #[case(Outcome::Failed(FetchError::Connection("refused".into())), true)]
     #[case(Outcome::Failed(FetchError::Name { host: "n8n".into(), reason: "x".into() }), true)]
-    #[case(Outcome::Failed(FetchError::Redirect { status: 302, to: None }), true)]
+    #[case(Outcome::Failed(FetchError::Redirect { status: 302, to: None, allowed: 0 }), true)]
     #[case(Outcome::BadId, false)]
     fn what_may_change_is_tried_again(#[case] last: Outcome, #[case] again: bool) {
         assert_eq!(next_attempt(1, &last, 0.5).is_some(), again);

@@ -129,7 +129,7 @@ impl Attempt<'_> {
             command,
             workspace: request.workspace.clone(),
             environment: vec![(name::RUN_ID.into(), Some(run_id.to_string().into()))],
-            prompt: request.prompt.clone(),
+            input: request.options.input(&request.prompt),
             deadline,
             silence: request.silence,
         };

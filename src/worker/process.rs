@@ -46,7 +46,7 @@ pub struct Launch {
     /// Environment on top of this process's.
     pub environment: Vec<(String, Option<OsString>)>,
     /// Written to its standard input, which is then closed.
-    pub prompt: String,
+    pub input: String,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Longest it may say nothing while no tool of it runs.
@@ -157,7 +157,7 @@ impl<'run> Running<'run> {
             silence: launch.silence,
             heard_at: Instant::now(),
             stdin: Some(child.stdin),
-            unsent: launch.prompt.as_bytes(),
+            unsent: launch.input.as_bytes(),
             stdout: Source::new(child.stdout)?,
             stderr: Source::new(child.stderr)?,
             status: None,

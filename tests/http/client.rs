@@ -304,6 +304,17 @@ impl Answering {
         }
     }
 
+    /// The data of the next server-sent event without a name, as text.
+    pub(crate) fn data(&mut self) -> Option<String> {
+        loop {
+            let line = self.line()?;
+            match line.split_once(": ") {
+                Some(("data", data)) => return Some(data.to_owned()),
+                _ => assert!(line.is_empty() || line.starts_with(':'), "{line:?} is no event"),
+            }
+        }
+    }
+
     /// All events that are still to come.
     pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.event()).collect()

@@ -20,6 +20,7 @@ use super::problem::Problem;
 use super::runs::{ledger_failed, unknown};
 use super::server::Stopping;
 use super::{health, openapi, page, runs, stack};
+use crate::doors::openai;
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Sight;
@@ -69,7 +70,9 @@ pub fn router(app: App, around: Surroundings) -> Router {
         None => files,
     };
     let protected = auth::protect(api.merge(files), &around.authenticator, "http");
-    let router = protected.merge(open).merge(openapi::router(described)).merge(page::router()).with_state(app);
+    let openai = auth::protect(openai::router(), &around.authenticator, "openai");
+    let router =
+        protected.merge(openai).merge(open).merge(openapi::router(described)).merge(page::router()).with_state(app);
     stack::wrap(router, around.origins, around.body_limit)
 }
 
@@ -87,7 +90,12 @@ async fn lend_workspaces(
 
 impl App {
     /// The workspace of this name as `caller` may use it; made if it is missing and `create` says so.
-    pub(super) async fn workspace(&self, caller: &Caller, name: String, create: bool) -> Result<Workspace, Problem> {
+    pub(in crate::doors) async fn workspace(
+        &self,
+        caller: &Caller,
+        name: String,
+        create: bool,
+    ) -> Result<Workspace, Problem> {
         let caller = caller.clone();
         let workspaces = self.workspaces.guarded(Arc::new(move |path: &str| caller.may_use_workspace(path)));
         let look = move || if create { workspaces.create(&name) } else { workspaces.resolve(&name) };
@@ -103,7 +111,7 @@ impl App {
     }
 
     /// The run with this id, if `caller` may see it.
-    pub(super) async fn visible_run(&self, id: &str, caller: &Caller) -> Result<Run, Problem> {
+    pub(in crate::doors) async fn visible_run(&self, id: &str, caller: &Caller) -> Result<Run, Problem> {
         let Ok(uuid) = Uuid::try_parse(id) else { return Err(unknown(id)) };
         let run = self.engine.get(uuid).await.map_err(|error| ledger_failed(&error))?;
         // Who may not see it is not told that it exists.
@@ -122,7 +130,11 @@ impl App {
     }
 
     /// Waits for the end of a run. One that still waits for its turn when the server stops is the next server's.
-    pub(super) async fn wait_or_stop(&self, id: Uuid, stopping: Option<Extension<Stopping>>) -> Result<Run, Problem> {
+    pub(in crate::doors) async fn wait_or_stop(
+        &self,
+        id: Uuid,
+        stopping: Option<Extension<Stopping>>,
+    ) -> Result<Run, Problem> {
         let stopped = async {
             match stopping {
                 Some(Extension(stopping)) => stopping.wait().await,

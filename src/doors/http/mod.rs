@@ -12,7 +12,7 @@ pub mod page;
 pub mod parameters;
 pub mod problem;
 mod rate;
-mod runs;
+pub(super) mod runs;
 pub mod server;
 pub mod stack;
 pub mod tokens;

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(in crate::doors) use self::start::{RUN_ID, refused};
 use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
 pub use self::view::webhook_body;
@@ -349,7 +350,7 @@ fn about(run: &str, answer: impl IntoResponse) -> Response {
     response
 }
 
-pub(super) fn unknown(id: &str) -> Problem {
+pub(in crate::doors) fn unknown(id: &str) -> Problem {
     let shown: String = id.chars().take(80).collect();
     Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("there is no run {shown:?}")).with("runId", shown)
 }
@@ -363,7 +364,7 @@ fn invalid_parameter(name: &str, why: &str) -> Problem {
     problem.with("parameter", Value::from(name))
 }
 
-pub(super) fn ledger_failed(error: &LedgerError) -> Problem {
+pub(in crate::doors) fn ledger_failed(error: &LedgerError) -> Problem {
     match error {
         LedgerError::Full { .. } => {
             tracing::error!("{error}");

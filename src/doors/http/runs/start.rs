@@ -23,7 +23,7 @@ use crate::runs::submission::{SubmitError, Submitted};
 const DOOR: &str = "http";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
-const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+pub(in crate::doors) const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 /// When to try again where nothing says when.
 const RETRY_SECONDS: u64 = 30;
 
@@ -150,7 +150,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn refused(error: SubmitError) -> Problem {
+pub(in crate::doors) fn refused(error: SubmitError) -> Problem {
     let said = error.to_string();
     match error {
         SubmitError::Busy { holder } => Problem::new(

@@ -96,7 +96,7 @@ impl RunView {
 
     /// All of it.
     pub(super) fn whole(run: &Run, position: Option<usize>) -> Self {
-        let options = serde_json::to_value(&run.request.options).map(|options| camel_case(&options));
+        let options = serde_json::to_value(&run.request.options).map(|options| camel_case(&without_data(options)));
         Self {
             prompt: run.request.prompt.clone(),
             options: options.ok(),
@@ -104,6 +104,15 @@ impl RunView {
             ..Self::short(run, position)
         }
     }
+}
+
+/// Options with how much each attachment holds in place of its data: megabytes are for who sent them.
+fn without_data(mut options: Value) -> Value {
+    for attachment in options["attachments"].as_array_mut().into_iter().flatten() {
+        let bytes = attachment.to_string().len();
+        *attachment = json!({"type": attachment["type"], "bytes": bytes});
+    }
+    options
 }
 
 /// A state in the predecessor's words. Its clients poll for as long as it is "running".

@@ -1,0 +1,239 @@
+//! `POST /chat/completions`.
+
+mod stream;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::stream::Chunks;
+use super::headers::Headers;
+use super::message::{self, invalid};
+use super::turn::{Answer, Turn, Wish};
+use super::usage::Usage;
+use crate::claude::arguments::Effort;
+use crate::doors::http::app::App;
+use crate::doors::http::auth::Caller;
+use crate::doors::http::parameters::Body;
+use crate::doors::http::problem::Problem;
+use crate::doors::http::runs::RUN_ID;
+use crate::doors::http::server::Stopping;
+use crate::doors::http::trace::RunId;
+
+/// The session that an answer was given in.
+const SESSION: HeaderName = HeaderName::from_static("x-claude-session");
+
+/// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatBody {
+    #[serde(default)]
+    model: Option<String>,
+    messages: Vec<Value>,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(default)]
+    stream_options: Option<StreamOptions>,
+    #[serde(default)]
+    response_format: Value,
+    #[serde(default)]
+    reasoning_effort: Option<String>,
+    #[serde(default)]
+    n: Option<u64>,
+    #[serde(default)]
+    tool_choice: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+/// `POST /chat/completions`.
+pub(super) async fn create(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    stopping: Option<Extension<Stopping>>,
+    headers: HeaderMap,
+    Body(body): Body<ChatBody>,
+) -> Result<Response, Problem> {
+    if body.n.is_some_and(|n| n != 1) {
+        return Err(invalid("n", "only 1 is allowed: an answer is work in a workspace, and is done once"));
+    }
+    no_forced_tool(&body.tool_choice)?;
+    let streamed = body.stream.unwrap_or_default();
+    let with_usage = body.stream_options.and_then(|options| options.include_usage).unwrap_or_default();
+    let wish = Wish {
+        model: body.model.unwrap_or_default(),
+        messages: message::of_chat(&body.messages)?,
+        field: "messages",
+        schema: schema(&body.response_format, "response_format")?,
+        effort: body.reasoning_effort.as_deref().map(|word| effort(word, "reasoning_effort")).transpose()?,
+        stream: streamed,
+        previous: None,
+        store: false,
+    };
+    let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
+    if streamed {
+        let following = turn.follow().await?;
+        return super::stream::answer(following, |following| Chunks::new(following, with_usage)).await;
+    }
+    let model = turn.model.clone();
+    let answer = turn.answer().await?;
+    Ok(about(&answer, Json(completion(&answer, &model))))
+}
+
+fn completion(answer: &Answer, model: &str) -> Value {
+    json!({
+        "id": id(&answer.run.id),
+        "object": "chat.completion",
+        "created": answer.run.created_at / 1000,
+        "model": model,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": answer.text, "refusal": null, "annotations": []},
+            "logprobs": null,
+            "finish_reason": finish_reason(answer.result()),
+        }],
+        "usage": Usage::of_result(answer.result()).chat(),
+        "claudebox": answer.about(),
+    })
+}
+
+fn id(run: &uuid::Uuid) -> String {
+    format!("chatcmpl-{}", run.simple())
+}
+
+/// Why the answer ends, in OpenAI's words.
+fn finish_reason(result: &Value) -> &'static str {
+    match result["stopReason"].as_str() {
+        Some("max_tokens" | "model_context_window_exceeded") => "length",
+        Some("refusal") => "content_filter",
+        _ => "stop",
+    }
+}
+
+/// An answer with the headers that name its run and session.
+pub(super) fn about(answer: &Answer, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    let run = answer.run.id.to_string();
+    let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
+    for (name, value) in [(RUN_ID, Some(run.as_str())), (SESSION, session)] {
+        response
+            .headers_mut()
+            .extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
+    }
+    response.extensions_mut().insert(RunId(run));
+    response
+}
+
+/// The schema that a `response_format` (or `text.format`) asks for.
+pub(super) fn schema(format: &Value, field: &str) -> Result<Option<String>, Problem> {
+    match format["type"].as_str() {
+        None if format.is_null() => Ok(None),
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(json!({"type": "object"}).to_string())),
+        Some("json_schema") => {
+            // Chat Completions has it one level deeper than Responses.
+            let schema =
+                if format["json_schema"].is_object() { &format["json_schema"]["schema"] } else { &format["schema"] };
+            if !schema.is_object() {
+                let why = "a JSON Schema is needed, an object";
+                return Err(invalid(&format!("{field}.json_schema.schema"), why));
+            }
+            let text = schema.to_string();
+            if text.len() > super::headers::LONGEST_ARGUMENT_BYTES {
+                let most = super::headers::LONGEST_ARGUMENT_BYTES;
+                return Err(invalid(field, &format!("the schema has {} bytes, {most} are allowed", text.len())));
+            }
+            Ok(Some(text))
+        }
+        _ => {
+            let allowed = ["text", "json_object", "json_schema"];
+            let why = format!("only {} are allowed", allowed.join(", "));
+            Err(invalid(&format!("{field}.type"), &why).with("allowed", allowed.to_vec()))
+        }
+    }
+}
+
+/// OpenAI's word for an effort, and the CLI's own.
+pub(super) fn effort(word: &str, field: &str) -> Result<Effort, Problem> {
+    match word {
+        "none" | "minimal" | "low" => Ok(Effort::Low),
+        "medium" => Ok(Effort::Medium),
+        "high" => Ok(Effort::High),
+        "xhigh" => Ok(Effort::Xhigh),
+        "max" => Ok(Effort::Max),
+        _ => {
+            let allowed = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+            let why = format!("{word:?} is not allowed, only {}", allowed.join(", "));
+            Err(invalid(field, &why).with("allowed", allowed.to_vec()))
+        }
+    }
+}
+
+/// Tools of the client's are ignored, because Claude Code has its own. A client that must have one called would wait
+/// for that in vain.
+pub(super) fn no_forced_tool(choice: &Value) -> Result<(), Problem> {
+    let forced = match choice {
+        Value::String(word) => word == "required",
+        Value::Object(_) => choice["type"] != "auto" && choice["type"] != "none" && choice["type"] != "allowed_tools",
+        _ => false,
+    };
+    if forced {
+        let why = "a client's tools are not called, Claude Code has its own; for an answer in a form use response_format \
+                   with a json_schema";
+        return Err(invalid("tool_choice", why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(json!(null), None)]
+    #[case(json!({"type": "text"}), None)]
+    #[case(json!({"type": "json_object"}), Some(r#"{"type":"object"}"#))]
+    #[case(json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"a": 1}}}), Some(r#"{"a":1}"#))]
+    #[case(json!({"type": "json_schema", "name": "x", "schema": {"a": 1}}), Some(r#"{"a":1}"#))]
+    fn a_format_is_a_schema(#[case] format: Value, #[case] expected: Option<&str>) {
+        assert_eq!(schema(&format, "response_format").unwrap().as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case(json!({"type": "xml"}))]
+    #[case(json!({"type": "json_schema"}))]
+    #[case(json!({"type": "json_schema", "json_schema": {"schema": "x"}}))]
+    #[case(json!("text"))]
+    fn another_format_is_refused(#[case] format: Value) {
+        assert!(schema(&format, "response_format").unwrap_err().detail().starts_with("response_format."));
+    }
+
+    #[rstest]
+    #[case(json!("required"), true)]
+    #[case(json!({"type": "function", "function": {"name": "f"}}), true)]
+    #[case(json!("auto"), false)]
+    #[case(json!("none"), false)]
+    #[case(json!(null), false)]
+    fn a_tool_cannot_be_forced(#[case] choice: Value, #[case] refused: bool) {
+        assert_eq!(no_forced_tool(&choice).is_err(), refused);
+    }
+
+    #[test]
+    fn only_openais_reasons_come_out() {
+        for (stop, reason) in
+            [("end_turn", "stop"), ("max_tokens", "length"), ("refusal", "content_filter"), ("x", "stop")]
+        {
+            assert_eq!(finish_reason(&json!({"stopReason": stop})), reason);
+        }
+        assert_eq!(finish_reason(&json!({})), "stop");
+        assert_eq!(effort("minimal", "f").unwrap(), Effort::Low);
+        assert!(effort("huge", "f").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! Chunks of a chat completion.
+
+use serde_json::{Value, json};
+
+use super::{finish_reason, id};
+use crate::doors::http::problem::Problem;
+use crate::doors::openai::deltas::Delta;
+use crate::doors::openai::headers::Progress;
+use crate::doors::openai::stream::{Out, Protocol, error_event};
+use crate::doors::openai::turn::{Answer, Following};
+use crate::doors::openai::usage::Usage;
+use crate::runs::run::now;
+
+/// The chunks of one answer: one id, one model, one time through all of them.
+pub(super) struct Chunks {
+    id: String,
+    model: String,
+    created: i64,
+    with_usage: bool,
+    progress: Progress,
+}
+
+impl Chunks {
+    pub(super) fn new(following: &Following, with_usage: bool) -> Self {
+        Self {
+            id: id(&following.run),
+            model: following.model().to_owned(),
+            created: now() / 1000,
+            with_usage,
+            progress: following.progress(),
+        }
+    }
+
+    fn chunk(&self, choices: &Value) -> Value {
+        let mut chunk = json!({
+            "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
+            "choices": choices,
+        });
+        if self.with_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    fn choice(&self, delta: &Value, finish_reason: Option<&str>, out: &mut Out) {
+        let choice = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+        out.data(&self.chunk(&choice));
+    }
+}
+
+impl Protocol for Chunks {
+    fn begin(&mut self, out: &mut Out) {
+        self.choice(&json!({"role": "assistant", "content": ""}), None, out);
+    }
+
+    fn delta(&mut self, delta: &Delta, out: &mut Out) {
+        match (delta, self.progress) {
+            (Delta::Text(text), _) => self.choice(&json!({"content": text}), None, out),
+            (Delta::Thinking(text), Progress::Reasoning) => self.choice(&json!({"reasoning_content": text}), None, out),
+            (Delta::Tool(line), Progress::Reasoning) => {
+                self.choice(&json!({"reasoning_content": format!("\n[{line}]\n")}), None, out);
+            }
+            (Delta::Tool(line), Progress::Comments) => out.comment(&format!("tool {line}")),
+            (Delta::Thinking(_) | Delta::Tool(_), _) => {}
+        }
+    }
+
+    fn end(&mut self, answer: &Answer, out: &mut Out) {
+        self.choice(&json!({}), Some(finish_reason(answer.result())), out);
+        if self.with_usage {
+            let mut last = self.chunk(&json!([]));
+            last["usage"] = Usage::of_result(answer.result()).chat();
+            last["claudebox"] = answer.about();
+            out.data(&last);
+        }
+        out.done();
+    }
+
+    fn fail(&mut self, problem: &Problem, out: &mut Out) {
+        out.data(&error_event(problem));
+        out.done();
+    }
+}

@@ -1,0 +1,182 @@
+//! The CLI's events -> pieces of an answer.
+//!
+//! Only what the run itself says counts: what a subagent says (`parentToolUseId`) is a tool's matter.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+/// How much of a tool's input is shown.
+const LONGEST_INPUT_CHARS: usize = 200;
+/// The type of an event with a piece of a message.
+const PIECE: &[u8] = br#""stream_event""#;
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Delta {
+    /// Text of the answer.
+    Text(String),
+    /// Thinking.
+    Thinking(String),
+    /// A tool is used: its name and its input, one line.
+    Tool(String),
+}
+
+/// Reads events, remembering what is open.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// Whether any text was read.
+    spoken: bool,
+    /// A tool call whose input is being written: its name and the input so far.
+    tool: Option<(String, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'line> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'line, str>,
+    #[serde(borrow)]
+    parent_tool_use_id: Option<Cow<'line, str>>,
+    #[serde(borrow)]
+    event: Option<Event<'line>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'line> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'line, str>,
+    #[serde(borrow)]
+    delta: Option<Piece<'line>>,
+    #[serde(borrow)]
+    content_block: Option<Block<'line>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Piece<'line> {
+    #[serde(borrow)]
+    text: Option<Cow<'line, str>>,
+    #[serde(borrow)]
+    thinking: Option<Cow<'line, str>>,
+    #[serde(borrow)]
+    partial_json: Option<Cow<'line, str>>,
+}
+
+#[derive(Deserialize)]
+struct Block<'line> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'line, str>,
+    #[serde(borrow)]
+    name: Option<Cow<'line, str>>,
+}
+
+impl Reader {
+    /// What whole lines of events add to the answer.
+    pub(super) fn read(&mut self, lines: &[u8]) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        for line in lines.split(|&byte| byte == b'\n') {
+            // Far cheaper than parsing the others, which can be long: a tool's result is in one.
+            if !line.windows(PIECE.len()).any(|part| part == PIECE) {
+                continue;
+            }
+            match serde_json::from_slice::<Line<'_>>(line) {
+                Ok(Line { kind: Cow::Borrowed("stream_event"), parent_tool_use_id: None, event: Some(event) }) => {
+                    self.take(event, &mut deltas);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!("an event of the CLI is none that is known: {error}"),
+            }
+        }
+        deltas
+    }
+
+    fn take(&mut self, event: Event<'_>, deltas: &mut Vec<Delta>) {
+        match (event.kind.as_ref(), event.content_block, event.delta) {
+            ("content_block_start", Some(block), _) => match block.kind.as_ref() {
+                // What was said before a tool was used is a paragraph of its own.
+                "text" if self.spoken => deltas.push(Delta::Text("\n\n".into())),
+                "tool_use" => self.tool = Some((block.name.unwrap_or_default().into_owned(), String::new())),
+                _ => {}
+            },
+            ("content_block_delta", _, Some(piece)) => {
+                if let Some(text) = piece.text.filter(|text| !text.is_empty()) {
+                    self.spoken = true;
+                    deltas.push(Delta::Text(text.into_owned()));
+                } else if let Some(thought) = piece.thinking.filter(|thought| !thought.is_empty()) {
+                    deltas.push(Delta::Thinking(thought.into_owned()));
+                } else if let (Some((_, input)), Some(part)) = (&mut self.tool, piece.partial_json) {
+                    input.push_str(&part);
+                }
+            }
+            ("content_block_stop", ..) => {
+                if let Some((name, input)) = self.tool.take() {
+                    deltas.push(Delta::Tool(tool_line(&name, &input)));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `Bash: ls -la`: what a person would call the call.
+fn tool_line(name: &str, input: &str) -> String {
+    let input: serde_json::Value = serde_json::from_str(input).unwrap_or_default();
+    let telling = ["command", "file_path", "path", "pattern", "url", "query", "description", "prompt"];
+    let shown = telling.iter().find_map(|key| input[*key].as_str());
+    let Some(shown) = shown else { return name.to_owned() };
+    let mut line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST_INPUT_CHARS) {
+        line.truncate(end);
+        line.push('\u{2026}');
+    }
+    format!("{name}: {line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(event: &str) -> String {
+        format!("{{\"type\":\"stream_event\",\"event\":{event},\"sessionId\":\"s\",\"parentToolUseId\":null}}\n")
+    }
+
+    #[test]
+    fn text_thinking_and_tools_are_told_apart() {
+        let lines = [
+            event(r#"{"type":"content_block_start","index":0,"contentBlock":{"type":"thinking","thinking":""}}"#),
+            event(r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#),
+            event(r#"{"type":"content_block_start","index":1,"contentBlock":{"type":"text","text":""}}"#),
+            event(r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"I \"look\""}}"#),
+            event(r#"{"type":"content_block_start","index":2,"contentBlock":{"type":"tool_use","name":"Bash","input":{}}}"#),
+            event(r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partialJson":"{\"command\":"}}"#),
+            event(r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partialJson":"\"ls\\n -la\"}"}}"#),
+            event(r#"{"type":"content_block_stop","index":2}"#),
+            r#"{"type":"user","message":{"content":"text_delta"}}"#.to_owned() + "\n",
+            r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"sub"}},"parentToolUseId":"t"}"#.to_owned() + "\n",
+            event(r#"{"type":"content_block_start","index":0,"contentBlock":{"type":"text","text":""}}"#),
+            event(r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"done"}}"#),
+        ];
+        let expected = vec![
+            Delta::Thinking("hm".into()),
+            Delta::Text("I \"look\"".into()),
+            Delta::Tool("Bash: ls -la".into()),
+            Delta::Text("\n\n".into()),
+            Delta::Text("done".into()),
+        ];
+        assert_eq!(Reader::default().read(lines.concat().as_bytes()), expected);
+        // The same, whatever the chunks are.
+        let mut reader = Reader::default();
+        let one_by_one: Vec<Delta> = lines.iter().flat_map(|line| reader.read(line.as_bytes())).collect();
+        assert_eq!(one_by_one, expected);
+    }
+
+    #[test]
+    fn a_long_input_is_cut_and_an_unknown_one_left_out() {
+        let long = format!(r#"{{"command":"{}"}}"#, "é".repeat(300));
+        assert_eq!(tool_line("Bash", &long).chars().count(), "Bash: ".len() + LONGEST_INPUT_CHARS + 1);
+        assert_eq!(tool_line("Todo", r#"{"todos":[]}"#), "Todo");
+        assert_eq!(tool_line("Todo", "{"), "Todo");
+    }
+}

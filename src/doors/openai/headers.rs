@@ -1,0 +1,149 @@
+//! What a client says outside the protocol: headers, each also under the project's own name.
+
+use axum::http::{HeaderMap, StatusCode};
+use uuid::Uuid;
+
+use crate::doors::http::problem::Problem;
+use crate::runs::run::Busy;
+
+/// Both beginnings of every name: the predecessor's, and ours.
+const PREFIXES: [&str; 2] = ["x-claude-", "x-claudebox-"];
+/// Longest text that fits into one argument of the CLI.
+pub(super) const LONGEST_ARGUMENT_BYTES: usize = 131_071;
+
+/// Everything that headers can say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Headers {
+    /// `X-Claude-Workspace`: the folder to work in.
+    pub(super) workspace: String,
+    /// `X-Claude-Create-Workspace`: make that folder if it is missing.
+    pub(super) create_workspace: bool,
+    /// `X-Claude-Continue`: go on with the workspace's last session.
+    pub(super) go_on: bool,
+    /// `X-Claude-Append-System-Prompt`: added to the system prompt.
+    pub(super) append_system_prompt: Option<String>,
+    /// `X-Claude-Session`: the session to go on with.
+    pub(super) session: Option<String>,
+    /// `X-Claude-Busy`: what to do if the workspace is busy.
+    pub(super) busy: Busy,
+    /// `X-Claude-Progress`: how thinking and tools show in a stream.
+    pub(super) progress: Progress,
+}
+
+/// How thinking and the use of tools show in a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// They do not.
+    #[default]
+    Off,
+    /// As `reasoning_content`, which clients show apart from the answer.
+    Reasoning,
+    /// As comments of the event stream, which clients drop.
+    Comments,
+}
+
+impl Headers {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let append = text(headers, "append-system-prompt")?;
+        if let Some(text) = append.as_ref().filter(|text| text.len() > LONGEST_ARGUMENT_BYTES) {
+            let why = format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
+            return Err(invalid("append-system-prompt", &why, &[]));
+        }
+        let session = match text(headers, "session")? {
+            None => None,
+            Some(id) => {
+                let id = Uuid::try_parse(&id).map_err(|_| invalid("session", "a session's id is a UUID", &[]))?;
+                Some(id.to_string())
+            }
+        };
+        Ok(Self {
+            workspace: text(headers, "workspace")?.unwrap_or_default(),
+            create_workspace: flag(headers, "create-workspace")?,
+            go_on: flag(headers, "continue")?,
+            append_system_prompt: append,
+            session,
+            busy: choice(
+                headers,
+                "busy",
+                &[("reject", Busy::Reject), ("queue", Busy::Queue), ("replace", Busy::Replace)],
+            )?,
+            progress: choice(
+                headers,
+                "progress",
+                &[("off", Progress::Off), ("reasoning", Progress::Reasoning), ("comments", Progress::Comments)],
+            )?,
+        })
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = PREFIXES.iter().find_map(|prefix| headers.get(format!("{prefix}{name}"))) else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| invalid(name, "UTF-8 text is allowed", &[]))?.trim();
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Problem> {
+    let words = [("1", true), ("true", true), ("yes", true), ("0", false), ("false", false), ("no", false)];
+    choice(headers, name, &words)
+}
+
+fn choice<T: Copy + Default>(headers: &HeaderMap, name: &str, words: &[(&str, T)]) -> Result<T, Problem> {
+    let Some(said) = text(headers, name)? else { return Ok(T::default()) };
+    let found = words.iter().find(|(word, _)| said.eq_ignore_ascii_case(word));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        invalid(name, &format!("{said:?} is not allowed, only {}", allowed.join(", ")), &allowed)
+    })
+}
+
+fn invalid(name: &str, why: &str, allowed: &[&str]) -> Problem {
+    let header: Vec<String> = ["x", "claude"].into_iter().chain(name.split('-')).map(capitalised).collect();
+    let header = header.join("-");
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_header", format!("{header}: {why}"));
+    let problem = problem.with("parameter", header);
+    if allowed.is_empty() { problem } else { problem.with("allowed", allowed.to_vec()) }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+    use rstest::rstest;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Headers, Problem> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap()));
+        Headers::read(&pairs.collect())
+    }
+
+    #[test]
+    fn both_beginnings_are_one() {
+        let ours =
+            read(&[("X-Claudebox-Workspace", "a/b"), ("x-claudebox-continue", "Yes"), ("x-claudebox-busy", "queue")]);
+        let theirs = read(&[("X-Claude-Workspace", "a/b"), ("x-claude-continue", "1"), ("x-claude-busy", "QUEUE")]);
+        assert_eq!(ours, theirs);
+        assert!(theirs.unwrap().go_on);
+        assert_eq!(read(&[]).unwrap(), Headers::default());
+        assert_eq!(read(&[("x-claude-continue", ""), ("x-claude-workspace", " ")]).unwrap(), Headers::default());
+    }
+
+    #[rstest]
+    #[case(
+        "x-claude-continue",
+        "maybe",
+        "X-Claude-Continue: \"maybe\" is not allowed, only 1, true, yes, 0, false, no"
+    )]
+    #[case("x-claude-session", "last", "X-Claude-Session: a session's id is a UUID")]
+    #[case("x-claudebox-progress", "all", "X-Claude-Progress: \"all\" is not allowed, only off, reasoning, comments")]
+    fn a_fault_is_named(#[case] name: &str, #[case] value: &str, #[case] detail: &str) {
+        assert_eq!(read(&[(name, value)]).unwrap_err().detail(), detail);
+    }
+}

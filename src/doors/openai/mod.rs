@@ -1,0 +1,50 @@
+//! The OpenAI-compatible door: `/openai/v1`, for every client that speaks Chat Completions or Responses.
+//!
+//! A request becomes a run like any other: the CLI with its tools in a workspace, not a bare model. What the protocol
+//! says and the CLI cannot do is ignored where that is harmless and refused where an answer would be a wrong one;
+//! `docs/openai.md` has the list.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `models` | the names of models |
+//! | `headers` | what a client says outside the protocol |
+//! | `message` | JSON of messages -> messages |
+//! | `material` | images and files of messages -> content blocks |
+//! | `conversation` | messages -> what the CLI is told, and which session it goes on with |
+//! | `turn` | the run, and what it is remembered by |
+//! | `deltas` | the CLI's events -> pieces of an answer |
+//! | `stream` | pieces -> server-sent events, in the words of a protocol |
+//! | `chat`, `responses` | the two protocols |
+//! | `error` | OpenAI's shape of errors |
+
+mod chat;
+mod conversation;
+mod deltas;
+pub mod error;
+mod headers;
+mod material;
+mod message;
+mod models;
+mod responses;
+mod stream;
+mod turn;
+mod usage;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::http::app::App;
+
+/// Where everything of this door is.
+pub(super) const PREFIX: &str = "/openai/";
+
+/// The routes of this door.
+pub(super) fn router() -> Router<App> {
+    let routes = Router::new()
+        .route("/models", get(models::list))
+        .route("/models/{*id}", get(models::one))
+        .route("/chat/completions", post(chat::create))
+        .route("/responses", post(responses::create))
+        .route("/responses/{id}", get(responses::one));
+    Router::new().nest("/openai/v1", routes)
+}

@@ -1,0 +1,251 @@
+//! `POST /responses` and `GET /responses/{id}`.
+
+mod stream;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use self::stream::Events;
+use super::chat::{about, effort, no_forced_tool, schema};
+use super::error;
+use super::headers::Headers;
+use super::message::{self, Message, Role, invalid};
+use super::turn::{Answer, DOOR, Turn, Wish};
+use super::usage::Usage;
+use crate::doors::http::app::App;
+use crate::doors::http::auth::Caller;
+use crate::doors::http::parameters::{Body, Path};
+use crate::doors::http::problem::Problem;
+use crate::doors::http::server::Stopping;
+use crate::runs::run::Run;
+
+/// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ResponsesBody {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    instructions: Option<String>,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(default)]
+    text: Value,
+    #[serde(default)]
+    reasoning: Option<Reasoning>,
+    #[serde(default)]
+    previous_response_id: Option<String>,
+    #[serde(default)]
+    conversation: Value,
+    #[serde(default)]
+    background: Option<bool>,
+    #[serde(default)]
+    store: Option<bool>,
+    #[serde(default)]
+    tool_choice: Value,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reasoning {
+    #[serde(default)]
+    effort: Option<String>,
+}
+
+/// What of a request its response says again.
+struct Echo {
+    model: String,
+    instructions: Option<String>,
+    previous: Option<String>,
+    format: Value,
+    effort: Option<String>,
+    metadata: Value,
+    store: bool,
+}
+
+/// `POST /responses`.
+pub(super) async fn create(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    stopping: Option<Extension<Stopping>>,
+    headers: HeaderMap,
+    Body(body): Body<ResponsesBody>,
+) -> Result<Response, Problem> {
+    if body.background.unwrap_or_default() {
+        return Err(invalid(
+            "background",
+            "only false is allowed: POST /run with async starts a run in the background",
+        ));
+    }
+    if !body.conversation.is_null() {
+        return Err(invalid(
+            "conversation",
+            "conversations are not kept here; name the previous response, or send X-Claude-Session",
+        ));
+    }
+    no_forced_tool(&body.tool_choice)?;
+    let previous = match body.previous_response_id.as_deref().filter(|id| !id.is_empty()) {
+        Some(id) => Some(found(&app, &caller, id).await?),
+        None => None,
+    };
+    let mut messages = message::of_responses(&body.input)?;
+    if let Some(instructions) = &body.instructions {
+        messages.insert(0, Message::text(Role::System, instructions, "instructions"));
+    }
+    let word = body.reasoning.and_then(|reasoning| reasoning.effort);
+    let (streamed, store) = (body.stream.unwrap_or_default(), body.store.unwrap_or(true));
+    let wish = Wish {
+        model: body.model.unwrap_or_default(),
+        messages,
+        field: "input",
+        schema: schema(&body.text["format"], "text.format")?,
+        effort: word.as_deref().map(|word| effort(word, "reasoning.effort")).transpose()?,
+        stream: streamed,
+        previous,
+        store,
+    };
+    let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
+    let format = body.text["format"].clone();
+    let echo = Echo {
+        model: turn.model.clone(),
+        instructions: body.instructions,
+        previous: body.previous_response_id,
+        format: if format.is_null() { json!({"type": "text"}) } else { format },
+        effort: word,
+        metadata: if body.metadata.is_null() { json!({}) } else { body.metadata },
+        store,
+    };
+    if streamed {
+        let following = turn.follow().await?;
+        return super::stream::answer(following, |following| Events::new(following, echo)).await;
+    }
+    let answer = turn.answer().await?;
+    let response = echo.completed(&answer);
+    Ok(about(&answer, Json(response)))
+}
+
+/// `GET /responses/{id}`: the response of a run that is still known.
+pub(super) async fn one(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let run = found(&app, &caller, &id).await?;
+    let options = &run.request.options;
+    let schema = options.json_schema.as_deref().and_then(|schema| serde_json::from_str::<Value>(schema).ok());
+    let has_schema = schema.is_some();
+    let echo = Echo {
+        model: options.model.clone().unwrap_or_else(|| "default".into()),
+        instructions: options.system_prompt.clone(),
+        previous: None,
+        format: schema
+            .map_or_else(|| json!({"type": "text"}), |schema| json!({"type": "json_schema", "schema": schema})),
+        effort: None,
+        metadata: json!({}),
+        store: true,
+    };
+    if !run.state.is_final() {
+        return Ok(Json(echo.response(run.id, run.created_at / 1000, "in_progress", &json!([]), &Value::Null)));
+    }
+    if let Some(problem) = error::of_run(&run) {
+        return Ok(Json(echo.failed(run.id, run.created_at / 1000, &problem)));
+    }
+    let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
+    let text = if has_schema {
+        result["structuredOutput"].to_string()
+    } else {
+        result["result"].as_str().unwrap_or_default().to_owned()
+    };
+    Ok(Json(echo.completed(&Answer { run, text })))
+}
+
+/// The run of a response.
+async fn found(app: &App, caller: &Caller, id: &str) -> Result<Run, Problem> {
+    let run = match id.strip_prefix("resp_") {
+        Some(run) => app.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR),
+        None => None,
+    };
+    run.ok_or_else(|| {
+        let shown: String = id.chars().take(80).collect();
+        let problem =
+            Problem::new(StatusCode::NOT_FOUND, "response_not_found", format!("there is no response {shown:?}"));
+        problem.with("field", "previous_response_id")
+    })
+}
+
+impl Echo {
+    fn response(&self, run: Uuid, created_at: i64, status: &str, output: &Value, usage: &Value) -> Value {
+        json!({
+            "id": response_id(run),
+            "object": "response",
+            "created_at": created_at,
+            "status": status,
+            "error": null,
+            "incomplete_details": null,
+            "instructions": self.instructions,
+            "max_output_tokens": null,
+            "model": self.model,
+            "output": output,
+            "parallel_tool_calls": true,
+            "previous_response_id": self.previous,
+            "reasoning": {"effort": self.effort, "summary": null},
+            "store": self.store,
+            "temperature": null,
+            "text": {"format": self.format},
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": null,
+            "truncation": "disabled",
+            "usage": usage,
+            "metadata": self.metadata,
+        })
+    }
+
+    fn completed(&self, answer: &Answer) -> Value {
+        let result = answer.result();
+        let output = json!([message_item(answer.run.id, "completed", &json!([text_part(&answer.text)]))]);
+        let usage = Usage::of_result(result).responses();
+        let created_at = answer.run.created_at / 1000;
+        let mut response = self.response(answer.run.id, created_at, "completed", &output, &usage);
+        let reason = match result["stopReason"].as_str() {
+            Some("max_tokens" | "model_context_window_exceeded") => Some("max_output_tokens"),
+            Some("refusal") => Some("content_filter"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            response["status"] = "incomplete".into();
+            response["incomplete_details"] = json!({"reason": reason});
+        }
+        response["claudebox"] = answer.about();
+        response
+    }
+
+    fn failed(&self, run: Uuid, created_at: i64, problem: &Problem) -> Value {
+        let mut response = self.response(run, created_at, "failed", &json!([]), &Value::Null);
+        response["error"] = json!({"code": problem.code(), "message": problem.detail()});
+        response
+    }
+}
+
+fn response_id(run: Uuid) -> String {
+    format!("resp_{}", run.simple())
+}
+
+fn message_id(run: Uuid) -> String {
+    format!("msg_{}", run.simple())
+}
+
+fn message_item(run: Uuid, status: &str, content: &Value) -> Value {
+    json!({"type": "message", "id": message_id(run), "status": status, "role": "assistant", "content": content})
+}
+
+fn text_part(text: &str) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}

@@ -1,0 +1,103 @@
+//! The events of a streamed response.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Echo, message_id, message_item, text_part};
+use crate::doors::http::problem::Problem;
+use crate::doors::openai::deltas::Delta;
+use crate::doors::openai::headers::Progress;
+use crate::doors::openai::stream::{Out, Protocol};
+use crate::doors::openai::turn::{Answer, Following};
+use crate::runs::run::now;
+
+/// One response's events, numbered.
+pub(super) struct Events {
+    echo: Echo,
+    run: Uuid,
+    created_at: i64,
+    progress: Progress,
+    next: u64,
+    /// The answer's text so far, once it has begun.
+    text: Option<String>,
+}
+
+impl Events {
+    pub(super) fn new(following: &Following, echo: Echo) -> Self {
+        let progress = following.progress();
+        Self { echo, run: following.run, created_at: now() / 1000, progress, next: 0, text: None }
+    }
+
+    fn send(&mut self, kind: &str, mut fields: Value, out: &mut Out) {
+        let mut event = json!({"type": kind, "sequence_number": self.next});
+        self.next += 1;
+        if let (Value::Object(event), Value::Object(fields)) = (&mut event, &mut fields) {
+            event.append(fields);
+        }
+        out.event(kind, &event);
+    }
+
+    fn open(&mut self, out: &mut Out) {
+        let item = message_item(self.run, "in_progress", &json!([]));
+        self.send("response.output_item.added", json!({"output_index": 0, "item": item}), out);
+        let part =
+            json!({"item_id": message_id(self.run), "output_index": 0, "content_index": 0, "part": text_part("")});
+        self.send("response.content_part.added", part, out);
+        self.text = Some(String::new());
+    }
+
+    fn close(&mut self, out: &mut Out) {
+        let Some(text) = self.text.take() else { return };
+        let at = |mut fields: Value| {
+            fields["item_id"] = message_id(self.run).into();
+            fields["output_index"] = 0.into();
+            fields["content_index"] = 0.into();
+            fields
+        };
+        let (done, part) = (at(json!({"text": text, "logprobs": []})), at(json!({"part": text_part(&text)})));
+        self.send("response.output_text.done", done, out);
+        self.send("response.content_part.done", part, out);
+        let item = message_item(self.run, "completed", &json!([text_part(&text)]));
+        self.send("response.output_item.done", json!({"output_index": 0, "item": item}), out);
+    }
+}
+
+impl Protocol for Events {
+    fn begin(&mut self, out: &mut Out) {
+        for kind in ["response.created", "response.in_progress"] {
+            let response = self.echo.response(self.run, self.created_at, "in_progress", &json!([]), &Value::Null);
+            self.send(kind, json!({"response": response}), out);
+        }
+    }
+
+    fn delta(&mut self, delta: &Delta, out: &mut Out) {
+        let text = match (delta, self.progress) {
+            (Delta::Text(text), _) => text,
+            (Delta::Tool(line), Progress::Comments) => return out.comment(&format!("tool {line}")),
+            (Delta::Thinking(_) | Delta::Tool(_), _) => return,
+        };
+        if self.text.is_none() {
+            self.open(out);
+        }
+        self.text.get_or_insert_default().push_str(text);
+        let delta = json!({
+            "item_id": message_id(self.run), "output_index": 0, "content_index": 0, "delta": text, "logprobs": [],
+        });
+        self.send("response.output_text.delta", delta, out);
+    }
+
+    fn end(&mut self, answer: &Answer, out: &mut Out) {
+        if self.text.is_none() {
+            self.open(out);
+        }
+        self.close(out);
+        let response = self.echo.completed(answer);
+        let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
+        self.send(kind, json!({"response": response}), out);
+    }
+
+    fn fail(&mut self, problem: &Problem, out: &mut Out) {
+        let response = self.echo.failed(self.run, self.created_at, problem);
+        self.send("response.failed", json!({"response": response}), out);
+    }
+}
