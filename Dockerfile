@@ -6,8 +6,8 @@
 # in stages of its own, which BuildKit runs at the same time. scripts/image --full builds it too, also where no image
 # can be pulled and every registry sits behind a mirror (see the stage `host`).
 #
-# VENDOR=0 leaves out what no registry has (Go and its tools, gh, helm, kubectl, terraform), for where their hosts
-# cannot be reached.
+# VENDOR names what to fetch of the tools that no package registry has: `all`, `none`, or some of go, golangci-lint, gh,
+# helm, kubectl, terraform and go-tools. For where not all of their hosts can be reached; the label says what it was.
 #
 # Builds with BuildKit and with the legacy builder: no heredocs, no `RUN --mount`, no TARGETARCH. The legacy
 # builder runs every stage, so every stage must be possible everywhere.
@@ -40,7 +40,7 @@ ENV APT_CONFIG=/build-host/apt.conf \
 # --- essentials: the base with the minimal image's packages and its user ------------------------------------
 FROM host AS essentials
 COPY images/steps/user /images/steps/
-# hadolint ignore=DL3005,DL3008 # security updates; a release's archive keeps one version of each package
+# hadolint ignore=DL3005,DL3008,DL3009 # security updates; an archive has one version of each package; `clean` clears up
 RUN apt-get update \
     && apt-get upgrade -y \
     && apt-get install -y --no-install-recommends \
@@ -84,7 +84,7 @@ RUN cp /images/steps/added /added && /images/steps/clean && /added
 
 # --- from npm -------------------------------------------------------------------------------------------------
 FROM host AS fetcher
-# hadolint ignore=DL3008 # only fetches; what it fetches is pinned
+# hadolint ignore=DL3008,DL3009 # only fetches, and stays behind; what it fetches is pinned
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl nodejs npm unzip
 COPY images/pins /images/
@@ -111,7 +111,9 @@ RUN /images/steps/docker-client
 
 # --- from their vendors ---------------------------------------------------------------------------------------
 FROM fetcher AS vendor
-ARG VENDOR=1
+ARG VENDOR=all
+# An argument ends with its stage; this is for those that are made from it.
+ENV VENDOR=${VENDOR}
 COPY images/steps/fetch images/steps/vendor /images/steps/
 
 FROM vendor AS go
@@ -141,6 +143,7 @@ RUN /images/steps/go-tools
 # --- the image ------------------------------------------------------------------------------------------------
 # From scratch, so that nothing a stage above has deleted stays behind in a layer. What changes most comes last.
 FROM scratch
+# hadolint ignore=DL3067 # a whole root, made for this
 COPY --from=system / /
 COPY --from=added /out/ /
 COPY --from=python-tools /out/ /
@@ -162,23 +165,24 @@ ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     DISABLE_AUTOUPDATER=1 \
     CLAUDEBOX_IMAGE_VARIANT=full
 
-# What is in this image, found and asked as the user Claude runs as.
-RUN set -eu; \
-    mkdir /usr/share/claudebox; \
-    setpriv --reuid claude --regid claude --init-groups claudebox manifest >/usr/share/claudebox/manifest.json; \
-    chmod 0644 /usr/share/claudebox/manifest.json
+# What is in this image: its tools, found and asked as the user Claude runs as, and its packages.
+RUN /usr/share/claudebox/inventory
 
 ARG BASE_IMAGE
 ARG VERSION=dev
 ARG REVISION=
 ARG SOURCE=
+ARG VENDOR=all
 LABEL org.opencontainers.image.title="claudebox" \
       org.opencontainers.image.description="Claude Code in a container with a developer's tools, with one Rust binary as PID 1" \
       org.opencontainers.image.licenses="WTFPL" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      claudebox.manifest="/usr/share/claudebox/manifest.json" \
+      claudebox.sbom="/usr/share/claudebox/sbom.cdx.json" \
+      claudebox.vendor="${VENDOR}"
 
 WORKDIR /workspace
 EXPOSE 8080
