@@ -4,7 +4,7 @@
 //! call run SETTINGS ID ARGS...       one prompt or one of the CLI's commands, without a terminal
 //! call session SETTINGS ID ARGS...   the same on a terminal
 //! call wait SETTINGS                nothing, once the box takes calls
-//! call cancel ID                     ends that call, and returns when it has ended
+//! call cancel ID SIGNAL              sends that call a signal (its number), and returns when it has ended
 //! call list                          the calls at work, one line each: kind, id
 //! ```
 //!
@@ -25,7 +25,7 @@ use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::init::serving::{NAME_READY, NAME_STARTING};
-use crate::process::table;
+use crate::process::{events, table};
 use crate::sys;
 
 /// The hidden role.
@@ -47,7 +47,7 @@ enum Call<'args> {
     Run { settings: &'args OsString, args: &'args [OsString] },
     Session { settings: &'args OsString, id: &'args OsString, args: &'args [OsString] },
     Wait { settings: &'args OsString },
-    Cancel(&'args OsString),
+    Cancel { id: &'args OsString, signal: i32 },
     List,
 }
 
@@ -58,7 +58,10 @@ impl<'args> Call<'args> {
             ("run", [settings, _, args @ ..]) => Some(Self::Run { settings, args }),
             ("session", [settings, id, args @ ..]) => Some(Self::Session { settings, id, args }),
             ("wait", [settings]) => Some(Self::Wait { settings }),
-            ("cancel", [id]) => Some(Self::Cancel(id)),
+            ("cancel", [id, signal]) => {
+                let signal = signal.to_str()?.parse().ok().filter(|signal| events::asks_to_stop(*signal))?;
+                Some(Self::Cancel { id, signal })
+            }
             ("list", []) => Some(Self::List),
             _ => None,
         }
@@ -90,7 +93,7 @@ pub(super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode,
             roles::supervised_run(&args, env)
         }
         Call::Wait { settings } => Ok(refusal(settings, env)?.unwrap_or(ExitCode::Ok)),
-        Call::Cancel(id) => cancel(id).map_err(internal),
+        Call::Cancel { id, signal } => cancel(id, signal).map_err(internal),
         Call::List => {
             let lines: Vec<String> =
                 at_work().iter().map(|call| format!("{} {}\n", call.kind, call.id.display())).collect();
@@ -165,8 +168,8 @@ fn read_command(command: &[u8]) -> Option<(String, OsString)> {
     Some((kind, args.next()?))
 }
 
-/// Ends the call with this id as its terminal would. One that does not appear has ended.
-fn cancel(id: &OsString) -> io::Result<ExitCode> {
+/// Ends the call with this id as its caller was told to end. One that does not appear has ended.
+fn cancel(id: &OsString, signal: i32) -> io::Result<ExitCode> {
     let began = Instant::now();
     let mut asked = Vec::new();
     loop {
@@ -177,11 +180,10 @@ fn cancel(id: &OsString) -> io::Result<ExitCode> {
         if began.elapsed() > CANCEL_LIMIT {
             return Ok(ExitCode::Hung);
         }
-        for AtWork { pid, kind, .. } in calls {
+        for AtWork { pid, .. } in calls {
             if !asked.contains(&pid) {
                 asked.push(pid);
-                // The interactive CLI takes INT for "stop what you do", HUP for the terminal's end.
-                sys::kill(pid, if kind == "session" { libc::SIGHUP } else { libc::SIGINT })?;
+                sys::kill(pid, signal)?;
             }
         }
         pause();
@@ -207,7 +209,19 @@ mod tests {
         let words = args(&["run", "-", "7", "--", "x"]);
         assert_eq!(Call::read(&words), Some(Call::Run { settings: &words[1], args: &words[3..] }));
         assert_eq!(Call::read(&args(&["list"])), Some(Call::List));
-        for wrong in [&[][..], &["run"], &["run", "-"], &["cancel"], &["list", "x"], &["other", "-", "7"]] {
+        let words = args(&["cancel", "7", "15"]);
+        assert_eq!(Call::read(&words), Some(Call::Cancel { id: &words[1], signal: libc::SIGTERM }));
+        let wrong: [&[&str]; 8] = [
+            &[],
+            &["run"],
+            &["run", "-"],
+            &["cancel", "7"],
+            &["cancel", "7", "0"],
+            &["cancel", "7", "TERM"],
+            &["list", "x"],
+            &["other", "-", "7"],
+        ];
+        for wrong in wrong {
             assert_eq!(Call::read(&args(wrong)), None, "{wrong:?}");
         }
     }
