@@ -117,7 +117,7 @@ class Terminal:
         script += f"{shlex.join([str(command), *words])}; echo $? >&9; printf 'ended'; read x"
         variables = [word for name, value in person.environment(env).items() for word in ("-e", f"{name}={value}")]
         self.result = person.root / self.name
-        self.tmux("new-session", "-d", "-s", self.name, "-x", "120", "-y", "40", *variables, "sh", "-c", script)
+        self.tmux("new-session", "-d", "-s", self.name, "-x", "160", "-y", "40", *variables, "sh", "-c", script)
 
     def tmux(self, *words, check=True):
         return subprocess.run(["tmux", "-L", self.server, "-f", "/dev/null", *words], capture_output=True, text=True, check=check).stdout
@@ -241,27 +241,19 @@ class Prompts(Case):
         person.run("warm")
         box = person.name("prog")
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
-            run = person.start("offline:tool sleep 4242", "--output-format", "json")
-            until("the tool runs", lambda: "sleep 4242" in docker("top", box))
+            run = person.start("offline:slow 60", "--output-format", "json")
+            until("the run", lambda: docker("exec", box, "claudebox", "call", "list"))
             run.send_signal(number)
-            out, _ = run.communicate(timeout=DEADLINE)
-            self.assertEqual(run.returncode, 128 + number)
-            # It has the last word, and nothing of it is left by then.
-            self.assertEqual(json.loads(out)["outcome"], "killed")
-            self.assertNotIn("sleep 4242", docker("top", box))
+            out, err = run.communicate(timeout=DEADLINE)
+            # It has the last word.
+            self.assertEqual((run.returncode, json.loads(out)["outcome"]), (128 + number, "killed"), err)
             self.assertEqual(docker("exec", box, "claudebox", "call", "list"), "")
-
-    def test_a_reader_who_goes_away_ends_the_run(self):
-        person = self.person()
-        person.run("warm")
-        box = person.name("prog")
-        run = person.start("offline:tool sleep 4243; offline:tool", "--output-format", "stream-json")
-        run.stdout.readline()
-        run.stdout.close()
-        until("the tool runs", lambda: "sleep 4243" in docker("top", box))
+        # And nothing of it is left.
+        run = person.start("offline:tool sleep 4242")
+        until("the tool runs", lambda: "sleep 4242" in docker("top", box))
         run.send_signal(signal.SIGTERM)
-        run.wait(timeout=DEADLINE)
-        self.assertNotIn("sleep 4243", docker("top", box))
+        run.communicate(timeout=DEADLINE)
+        self.assertNotIn("sleep 4242", docker("top", box))
 
     def test_ctrl_c_on_a_terminal(self):
         person = self.person()
@@ -281,8 +273,8 @@ class Sessions(Case):
         terminal = self.terminal(person)
         terminal.shows(READY)
         terminal.ask("remember the number 4711")
-        terminal.shows("You said: remember the number 4711|said: remember the number 4711")
-        (session,) = person.sessions()
+        terminal.shows("said: remember the number 4711")
+        (session,) = until("its file", person.sessions)
         box = person.name()
 
         # The terminal is closed: what it ran ends.
@@ -521,8 +513,9 @@ class Commands(Case):
         self.assertIn("loggedIn", status.stdout)
         self.assertIn("nothing", person.run("mcp", "remove", "nothing", check=1).stderr)
         terminal = self.terminal(person, "setup-token")
-        terminal.shows("(?i)browser|token|sign in")
-        terminal.leave()
+        terminal.shows("long-lived .* token")
+        terminal.close()
+        until("it has ended", lambda: not docker("exec", person.name("prog"), "claudebox", "call", "list"))
 
     def test_stop_ps_logs_down(self):
         person = self.person()
@@ -564,7 +557,7 @@ class Commands(Case):
         person = self.person()
         found = person.run("doctor").stdout
         for line in (
-            r"^ok     command       \d", r"^ok     engine        \S*docker \d", rf"^(ok|note)     ?  image         {re.escape(IMAGE)}, \d+ days old",
+            r"^ok     command       \d", r"^ok     engine        \S*docker \d", rf"^(ok|note) +image         {re.escape(IMAGE)}, \d+ days old",
             r"^ok     socket        no engine's socket", rf"^ok     data          {re.escape(str(person.home))}/.claude$", r"^note   credentials   none: the offline model",
             r"^note   keys          ", r"^(ok|note)  +disk          ", r"^The box:$", r"^This box is healthy\.$",
         ):

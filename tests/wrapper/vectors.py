@@ -71,7 +71,8 @@ class Case(unittest.TestCase):
             + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}", "--label", f"claudebox.settings={hash_}"]
             + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"]
             + bind(place.workspace) + bind(data, "/home/claude/.claude") + list(mounts)
-            + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
+            + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
+            + ["--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
             + [word for variable in env for word in ("--env", variable)]
             + (list(service) or local) + list(more) + [image],
         )
@@ -494,8 +495,13 @@ class Recreation(Case):
         self.assertEqual(place.run("x").named("unpause"), [["unpause", f"id-{name}"]])
 
     def test_one_that_somebody_else_made_is_kept_under_another_name(self):
+        for settings in "", "<no value>":
+            with self.subTest(settings):
+                self.kept(settings)
+
+    def kept(self, settings):
         place = self.place()
-        name = self.box(place, "exited", settings="")
+        name = self.box(place, "exited", settings=settings)
         call = place.run("x")
         (rename,) = call.named("rename")
         self.assertEqual(rename[:2], ["rename", f"id-{name}"])
@@ -507,7 +513,7 @@ class Recreation(Case):
         name = container(place.workspace) + "_prog"
         # It runs with other settings, says so (not taken), and has a call at work.
         double = place.double / "containers" / name
-        double.write_text(f"running id-{name} 0 sha256:one other\n")
+        double.write_text(f"running id-{name} 0 sha256:one 0abc\n")
         (place.double / "at-work").write_text("run 1\n")
         (place.double / "exec").write_text("")
         refusing = (place.double.parent / "refusing")
@@ -597,28 +603,28 @@ class Services(Case):
         self.assertEqual(call.named("exec")[-1], ["exec", f"{container(place.workspace)}_{name}", "claudebox", "healthcheck"])
         return place, call
 
-    ROOT = ["--env", "CLAUDEBOX_WORKSPACES_DIR=@WORK", "--restart", "unless-stopped"]
+    STAYS = ["--restart", "unless-stopped"]
 
     def test_api(self):
         env = {"CLAUDEBOX_MODE_API_TOKEN": "s3cret", "CLAUDEBOX_MODE_API_HOSTS": "a,b"}
         named = ["--env", "CLAUDEBOX_MODE_API_HOSTS", "--env", "CLAUDEBOX_MODE_API_TOKEN"]
-        _, call = self.up("api", env, named + self.ROOT + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"])
+        _, call = self.up("api", env, named + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"])
         self.assertRegex(call.out, r"\Aclaudebox\S+_api is up: http://127.0.0.1:8080/\n\Z")
         self.assertNotIn("s3cret", repr(call.engine))
 
     def test_api_elsewhere(self):
         env = {"CLAUDE_MODE_API_TOKEN": "x", "CLAUDE_MODE_API_PORT": "9000", "CLAUDEBOX_MODE_API_BIND": "::1"}
-        self.up("api", env, ["--env", "CLAUDE_MODE_API_TOKEN"] + self.ROOT + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "[::1]:9000:8080"])
+        self.up("api", env, ["--env", "CLAUDE_MODE_API_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "[::1]:9000:8080"])
 
     def test_api_in_the_hosts_network(self):
         env = {"CLAUDEBOX_MODE_API_TOKEN": "x", "CLAUDEBOX_NETWORK": "host"}
         listen = ["--env", "CLAUDEBOX_MODE_API_BIND=127.0.0.1", "--env", "CLAUDEBOX_MODE_API_PORT=8080"]
-        self.up("api", env, ["--env", "CLAUDEBOX_MODE_API_TOKEN"] + self.ROOT + ["--env", "CLAUDEBOX_MODE_API=1"] + listen + ["--network", "host"])
+        self.up("api", env, ["--env", "CLAUDEBOX_MODE_API_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1"] + listen + ["--network", "host"])
 
     def test_api_with_a_file_of_tokens(self):
         env = {"CLAUDEBOX_MODE_API_TOKENS_FILE": "tokens.yml"}
         file = bind("@WORK", "/run/claudebox/api", True) + ["--env", "CLAUDEBOX_MODE_API_TOKENS_FILE=/run/claudebox/api/tokens.yml"]
-        self.up("api", env, self.ROOT + ["--env", "CLAUDEBOX_MODE_API=1"] + file + ["--publish", "127.0.0.1:8080:8080"])
+        self.up("api", env, self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1"] + file + ["--publish", "127.0.0.1:8080:8080"])
 
     def test_api_without_a_token_gets_one_and_keeps_it(self):
         place = self.place()
@@ -633,12 +639,12 @@ class Services(Case):
 
     def test_telegram(self):
         env = {"CLAUDE_TELEGRAM_BOT_TOKEN": "s3cret"}
-        self.up("telegram", env, ["--env", "CLAUDE_TELEGRAM_BOT_TOKEN"] + self.ROOT + ["--env", "CLAUDEBOX_MODE_TELEGRAM=1"])
+        self.up("telegram", env, ["--env", "CLAUDE_TELEGRAM_BOT_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_TELEGRAM=1"])
 
     def test_cron(self):
         file = bind("@WORK", "/run/claudebox/cron", True) + ["--env", "CLAUDEBOX_MODE_CRON_FILE=/run/claudebox/cron/jobs.yml"]
         for value in "jobs.yml", "@WORK/jobs.yml":
-            self.up("cron", {"CLAUDEBOX_MODE_CRON_FILE": value}, self.ROOT + ["--env", "CLAUDEBOX_MODE_CRON=1"] + file)
+            self.up("cron", {"CLAUDEBOX_MODE_CRON_FILE": value}, self.STAYS + ["--env", "CLAUDEBOX_MODE_CRON=1"] + file)
 
     def test_the_predecessors_way(self):
         place = self.place()
