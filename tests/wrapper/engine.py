@@ -628,6 +628,31 @@ class Commands(Case):
         self.assertEqual(complete("x", "--model", "sonnet["), ["sonnet[1m]"])
         self.assertEqual(complete("--no"), ["--no-continue"])
 
+    def test_installed_updated_and_uninstalled(self):
+        person = self.person()
+        folder = person.root / "bin"
+        env = {"CLAUDEBOX_IMAGE": None, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+        def run(*words):
+            return subprocess.run(words, env=person.environment(env), cwd=person.workspace, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE * 2, check=True).stdout
+
+        installed = run(str(ROOT / "install.sh"), "--dir", str(folder), "--image", IMAGE)
+        self.assertIn("ready: go to a project's folder and type claudebox", installed)
+        self.assertEqual(run("claudebox", "offline:echo installed"), f"{OFFLINE}installed\n")
+        # The image brings the host command of its own version.
+        command = folder / "claudebox"
+        command.write_text(command.read_text() + "# an older version\n")
+        self.assertIn(f"{command} is the one of this image now", run("claudebox", "--update"))
+        self.assertEqual(command.read_text(), COMMAND.read_text().replace("\ndefault_image=''\n", f"\ndefault_image='{IMAGE}'\n"))
+        self.assertEqual(run("claudebox", "offline:echo updated"), f"{OFFLINE}updated\n")
+        box = run("claudebox", "ps")
+        self.assertIn(str(person.workspace), box)
+        run(str(ROOT / "scripts" / "install.sh"), "--dir", str(folder), "--uninstall")
+        self.assertEqual(list(folder.iterdir()), [])
+        self.assertEqual(docker("ps", "-aq", "--filter", f"label=claudebox.data={person.home}/.claude"), "")
+        left = {str(path.relative_to(person.home)).split("/")[0] for path in person.home.rglob("*") if path.is_file()}
+        self.assertLessEqual(left, {".claude", ".ssh"})
+
     def test_uninstall_takes_this_persons_boxes_alone(self):
         person, other = self.person(), self.person()
         person.run("x")

@@ -648,8 +648,8 @@ class Services(Case):
 
     def test_the_predecessors_way(self):
         place = self.place()
-        call = place.run(env={"CLAUDE_MODE_API": "1", "CLAUDE_MODE_API_TOKEN": "x"})
-        self.assertEqual(call.named("run")[0][3], container(place.workspace) + "_api")
+        call = place.run(env={"CLAUDE_MODE_API": "1", "CLAUDE_MODE_API_TOKEN": "x", "CLAUDEBOX_MODE_TELEGRAM": "1", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
+        self.assertEqual([words[3] for words in call.named("run")], [container(place.workspace) + kind for kind in ("_api", "_telegram")])
 
     def test_down(self):
         place = self.place()
