@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=d87e4eebc53c93e322e211e0146a49bd67e88df786c21f94d4160f9ac50e333f
+checksum=0b4bd4ac9ee70bc1e91ba939040e5346cc352a09dcf9f0e32ff783e7f8b598f7
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

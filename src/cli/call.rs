@@ -10,8 +10,8 @@
 //!
 //! One engine call has to do for a prompt, so the questions that the host command would have to ask before are answered
 //! here: is this box still the one that its settings ask for (SETTINGS, `-` for any), and does it take prompts? If so, a
-//! line says so before anything else comes from `run`: whatever goes wrong before that line, the host command may
-//! try again; after it, the prompt has been taken.
+//! line says so on both streams before anything else comes from `run`: whatever goes wrong before that line, the host
+//! command may try again; after it, the prompt has been taken. On both, because an engine writes its own errors to either.
 
 use std::ffi::OsString;
 use std::fs;
@@ -77,6 +77,7 @@ pub(super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode,
             if let Some(code) = refusal(settings, env)? {
                 return Ok(code);
             }
+            io::stdout().write_all(TAKEN).map_err(internal)?;
             io::stderr().write_all(TAKEN).map_err(internal)?;
             roles::supervised_run(args, env)
         }

@@ -455,6 +455,14 @@ class Streams(Case):
         self.assertEqual((call.code, call.out, call.err), (1, "half\n", "error during connect\n"))
         self.assertEqual([words[0] for words in call.engine], ["exec"])
 
+    def test_what_the_engine_says_on_standard_output_is_not_the_answer(self):
+        # A box that is ending: the engine starts the call, and writes where the answer goes that it could not.
+        place, _ = self.answered("echo answer", "x")
+        (place.double / "broken").write_text("")
+        call = place.run("x")
+        self.assertEqual((call.code, call.out, call.err), (0, "answer\n", ""))
+        self.assertEqual([words[0] for words in call.engine], ["exec", "inspect", "image", "exec"])
+
     def test_what_was_not_taken_is_asked_again(self):
         place = self.place()
         first = place.run("x")
