@@ -27,6 +27,8 @@ def main():
     parser.add_argument("--rounds", type=int, required=True)
     options = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="claudebox-bench.", dir="/var/tmp"))
+    # The box's user has to get in.
+    folder.chmod(0o755)
     (folder / "home" / ".claude").mkdir(parents=True)
     (folder / "work").mkdir()
     env = {
