@@ -223,6 +223,14 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Ok)
 }
 
+/// `clear-session`: deletes what the workspace would go on with, as the user that this is called as.
+pub(super) fn clear_session(env: &impl Environment) -> Result<usize, Failure> {
+    let config = configure(env)?;
+    let config_dir = boot::config_dir(&config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let sessions = Sessions { state_dir: config.state_folder(&config_dir), config_dir };
+    sessions.clear(&config.workspace).map_err(|error| Failure::new(ExitCode::Internal, error))
+}
+
 /// `manifest`: its JSON.
 pub(super) fn manifest(env: &(impl Environment + Sync)) -> Result<Vec<u8>, Failure> {
     let config = configure(env)?;

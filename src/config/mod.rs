@@ -61,6 +61,12 @@ pub mod name {
     pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
     /// Server modes.
     pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
+    /// A server mode without a door of its own: prompts come through the local door alone.
+    pub const MODE_LOCAL: &str = "CLAUDEBOX_MODE_LOCAL";
+    /// Seconds without a run after which the box ends.
+    pub const IDLE_EXIT_SECONDS: &str = "CLAUDEBOX_IDLE_EXIT_SECONDS";
+    /// What the box was made with, as the host command knows it again.
+    pub const HOST_SETTINGS: &str = "CLAUDEBOX_HOST_SETTINGS";
     /// Token of the Telegram bot.
     pub const TELEGRAM_BOT_TOKEN: &str = "CLAUDEBOX_TELEGRAM_BOT_TOKEN";
     /// The Telegram door's own settings, a YAML file.
@@ -197,7 +203,7 @@ impl Config {
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
         let mut server_modes = Vec::new();
-        for mode in name::MODES {
+        for mode in name::MODES.into_iter().chain([name::MODE_LOCAL]) {
             if settings.flag(mode)? {
                 server_modes.push(mode);
             }

@@ -12,6 +12,7 @@ const DAY: Duration = Duration::from_hours(24);
 const MEGABYTE: u64 = 1 << 20;
 const LONGEST_DAYS: u64 = 36_500;
 const MOST: u64 = 1_000_000;
+const LONGEST_IDLE_SECONDS: u64 = 30 * 86_400;
 
 /// All settings of `serve`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,10 @@ pub struct ServerConfig {
     pub telegram: Option<TelegramConfig>,
     /// The cron door; `None` if it is off.
     pub cron: Option<CronConfig>,
+    /// Whether it is asked for although no other door is on: `claudebox run` is to find servers.
+    pub local: bool,
+    /// How long nothing may happen before the box ends; `None` is for ever.
+    pub idle_exit: Option<Duration>,
     /// The run engine.
     pub engine: EngineConfig,
     /// Hosts whose private addresses may be fetched from, besides all public ones.
@@ -150,6 +155,10 @@ impl ServerConfig {
             http,
             telegram,
             cron,
+            local: settings.flag(name::MODE_LOCAL)?,
+            idle_exit: settings
+                .seconds(name::IDLE_EXIT_SECONDS, LONGEST_IDLE_SECONDS)?
+                .filter(|limit| !limit.is_zero()),
             engine: EngineConfig::read(&settings)?,
             fetch_allow: settings.list(name::FETCH_ALLOW)?,
             webhook_secret: settings.text(name::WEBHOOK_SECRET)?.map(Secret::new),

@@ -3,6 +3,7 @@
 mod cron;
 mod ending;
 mod http;
+mod idle;
 
 use std::ffi::OsString;
 use std::io;
@@ -51,8 +52,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = roles::configure(env)?;
     let server = ServerConfig::read(env).map_err(unusable)?;
-    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() {
-        let detail = format!("there is nothing to serve: set {} to 1", name::MODES.join(", or "));
+    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
+        let detail = format!("there is nothing to serve: set {} or {} to 1", name::MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::new(ExitCode::Config, detail));
     }
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
@@ -151,7 +152,9 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
     let result = tokio::select! {
         (result, (), (), ()) = async { tokio::join!(http, cron, local, end) } => result,
-        never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
+        never = async {
+            tokio::join!(deliverer.work(&engine), prune(&engine), idle::watch(&engine, server.idle_exit, &stop))
+        } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
     deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
