@@ -3,4 +3,5 @@
 pub mod chats;
 pub mod http;
 pub mod local;
+pub mod mcp;
 pub mod openai;

@@ -33,6 +33,7 @@ mod usage;
 use axum::Router;
 use axum::routing::{get, post};
 
+pub(in crate::doors) use self::deltas::tool_line;
 use super::http::app::App;
 
 /// Where everything of this door is.
