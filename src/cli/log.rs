@@ -31,7 +31,8 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let level = if debug { Level::DEBUG } else { Level::INFO };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
+    let lines =
+        tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
     lines.with(filter_fn(is_told))
 }
 

@@ -72,8 +72,13 @@ pub fn router(app: App, around: Surroundings) -> Router {
     let protected = auth::protect(api.merge(files), &around.authenticator, "http");
     let openai = auth::protect(openai::router(), &around.authenticator, "openai");
     let mcp = auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, "mcp");
-    let router =
-        protected.merge(openai).merge(mcp).merge(open).merge(openapi::router(described)).merge(page::router()).with_state(app);
+    let router = protected
+        .merge(openai)
+        .merge(mcp)
+        .merge(open)
+        .merge(openapi::router(described))
+        .merge(page::router())
+        .with_state(app);
     stack::wrap(router, around.origins, around.body_limit)
 }
 

@@ -32,24 +32,22 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 /// Arguments of `claude_run`. An empty text counts as left out.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the arguments are the predecessor's")]
 pub(super) struct RunArguments {
     /// What Claude Code is to do. It works in the workspace with all of its tools. Put large material into files there
-    /// (write_file) and name them.
+    /// (`write_file`) and name them.
     prompt: String,
     /// Model: an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name.
-    #[schemars(with = "String")]
     model: Option<String>,
     /// Replaces the system prompt.
-    #[schemars(with = "String")]
     system_prompt: Option<String>,
     /// Is added to the system prompt.
-    #[schemars(with = "String")]
     append_system_prompt: Option<String>,
-    /// JSON Schema the answer must follow: an object, or its text. The answer is then in structured_output.
+    /// JSON Schema the answer must follow: an object, or its text. The answer is then in `structured_output`.
+    #[serde(default)]
     #[schemars(schema_with = "object_or_text")]
     json_schema: Option<Value>,
     /// Folder below the workspaces folder to work in, such as "myproject". The workspaces folder itself if left out.
-    #[schemars(with = "String")]
     pub(super) workspace: Option<String>,
     /// Make the workspace if it is not there.
     #[serde(default)]
@@ -57,29 +55,30 @@ pub(super) struct RunArguments {
     /// Start a fresh session instead of continuing the workspace's last one.
     #[serde(default)]
     no_continue: bool,
-    /// Resume the session with this id: session_id of an earlier answer.
-    #[schemars(with = "String")]
+    /// Resume the session with this id: `session_id` of an earlier answer.
     resume: Option<String>,
     /// Resume into a new session, and leave the old one as it is.
     #[serde(default)]
     fork_session: bool,
     /// Reasoning effort.
+    #[serde(default)]
     #[schemars(schema_with = "efforts")]
     effort: Option<String>,
     /// Stop the run when it has cost this much, US dollars.
-    #[schemars(with = "f64", extend("exclusiveMinimum" = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     max_budget_usd: Option<f64>,
     /// Stop the run after this many turns.
-    #[schemars(with = "u32", range(min = 1))]
+    #[schemars(range(min = 1))]
     max_turns: Option<u32>,
     /// Stop the run after this many seconds.
-    #[schemars(with = "f64", extend("exclusiveMinimum" = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     timeout_seconds: Option<f64>,
     /// What to do if another run works in the workspace: refuse this one (reject), wait for its turn (queue), or cancel
     /// the other one (replace).
+    #[serde(default)]
     #[schemars(schema_with = "busy")]
     busy: Option<String>,
-    /// Answer at once with run_id. The run goes on without this client; run_result has its answer.
+    /// Answer at once with `run_id`. The run goes on without this client; `run_result` has its answer.
     #[serde(default)]
     pub(super) background: bool,
 }

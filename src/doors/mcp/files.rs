@@ -32,10 +32,9 @@ pub(super) struct ListArguments {
     #[serde(default)]
     path: String,
     /// Entries of one page, 1 to 10000; 1000 if left out.
-    #[schemars(with = "u64", range(min = 1, max = 10000))]
+    #[schemars(range(min = 1, max = 10_000))]
     limit: Option<u64>,
-    /// next_cursor of the page before.
-    #[schemars(with = "String")]
+    /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -45,11 +44,11 @@ pub(super) struct ListArguments {
 pub(super) struct ReadArguments {
     /// Path of the file below the workspaces folder, such as "myproject/README.md".
     path: String,
-    /// Byte to begin at: next_offset of the page before.
+    /// Byte to begin at: `next_offset` of the page before.
     #[serde(default)]
     offset: u64,
     /// Most bytes to read, 4 to 4194304; 262144 if left out.
-    #[schemars(with = "u64", range(min = 4, max = 4194304))]
+    #[schemars(range(min = 4, max = 4_194_304))]
     limit: Option<u64>,
     /// How content is written: text (utf-8), or base64 for files that are no text.
     #[serde(default)]

@@ -19,7 +19,8 @@ const LONGEST_CHARACTER: usize = 4;
 
 /// What is read of these bytes. `first` and `last`: whether the file begins and ends with them.
 pub(super) fn page(bytes: &[u8], first: bool, last: bool) -> Page {
-    let skipped = if first { 0 } else { bytes.iter().take(LONGEST_CHARACTER - 1).take_while(|b| is_inner(**b)).count() };
+    let skipped =
+        if first { 0 } else { bytes.iter().take(LONGEST_CHARACTER - 1).take_while(|b| is_inner(**b)).count() };
     let rest = &bytes[skipped..];
     if rest.contains(&0) {
         return Page::Binary;

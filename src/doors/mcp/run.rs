@@ -31,20 +31,20 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// A run, as `claude_run` and `run_result` give it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct RunAnswer {
-    /// The run, for run_status, run_result and run_cancel.
+    /// The run, for `run_status`, `run_result` and `run_cancel`.
     run_id: String,
     /// Where it works, an absolute path in the box.
     workspace: String,
     /// queued, running, succeeded, failed, cancelled or interrupted.
     state: &'static str,
-    /// How it ended: ok, model_error, rate_limited, auth, budget, max_turns, schema_missed, session_not_found, killed,
+    /// How it ended: ok, `model_error`, `rate_limited`, auth, budget, `max_turns`, `schema_missed`, `session_not_found`, killed,
     /// hung or truncated.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
     /// The answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
-    /// The answer in the form of json_schema.
+    /// The answer in the form of `json_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     structured_output: Option<Value>,
     /// What went wrong, one line.

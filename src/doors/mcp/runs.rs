@@ -27,10 +27,8 @@ const LONGEST_WAIT: f64 = 3600.0;
 #[serde(deny_unknown_fields)]
 pub(super) struct StatusArguments {
     /// The run. The latest runs if left out.
-    #[schemars(with = "String")]
     run_id: Option<String>,
     /// Only runs of this workspace.
-    #[schemars(with = "String")]
     workspace: Option<String>,
 }
 
@@ -41,7 +39,7 @@ pub(super) struct ResultArguments {
     /// The run.
     run_id: String,
     /// How long to wait for its end, seconds. Without it, what there is comes at once.
-    #[schemars(with = "f64", range(min = 0, max = 3600))]
+    #[schemars(range(min = 0, max = 3600))]
     wait_seconds: Option<f64>,
 }
 
@@ -50,10 +48,8 @@ pub(super) struct ResultArguments {
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelArguments {
     /// The run.
-    #[schemars(with = "String")]
     run_id: Option<String>,
     /// The workspace whose run is meant, if no run is named.
-    #[schemars(with = "String")]
     workspace: Option<String>,
 }
 
@@ -94,7 +90,7 @@ struct RunStatus {
 /// What a cancel has done.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct CancelAnswer {
-    /// ok: the run is cancelled, and its processes are gone. already_ended: it had ended before; nothing has changed.
+    /// ok: the run is cancelled, and its processes are gone. `already_ended`: it had ended before; nothing has changed.
     status: &'static str,
     run_id: String,
     /// An absolute path in the box.

@@ -87,11 +87,9 @@ impl Name {
                  Can be asked again, also after a restart.",
                 reads,
             ),
-            Self::Cancel => (
-                "Cancel a run",
-                "End a run and all of its processes. One that has ended stays as it is.",
-                changes,
-            ),
+            Self::Cancel => {
+                ("Cancel a run", "End a run and all of its processes. One that has ended stays as it is.", changes)
+            }
             Self::List => (
                 "List files",
                 "The names in a folder of the workspaces, a page at a time, with type, size and time of last change.",
