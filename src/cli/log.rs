@@ -11,9 +11,11 @@ use std::io;
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Number, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::server::LogFormat;
@@ -29,7 +31,16 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let level = if debug { Level::DEBUG } else { Level::INFO };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(Lines(format)).finish()
+    let lines =
+        tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
+    lines.with(filter_fn(is_told))
+}
+
+/// Whether a line is for the log at all. The SDK of MCP logs whole requests, with their prompts and the token in their
+/// headers; what goes wrong in a call is told to its client.
+fn is_told(about: &Metadata<'_>) -> bool {
+    let of_sdk = about.target() == "rmcp" || about.target().starts_with("rmcp::");
+    !of_sdk || *about.level() == Level::ERROR
 }
 
 struct Lines(LogFormat);

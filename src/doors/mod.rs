@@ -4,4 +4,5 @@ pub mod chats;
 pub mod cron;
 pub mod http;
 pub mod local;
+pub mod mcp;
 pub mod openai;

@@ -5,6 +5,7 @@
 mod delete;
 mod fixture;
 mod hostile;
+mod mcp;
 mod race;
 mod read;
 mod write;

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::runs::{ledger_failed, unknown};
 use super::server::Stopping;
 use super::{health, openapi, page, runs, stack};
-use crate::doors::openai;
+use crate::doors::{mcp, openai};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Sight;
@@ -73,8 +73,14 @@ pub fn router(app: App, around: Surroundings) -> Router {
     let (openai, of_openai) = openai::router().split_for_parts();
     described.merge(of_openai);
     let openai = auth::protect(openai, &around.authenticator, "openai");
-    let router =
-        protected.merge(openai).merge(open).merge(openapi::router(described)).merge(page::router()).with_state(app);
+    let mcp = auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, "mcp");
+    let router = protected
+        .merge(openai)
+        .merge(mcp)
+        .merge(open)
+        .merge(openapi::router(described))
+        .merge(page::router())
+        .with_state(app);
     stack::wrap(router, around.origins, around.body_limit)
 }
 
@@ -122,7 +128,7 @@ impl App {
     }
 
     /// Which workspaces `caller` may see, by their absolute paths; `None` is all.
-    pub(super) fn sight(&self, caller: &Caller) -> Option<Sight> {
+    pub(in crate::doors) fn sight(&self, caller: &Caller) -> Option<Sight> {
         caller.workspaces.as_ref()?;
         let (caller, root) = (caller.clone(), self.workspaces.root().to_owned());
         Some(Box::new(move |path| {

@@ -35,10 +35,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        is_json(request.headers())?;
-        let limit = request.extensions().get().copied().unwrap_or_default();
-        let body = collect(request, limit).await?;
-        object(&body).map(Self)
+        object(&json_bytes(request).await?).map(Self)
     }
 }
 
@@ -101,6 +98,13 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     )))
 }
 
+/// The body of a request that says JSON, or nothing, of what it is.
+pub(in crate::doors) async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
+    is_json(request.headers())?;
+    let limit = request.extensions().get().copied().unwrap_or_default();
+    collect(request, limit).await
+}
+
 /// The whole body, if it is not longer than allowed.
 async fn collect(request: Request, limit: BodyLimit) -> Result<Bytes, Problem> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -160,7 +164,7 @@ fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 }
 
 /// What serde says of a value, told to a client: which field, what is wrong with it, what is allowed.
-fn invalid(code: &'static str, path: &str, message: &str) -> Problem {
+pub(in crate::doors) fn invalid(code: &'static str, path: &str, message: &str) -> Problem {
     // Where it was in the text; the field says it better.
     let message = message.rfind(" at line ").map_or(message, |end| &message[..end]);
     let path = if path == "." { "" } else { path };

@@ -121,7 +121,7 @@ impl Reader {
 }
 
 /// `Bash: ls -la`: what a person would call the call.
-fn tool_line(name: &str, input: &str) -> String {
+pub(in crate::doors) fn tool_line(name: &str, input: &str) -> String {
     let input: serde_json::Value = serde_json::from_str(input).unwrap_or_default();
     let telling = ["command", "file_path", "path", "pattern", "url", "query", "description", "prompt"];
     let shown = telling.iter().find_map(|key| input[*key].as_str());

@@ -34,6 +34,7 @@ use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(in crate::doors) use self::deltas::tool_line;
 use super::http::app::App;
 
 /// Where everything of this door is.

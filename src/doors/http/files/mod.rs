@@ -27,6 +27,7 @@ use self::schema::{Deleted, FileBytes, ListingBody, Written};
 use super::problem::{Problem, ProblemBody};
 
 pub use self::address::PathGuard;
+pub(in crate::doors) use self::schema::rfc3339;
 pub use self::upload::UploadLimit;
 
 /// The routes below `/files`.
@@ -185,7 +186,7 @@ async fn delete(scope: Scope, uri: Uri, headers: HeaderMap) -> Result<Response, 
 }
 
 /// File work waits for disks; it does so on a thread of its own.
-async fn blocking<T, E, F>(work: F) -> Result<T, Problem>
+pub(in crate::doors) async fn blocking<T, E, F>(work: F) -> Result<T, Problem>
 where
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,

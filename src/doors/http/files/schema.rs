@@ -116,7 +116,7 @@ impl Written {
 }
 
 /// A time no calendar has is shown as the beginning of all.
-fn rfc3339(stat: &Stat) -> String {
+pub(in crate::doors) fn rfc3339(stat: &Stat) -> String {
     let (seconds, nanoseconds) = stat.mtime;
     let time = DateTime::from_timestamp(seconds, nanoseconds).filter(|time| (0..10_000).contains(&year(time)));
     time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)

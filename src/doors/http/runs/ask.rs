@@ -21,7 +21,7 @@ const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are the predecessor's")]
-pub(super) struct RunBody {
+pub(in crate::doors) struct RunBody {
     /// The prompt.
     #[schema(min_length = 1, pattern = r"\S", example = "what does this repo do")]
     prompt: String,
@@ -74,7 +74,7 @@ pub(super) struct RunBody {
     include_partial_messages: bool,
     /// What to do if the workspace is busy.
     #[serde(default)]
-    pub(super) busy: BusyName,
+    pub(in crate::doors) busy: BusyName,
     /// Answer at once; `GET /run/result` has the result later.
     #[serde(default, rename = "async")]
     pub(super) in_background: bool,
@@ -110,7 +110,7 @@ enum EffortName {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum BusyName {
+pub(in crate::doors) enum BusyName {
     /// Refuse: 409.
     #[default]
     Reject,
@@ -132,7 +132,7 @@ impl From<BusyName> for Busy {
 
 impl RunBody {
     /// The request, if every field of it can be carried out.
-    pub(super) fn request(&self) -> Result<Request, Problem> {
+    pub(in crate::doors) fn request(&self) -> Result<Request, Problem> {
         if self.prompt.trim().is_empty() {
             return Err(invalid("prompt", "the prompt is empty"));
         }

@@ -18,9 +18,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(in crate::doors) use self::ask::RunBody;
 pub(in crate::doors) use self::start::{RUN_ID, refused};
 use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
+pub(in crate::doors) use self::view::time;
 pub use self::view::webhook_body;
 use super::app::App;
 use super::auth::Caller;
@@ -355,7 +357,7 @@ pub(in crate::doors) fn unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("there is no run {shown:?}")).with("runId", shown)
 }
 
-fn nothing_runs(workspace: &str) -> Problem {
+pub(in crate::doors) fn nothing_runs(workspace: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("nothing runs in the workspace {workspace:?}"))
 }
 

@@ -160,7 +160,7 @@ pub fn webhook_body(run: &Run) -> Bytes {
 }
 
 /// Milliseconds since 1970 as RFC 3339, UTC.
-pub(super) fn time(milliseconds: i64) -> String {
+pub(in crate::doors) fn time(milliseconds: i64) -> String {
     DateTime::from_timestamp_millis(milliseconds)
         .map_or_else(|| milliseconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

@@ -1,0 +1,186 @@
+//! Arguments of a call -> types. Whatever is wrong is told by the name the client knows.
+
+use rmcp::model::JsonObject;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::answer::Fault;
+use crate::doors::http::parameters;
+use crate::doors::http::problem::Problem;
+use crate::doors::http::runs::RunBody;
+use crate::runs::run::Request;
+
+const CODE: &str = "invalid_argument";
+
+/// Reads the arguments of a call.
+pub(super) fn read<T: DeserializeOwned>(arguments: Option<JsonObject>) -> Result<T, Fault> {
+    from_value(Value::Object(arguments.unwrap_or_default())).map_err(|problem| Fault::argument(&problem))
+}
+
+/// An argument that cannot be.
+pub(super) fn invalid(name: &str, why: &str) -> Fault {
+    Fault::argument(&parameters::invalid(CODE, name, why))
+}
+
+fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| parameters::invalid(CODE, &error.path().to_string(), &error.inner().to_string()))
+}
+
+/// Arguments of `claude_run`. An empty text counts as left out.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the arguments are the predecessor's")]
+pub(super) struct RunArguments {
+    /// What Claude Code is to do. It works in the workspace with all of its tools. Put large material into files there
+    /// (`write_file`) and name them.
+    prompt: String,
+    /// Model: an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name.
+    model: Option<String>,
+    /// Replaces the system prompt.
+    system_prompt: Option<String>,
+    /// Is added to the system prompt.
+    append_system_prompt: Option<String>,
+    /// JSON Schema the answer must follow: an object, or its text. The answer is then in `structured_output`.
+    #[serde(default)]
+    #[schemars(schema_with = "object_or_text")]
+    json_schema: Option<Value>,
+    /// Folder below the workspaces folder to work in, such as "myproject". The workspaces folder itself if left out.
+    pub(super) workspace: Option<String>,
+    /// Make the workspace if it is not there.
+    #[serde(default)]
+    pub(super) create_workspace: bool,
+    /// Start a fresh session instead of continuing the workspace's last one.
+    #[serde(default)]
+    no_continue: bool,
+    /// Resume the session with this id: `session_id` of an earlier answer.
+    resume: Option<String>,
+    /// Resume into a new session, and leave the old one as it is.
+    #[serde(default)]
+    fork_session: bool,
+    /// Reasoning effort.
+    #[serde(default)]
+    #[schemars(schema_with = "efforts")]
+    effort: Option<String>,
+    /// Stop the run when it has cost this much, US dollars.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    max_budget_usd: Option<f64>,
+    /// Stop the run after this many turns.
+    #[schemars(range(min = 1))]
+    max_turns: Option<u32>,
+    /// Stop the run after this many seconds.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    timeout_seconds: Option<f64>,
+    /// What to do if another run works in the workspace: refuse this one (reject), wait for its turn (queue), or cancel
+    /// the other one (replace).
+    #[serde(default)]
+    #[schemars(schema_with = "busy")]
+    busy: Option<String>,
+    /// Answer at once with `run_id`. The run goes on without this client; `run_result` has its answer.
+    #[serde(default)]
+    pub(super) background: bool,
+}
+
+fn object_or_text(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["object", "string"]})
+}
+
+fn efforts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "enum": ["low", "medium", "high", "xhigh", "max"]})
+}
+
+fn busy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "enum": ["reject", "queue", "replace"], "default": "reject"})
+}
+
+impl RunArguments {
+    /// The run as the HTTP door knows it: what may be asked is the same at every door.
+    pub(super) fn body(&self) -> Result<(RunBody, Request), Fault> {
+        let mut fields = match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => Map::new(),
+            Err(error) => return Err(Problem::internal("reading a call's arguments", &error).into()),
+        };
+        fields.retain(|_, value| !value.is_null() && value != "");
+        fields.entry("prompt").or_insert("".into());
+        let body: RunBody = from_value(Value::Object(fields)).map_err(|problem| Fault::argument(&problem))?;
+        let request = body.request().map_err(|problem| Fault::argument(&in_snake_case(problem)))?;
+        Ok((body, request))
+    }
+}
+
+/// A problem of the HTTP door, about the argument as it is called here.
+fn in_snake_case(problem: Problem) -> Problem {
+    let Some(field) = problem.json()["field"].as_str().map(str::to_owned) else { return problem };
+    let mut name = String::new();
+    for letter in field.chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    let why = problem.detail();
+    let why = why.strip_prefix(&field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
+    parameters::invalid(CODE, &name, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::mcp::answer::Fault;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn request(arguments: Value) -> Result<Request, Fault> {
+        let Value::Object(arguments) = arguments else { panic!("no object") };
+        Ok(read::<RunArguments>(Some(arguments))?.body()?.1)
+    }
+
+    #[test]
+    fn every_argument_gets_where_it_belongs() {
+        let all = json!({
+            "prompt": "p", "model": "haiku", "system_prompt": "s", "append_system_prompt": "a", "workspace": "w",
+            "json_schema": {"type": "object"}, "create_workspace": true, "no_continue": true, "fork_session": true,
+            "resume": "0192d0ea-0000-7000-8000-000000000000", "effort": "xhigh", "max_budget_usd": 0.5, "max_turns": 3,
+            "timeout_seconds": 2.5, "busy": "queue", "background": true,
+        });
+        let options = request(all).unwrap().options;
+        assert_eq!((options.model.as_deref(), options.max_turns), (Some("haiku"), Some(3)));
+        assert_eq!((options.system_prompt.as_deref(), options.append_system_prompt.as_deref()), (Some("s"), Some("a")));
+        assert!(options.no_continue && options.fork_session && options.resume.is_some() && options.effort.is_some());
+        assert_eq!((options.max_budget_usd, options.timeout.unwrap().as_millis()), (Some(0.5), 2500));
+        assert_eq!(options.json_schema.as_deref(), Some(r#"{"type":"object"}"#));
+    }
+
+    #[test]
+    fn what_is_empty_or_null_is_left_out() {
+        let arguments = json!({
+            "prompt": "p", "model": "", "effort": "", "busy": "", "json_schema": "", "resume": null, "max_turns": null,
+        });
+        assert_eq!(request(arguments).unwrap(), request(json!({"prompt": "p"})).unwrap());
+    }
+
+    #[rstest]
+    #[case(json!({}), "prompt")]
+    #[case(json!({"prompt": " "}), "prompt")]
+    #[case(json!({"prompt": 7}), "prompt")]
+    #[case(json!({"prompt": "p", "promt": "p"}), "promt")]
+    #[case(json!({"prompt": "p", "effort": "huge"}), "effort")]
+    #[case(json!({"prompt": "p", "busy": "wait"}), "busy")]
+    #[case(json!({"prompt": "p", "timeout_seconds": -1}), "timeout_seconds")]
+    #[case(json!({"prompt": "p", "timeout_seconds": "soon"}), "timeout_seconds")]
+    #[case(json!({"prompt": "p", "max_budget_usd": 0}), "max_budget_usd")]
+    #[case(json!({"prompt": "p", "max_turns": 0}), "max_turns")]
+    #[case(json!({"prompt": "p", "json_schema": [1]}), "json_schema")]
+    #[case(json!({"prompt": "p", "resume": "--last"}), "resume")]
+    #[case(json!({"prompt": "p", "fork_session": true}), "fork_session")]
+    #[case(json!({"prompt": "p", "model": "--help"}), "model")]
+    fn an_argument_that_cannot_be_is_named(#[case] arguments: Value, #[case] name: &str) {
+        let Err(Fault::Call(error)) = request(arguments) else { panic!("it was taken") };
+        assert_eq!(error.code.0, -32602);
+        assert!(error.message.starts_with(&format!("{name}: ")), "{}", error.message);
+        assert_eq!(error.data.unwrap()["field"], name);
+    }
+}

@@ -1,0 +1,211 @@
+//! `claude_run`: a run, its progress while it works, and its answer.
+//!
+//! Whoever does not want the answer any more ends the run: with `notifications/cancelled` in a session, and where there
+//! is none by going away. In a session a connection that breaks is no goodbye: the run goes on, and its answer can be
+//! fetched. With `background` nothing but `run_cancel` ends it.
+
+use std::time::Duration;
+
+use axum::Extension;
+use rmcp::model::{CallToolResult, ProgressNotificationParam, ProgressToken};
+use rmcp::service::{Peer, RoleServer};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::answer::{Fault, with_text};
+use super::arguments::RunArguments;
+use super::server::Call;
+use super::{DOOR, progress};
+use crate::doors::http::app::App;
+use crate::doors::http::runs::{ledger_failed, refused, unknown};
+use crate::runs::events::Events;
+use crate::runs::run::{Cancel, NewRun, Origin, Run, State};
+use crate::runs::submission::{Hold, Submitted};
+
+/// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// A run, as `claude_run` and `run_result` give it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunAnswer {
+    /// The run, for `run_status`, `run_result` and `run_cancel`.
+    run_id: String,
+    /// Where it works, an absolute path in the box.
+    workspace: String,
+    /// queued, running, succeeded, failed, cancelled or interrupted.
+    state: &'static str,
+    /// How it ended: ok, `model_error`, `rate_limited`, auth, budget, `max_turns`, `schema_missed`, `session_not_found`, killed,
+    /// hung or truncated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
+    /// The answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    /// The answer in the form of `json_schema`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_output: Option<Value>,
+    /// What went wrong, one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Its session, for resume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    /// What it cost, US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
+    /// How long it took, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+    /// How many turns it had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_turns: Option<u64>,
+}
+
+impl RunAnswer {
+    fn new(run: &Run) -> Self {
+        let end = run.end.as_ref();
+        let of_cli = |key: &str| end.map(|end| &end.result[key]).filter(|value| !value.is_null());
+        Self {
+            run_id: run.id.to_string(),
+            workspace: run.workspace.to_string_lossy().into_owned(),
+            state: run.state.name(),
+            outcome: end.and_then(|end| end.outcome.clone()),
+            result: of_cli("result").and_then(Value::as_str).map(str::to_owned),
+            structured_output: of_cli("structuredOutput").cloned(),
+            error: end.and_then(|end| end.error.clone()),
+            session_id: end.and_then(|end| end.session_id.clone()),
+            cost_usd: end.and_then(|end| end.cost_usd),
+            duration_ms: of_cli("durationMs").and_then(Value::as_u64),
+            num_turns: of_cli("numTurns").and_then(Value::as_u64),
+        }
+    }
+
+    /// What a model reads of it.
+    fn text(&self, run: &Run) -> String {
+        let id = &self.run_id;
+        match run.state {
+            State::Succeeded => match (&self.structured_output, &self.result) {
+                (Some(form), _) => form.to_string(),
+                (None, result) => result.clone().unwrap_or_default(),
+            },
+            State::Queued => format!("Run {id} waits for its turn. run_result gives its answer once it is there."),
+            State::Running => format!("Run {id} is running. run_result gives its answer once it is there."),
+            State::Failed | State::Cancelled | State::Interrupted => {
+                let outcome = self.outcome.as_deref().unwrap_or(self.state);
+                let error = self.error.as_deref().unwrap_or("it ended without an answer");
+                format!("Run {id} did not succeed ({outcome}): {error}")
+            }
+        }
+    }
+}
+
+/// A run as a result. One that failed is an error, with its outcome.
+pub(super) fn answer(run: &Run) -> Result<CallToolResult, Fault> {
+    let answer = RunAnswer::new(run);
+    let text = answer.text(run);
+    with_text(&answer, text, run.state.is_final() && run.state != State::Succeeded)
+}
+
+/// The tool.
+pub(super) async fn claude_run(call: Call<'_>, arguments: RunArguments) -> Result<CallToolResult, Fault> {
+    let (body, request) = arguments.body()?;
+    let app = call.app;
+    let name = arguments.workspace.clone().unwrap_or_default();
+    let workspace = app.workspace(call.caller, name, arguments.create_workspace).await.map_err(|problem| {
+        let detail = problem.detail().replace("set createWorkspace", "set create_workspace");
+        problem.saying(detail)
+    })?;
+    let new = NewRun {
+        origin: Origin { door: DOOR, requester: call.caller.name.clone(), cost_per_day: call.caller.cost_per_day },
+        workspace: workspace.path,
+        request,
+        busy: body.busy.into(),
+        idempotency_key: None,
+        webhook_url: None,
+        stays: arguments.background,
+    };
+    let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;
+    if arguments.background {
+        let run = app.engine.get(id).await.map_err(|error| ledger_failed(&error))?;
+        return answer(&run.ok_or_else(|| unknown(&id.to_string()))?);
+    }
+    tokio::select! {
+        ended = follow(&call, id) => {
+            // Also where there is no result: who is told that the run waits for the next server has not gone away.
+            hold.release();
+            answer(&ended?)
+        }
+        () = call.cancelled() => {
+            end(app, id, hold, call.in_session).await?;
+            Err(Fault::cancelled())
+        }
+    }
+}
+
+/// Ends a run whose client does not want it any more. Returns when its processes are gone.
+async fn end(app: &App, id: Uuid, mut hold: Hold, asked: bool) -> Result<(), Fault> {
+    hold.release();
+    let why = if asked { Cancel::Asked } else { Cancel::Disconnected };
+    app.engine.cancel(id, why).await.map_err(|error| ledger_failed(&error))?;
+    app.engine.wait(id).await.map_err(|error| ledger_failed(&error))?;
+    Ok(())
+}
+
+/// Waits for the end of a run, and tells the client how it goes if it wants to know.
+pub(super) async fn follow(call: &Call<'_>, id: Uuid) -> Result<Run, Fault> {
+    let stopping = call.stopping.clone().map(Extension);
+    let ended = call.app.wait_or_stop(id, stopping);
+    let Some(token) = call.progress.clone() else { return Ok(ended.await?) };
+    let events = call.app.engine.events(id, 0).await.map_err(|error| ledger_failed(&error))?;
+    let events = events.ok_or_else(|| unknown(&id.to_string()))?;
+    tokio::select! {
+        biased;
+        ended = ended => Ok(ended?),
+        () = tell(call.peer, token, id, events) => Ok(call.app.wait_or_stop(id, None).await?),
+    }
+}
+
+/// Tells what a run does, until its events end.
+async fn tell(peer: &Peer<RoleServer>, token: ProgressToken, id: Uuid, mut events: Events) {
+    let began = Instant::now();
+    let mut count = 0_u32;
+    let mut say = async |message: String| {
+        count += 1;
+        let told = ProgressNotificationParam::new(token.clone(), count.into()).with_message(message);
+        // Nobody listens at this moment; who comes back finds it in the session.
+        if let Err(error) = peer.notify_progress(told).await {
+            tracing::debug!(run = %id, "its progress was not told: {error}");
+        }
+    };
+    say(format!("run {id} {}", if events.is_waiting() { "waits for its turn" } else { "has started" })).await;
+    let mut sign = began + SIGN_OF_LIFE;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = events.next() => chunk,
+            () = sleep_until(sign) => {
+                let seconds = began.elapsed().as_secs();
+                let what = if events.is_waiting() { "waiting for its turn" } else { "working" };
+                say(format!("{what}, {seconds} s")).await;
+                sign = Instant::now() + SIGN_OF_LIFE;
+                continue;
+            }
+        };
+        match chunk {
+            Ok(Some(chunk)) => {
+                for line in progress::lines(&chunk.lines) {
+                    say(line).await;
+                    sign = Instant::now() + SIGN_OF_LIFE;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(run = %id, "its events cannot be read: {error}");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Who the server is, and which tool is called.
+
+use axum::http::request::Parts;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    Implementation, ListToolsResult, PaginatedRequestParams, ProgressToken, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::{Peer, RequestContext, RoleServer};
+use rmcp::{ErrorData as McpError, ServerHandler};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Fault, refused};
+use super::arguments::read;
+use super::gate::SESSION;
+use super::sessions::{InUse, Sessions};
+use super::tools::{self, Name};
+use super::{files, run, runs};
+use crate::doors::http::app::App;
+use crate::doors::http::auth::Caller;
+use crate::doors::http::files::UploadLimit;
+use crate::doors::http::problem::Problem;
+use crate::doors::http::server::Stopping;
+
+const INSTRUCTIONS: &str = "claudebox runs Claude Code in a box. claude_run gives it a task in a workspace, a folder below \
+                            the workspaces folder; by default it continues the workspace's last session. The file tools \
+                            read and write the same folders: put large inputs into files and name them in the prompt.";
+
+/// What the SDK asks. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) app: App,
+    pub(super) sessions: std::sync::Arc<Sessions>,
+    pub(super) upload_limit: Option<UploadLimit>,
+}
+
+/// A call of a tool.
+pub(super) struct Call<'server> {
+    pub(super) app: &'server App,
+    pub(super) caller: &'server Caller,
+    pub(super) stopping: Option<Stopping>,
+    pub(super) peer: &'server Peer<RoleServer>,
+    /// Where the client wants to hear how it goes.
+    pub(super) progress: Option<ProgressToken>,
+    /// Whether it came in a session: a connection that breaks is no goodbye then.
+    pub(super) in_session: bool,
+    ended: CancellationToken,
+    _in_use: Option<InUse>,
+}
+
+impl Call<'_> {
+    /// Comes when the client does not want the answer any more.
+    pub(super) async fn cancelled(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build();
+        let about = Implementation::new("claudebox", env!("CARGO_PKG_VERSION")).with_title("claudebox");
+        ServerConfig::new(capabilities).with_server_info(about).with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, McpError> {
+        Ok(ListToolsResult::with_all_items(tools::all()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools::described(name)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, McpError> {
+        let Some(name) = tools::named(&request.name) else {
+            let shown: String = request.name.chars().take(80).collect();
+            let said = format!("there is no tool {shown:?}; there are: {}", tools::names().join(", "));
+            return Err(ErrorData::invalid_params(said, None));
+        };
+        match self.carry_out(name, request, &context).await {
+            Ok(result) => Ok(result.into()),
+            Err(Fault::Refused(problem)) => Ok(refused(&problem).into()),
+            Err(Fault::Call(error)) => Err(error),
+        }
+    }
+
+    /// What is no request of the protocol as the SDK reads it: an unknown method, or parameters of the wrong kind.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, McpError> {
+        let known = ["initialize", "tools/call", "tools/list", "resources/read", "prompts/get", "logging/setLevel"];
+        if known.contains(&request.method.as_str()) {
+            let said = format!("the parameters of {} are not those of the protocol", request.method);
+            return Err(ErrorData::invalid_params(said, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "there is no such method", Some(request.method.into())))
+    }
+}
+
+impl Server {
+    async fn carry_out(
+        &self,
+        name: Name,
+        request: CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, Fault> {
+        let parts = context.extensions.get::<Parts>();
+        let caller = parts.and_then(|parts| parts.extensions.get::<Caller>());
+        // Without one nobody gets in: a route that was wired up wrongly must not be an open one.
+        let (Some(parts), Some(caller)) = (parts, caller) else {
+            return Err(Problem::internal("calling a tool", &"the request came without its caller").into());
+        };
+        let session = parts.headers.get(SESSION).and_then(|id| id.to_str().ok());
+        let call = Call {
+            app: &self.app,
+            caller,
+            stopping: parts.extensions.get().cloned(),
+            peer: &context.peer,
+            progress: context.meta.get_progress_token(),
+            in_session: session.is_some(),
+            ended: context.ct.clone(),
+            _in_use: session.map(|id| self.sessions.in_use(id)),
+        };
+        let arguments = request.arguments;
+        match name {
+            Name::Run => run::claude_run(call, read(arguments)?).await,
+            Name::Status => runs::run_status(call, read(arguments)?).await,
+            Name::Result => runs::run_result(call, read(arguments)?).await,
+            Name::Cancel => runs::run_cancel(call, read(arguments)?).await,
+            Name::List => files::list_files(call, read(arguments)?).await,
+            Name::Read => files::read_file(call, read(arguments)?).await,
+            Name::Write => files::write_file(call, read(arguments)?, self.upload_limit).await,
+            Name::Delete => files::delete_file(call, read(arguments)?).await,
+        }
+    }
+}
