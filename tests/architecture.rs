@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("fetch", &["config"]),
     ("workspace", &["config"]),
     ("runs", &["atomic_file", "claude", "config", "exit_code", "fetch", "process", "sys", "worker", "workspace"]),
-    ("doors", &["claude", "config", "fetch", "runs", "workspace"]),
+    ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "workspace"]),
     (
         "cli",
         &[

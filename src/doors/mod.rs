@@ -4,3 +4,4 @@ pub mod chats;
 pub mod http;
 pub mod local;
 pub mod openai;
+pub mod telegram;

@@ -22,6 +22,7 @@ use crate::config::server::{LogFormat, ServerConfig};
 use crate::config::{Config, name};
 use crate::doors::http::webhook_body;
 use crate::doors::local::Door;
+use crate::doors::telegram::Telegram;
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
@@ -95,6 +96,10 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
     let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
     let engine = engine.map_err(not_started)?;
+    let telegram = server.telegram.as_ref().map(|telegram| {
+        Telegram::open(telegram, &cli_folder(config)?, engine.clone(), workspaces.clone()).map_err(unusable)
+    });
+    let telegram = telegram.transpose()?;
 
     let local = Door::open(&state_dir).inspect_err(|error| {
         let place = state_dir.display();
@@ -131,29 +136,46 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
             Err(_) => stop.cancelled().await,
         }
     };
+    // A door that cannot go on leaves the others alone; without others there is nothing to serve.
+    let alone = server.http.is_none() && server.cron.is_none();
+    let telegram = async {
+        let Some(telegram) = telegram else { return Ok(()) };
+        let Err(closed) = telegram.serve(stop.clone(), grace).await else { return Ok(()) };
+        if alone {
+            stop.cancel();
+            return Err(unusable(closed));
+        }
+        tracing::error!("{closed}; the other doors stay open");
+        Ok(())
+    };
     let end = async {
         stop.cancelled().await;
         tracing::info!("stopping: the doors are closed, runs are ended");
         engine.shut_down(grace).await;
     };
     let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
-    let result = tokio::select! {
-        (result, (), ()) = async { tokio::join!(http, local, end) } => result,
+    let (result, telegram) = tokio::select! {
+        (result, telegram, (), ()) = async { tokio::join!(http, telegram, local, end) } => (result, telegram),
         never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    telegram?;
     deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
 }
 
 /// Where the ledger is: one folder for each container, because it has one writer.
 fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
+    match &config.state_dir {
+        Some(folder) => Ok(folder.clone()),
+        None => Ok(config.state_folder(&cli_folder(config)?)),
+    }
+}
+
+/// The CLI's folder.
+fn cli_folder(config: &Config) -> Result<PathBuf, Failure> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
-    let default = || config.config_dir.clone().or_else(home).map(|config_dir| config.state_folder(&config_dir));
-    config
-        .state_dir
-        .clone()
-        .or_else(default)
-        .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+    let missing = || unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR));
+    config.config_dir.clone().or_else(home).ok_or_else(missing)
 }
 
 /// What a run must not see of this process's environment.
