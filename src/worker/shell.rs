@@ -46,7 +46,7 @@ impl Shell {
             resets_at: None,
             complaint: (!ended.stderr.is_empty()).then(|| ended.stderr.trim().to_owned()),
             envelope: serde_json::json!({
-                "exitCode": ended.status.exit_code().map(|code| code.code()),
+                "exitCode": ended.status.exit_code().map(crate::exit_code::ExitCode::code),
                 "timedOut": timed_out,
                 "cancelled": matches!(ended.intervention, Some(Intervention::Cancelled(_))),
             }),

@@ -103,10 +103,7 @@ impl TelegramBot {
         if secret.is_empty() { text } else { text.replace(secret, "TOKEN") }
     }
 
-    async fn call<R: Request>(
-        &self,
-        request: R,
-    ) -> Result<<R::Payload as teloxide::requests::Payload>::Output, ApiError>
+    async fn call<R>(&self, request: R) -> Result<<R::Payload as teloxide::requests::Payload>::Output, ApiError>
     where
         R: Request<Err = RequestError>,
         R::Send: Send,

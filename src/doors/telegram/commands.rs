@@ -52,7 +52,7 @@ impl Inside {
             Command::Model(change) => self.model(place, change).await,
             Command::Effort(change) => self.effort(place, change).await,
             Command::SystemPrompt(change) => {
-                self.prompt_setting(place, change, "system prompt", |all| &mut all.system_prompt).await
+                self.prompt_setting(place, change, "system prompt", |all| &mut all.system_prompt).await;
             }
             Command::AppendSystemPrompt(change) => {
                 self.prompt_setting(place, change, "added system prompt", |all| &mut all.append_system_prompt).await;

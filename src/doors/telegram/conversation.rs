@@ -31,14 +31,11 @@ impl Inside {
         loop {
             let next = if album.is_empty() {
                 receiver.recv().await
+            } else if let Ok(next) = timeout(ALBUM, receiver.recv()).await {
+                next
             } else {
-                match timeout(ALBUM, receiver.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        self.take(key, std::mem::take(&mut album)).await;
-                        continue;
-                    }
-                }
+                self.take(key, std::mem::take(&mut album)).await;
+                continue;
             };
             let Some(Incoming { update, what }) = next else { return };
             match what {

@@ -239,13 +239,13 @@ impl Writer {
                 && !link.url.is_empty()
                 && *cell != link.url
             {
-                cell.push_str(&format!(" ({})", link.url));
+                cell.extend([" (", link.url.as_str(), ")"]);
             }
             return;
         }
         let Some(link) = self.link.take_if(|link| link.image == image) else { return };
         let said = self.text[link.text_from..].to_owned();
-        match reqwest::Url::parse(&link.url).ok().filter(|url| is_for_people(url)) {
+        match reqwest::Url::parse(&link.url).ok().filter(is_for_people) {
             Some(_) if said == link.url => {}
             Some(url) if !said.trim().is_empty() => self.mark(link.start, Kind::TextLink { url }),
             Some(_) => self.write(&link.url),

@@ -12,7 +12,7 @@ use super::text::Text;
 /// Between two messages to one chat.
 const PAUSE: Duration = Duration::from_millis(250);
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Waits longer each time.
 #[derive(Debug)]

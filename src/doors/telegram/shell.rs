@@ -104,7 +104,7 @@ impl Inside {
         }
         let mut caption = status.unwrap_or_else(|| "✅ The output is in the file.".to_owned());
         if cut {
-            caption.push_str(&format!(" Of {}, the first 50 MB.", files::size(whole)));
+            caption = format!("{caption} Of {}, the first 50 MB.", files::size(whole));
         }
         let send = || {
             let content = Content::Bytes(bytes.clone());
