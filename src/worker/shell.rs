@@ -34,7 +34,7 @@ impl Shell {
             command: script.into_iter().chain(own).collect(),
             workspace: job.workspace.clone(),
             environment: vec![(name::RUN_ID.into(), Some(job.run_id.to_string().into()))],
-            prompt: String::new(),
+            input: String::new(),
             deadline: job.options.timeout.map(|timeout| Instant::now() + timeout),
             silence: None,
         };
