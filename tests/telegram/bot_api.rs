@@ -273,6 +273,7 @@ async fn call(
 ) -> Response {
     let method = method.to_ascii_lowercase();
     if token != format!("bot{TOKEN}") || inside.state.lock().unwrap().token_is_wrong {
+        inside.state.lock().unwrap().calls.push((method, Value::Null));
         return refused(401, "Unauthorized");
     }
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();

@@ -28,6 +28,8 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
     let end = run.end.as_ref();
     let result = end.and_then(|end| end.result["result"].as_str()).unwrap_or_default();
     let error = end.and_then(|end| end.error.as_deref()).unwrap_or("it ended without a result");
+    // The CLI says an API's error as if it were an answer.
+    let so_far = if error.contains(so_far.trim()) { "" } else { so_far };
     let partial = |note: &str| {
         let mut text = markdown::to_text(so_far).tail(LONGEST_MESSAGE - 400);
         if !text.text.is_empty() {

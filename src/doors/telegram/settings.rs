@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::claude::arguments::Effort;
+use crate::config::yaml;
 use crate::runs::run::Busy;
 
 /// How long a shell command may take if nothing else is set.
@@ -116,6 +118,15 @@ pub(super) enum Access {
 /// Why a file cannot be used: where, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
+    /// There is none.
+    #[error(
+        "there is no {}: it says who may use the bot, for one `allowed_chats: [123456789]` (with an empty list, the log \
+         names the chats that write to the bot)", .path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("cannot read {}: {why}", .path.display())]
     Unreadable {
@@ -139,8 +150,10 @@ pub enum SettingsError {
 impl Settings {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| SettingsError::Unreadable { path: path.to_owned(), why: error.to_string() })?;
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => SettingsError::Missing { path: path.to_owned() },
+            _ => SettingsError::Unreadable { path: path.to_owned(), why: error.to_string() },
+        })?;
         Self::parse(&text).map_err(|(at, why)| SettingsError::Wrong { path: path.to_owned(), at, why })
     }
 
@@ -149,8 +162,8 @@ impl Settings {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let settings: Self = serde_yaml::from_str(text).map_err(|error| explain(&error))?;
-        settings.check().map_err(|(key, why)| (position(text, &key), why))?;
+        let settings: Self = serde_yaml::from_str(text).map_err(|error| yaml::explain(&error, text))?;
+        settings.check().map_err(|(key, why)| (yaml::position(text, &key), why))?;
         Ok(settings)
     }
 
@@ -264,7 +277,7 @@ where
             let mut found = BTreeMap::new();
             while let Some(chat) = map.next_key()? {
                 if found.contains_key(&chat) {
-                    return Err(serde::de::Error::custom(format!("duplicate chat {chat}")));
+                    return Err(serde::de::Error::custom(format!("duplicate field `{chat}`")));
                 }
                 found.insert(chat, map.next_value()?);
             }
@@ -274,34 +287,5 @@ where
     deserializer.deserialize_any(Unique(PhantomData))
 }
 
-/// Where an error is, and what it says, with a suggestion for a name that is nearly right.
-fn explain(error: &serde_yaml::Error) -> (String, String) {
-    let at = error.location().map_or_else(String::new, |place| format!(":{}:{}", place.line(), place.column()));
-    let text = error.to_string();
-    // The place is said already.
-    let text = text.split(" at line ").next().unwrap_or(&text);
-    let text = text.replace('`', "'");
-    let suggestion = text.split_once("unknown field '").and_then(|(_, rest)| {
-        let (unknown, rest) = rest.split_once('\'')?;
-        let known = rest.split('\'').skip(1).step_by(2);
-        let near = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-        (near.0 <= 2.max(unknown.len() / 3)).then(|| format!("; did you mean '{}'?", near.1))
-    });
-    (at, format!("{text}{}", suggestion.unwrap_or_default()))
-}
-
-/// Where a key is in the text: found by its indentation, below the keys it belongs to.
-fn position(text: &str, key: &[String]) -> String {
-    let mut wanted = key.iter().map(String::as_str);
-    let mut next = wanted.next();
-    for (number, line) in text.lines().enumerate() {
-        let name = line.trim_start().split(':').next().unwrap_or_default().trim_matches(['"', '\'', ' ']);
-        if next == Some(name) {
-            next = wanted.next();
-            if next.is_none() {
-                return format!(":{}:{}", number + 1, line.len() - line.trim_start().len() + 1);
-            }
-        }
-    }
-    String::new()
-}
+#[cfg(test)]
+mod tests;
