@@ -48,7 +48,7 @@ enum Role {
         args: Vec<OsString>,
     },
     /// Answer one prompt and exit (what `docker exec` calls)
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run the servers (HTTP API and the other doors)
     Serve,
     /// Check this box and say what is wrong with it

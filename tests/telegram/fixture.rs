@@ -10,6 +10,8 @@ use crate::support::{Finished, Launch, Running, TestBox, UID};
 
 /// Somebody who may use the bot.
 pub(crate) const ANN: i64 = 111;
+/// Somebody else who may.
+pub(crate) const BOB: i64 = 222;
 /// A group that may.
 pub(crate) const TEAM: i64 = -1_001_234_567_890;
 
@@ -50,14 +52,15 @@ pub(crate) struct Bot {
     folder: PathBuf,
 }
 
-/// What lets Ann and the team in.
-pub(crate) const USUAL: &str = "allowed_chats: [111, -1001234567890]\n";
+/// What lets Ann, Bob and the team in.
+pub(crate) const USUAL: &str = "allowed_chats: [111, 222, -1001234567890]\n";
 
 /// A bot with the real CLI; `None`, with a line on stderr, where there can be none.
 pub(crate) fn start(testbox: &TestBox, settings: &str) -> Option<Bot> {
     let api = BotApi::start();
-    api.chat(ANN);
-    api.chat(TEAM);
+    for chat in [ANN, BOB, TEAM] {
+        api.chat(chat);
+    }
     let launch = with_cli(testbox, &api, settings)?;
     Some(start_with(testbox, api, launch))
 }

@@ -5,6 +5,7 @@
 //! network, because the Bot API is served by it.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is the test's failure")]
+#![expect(clippy::needless_pass_by_value, reason = "values are written where they are used: json!({..})")]
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "not every binary of tests needs all of it")]

@@ -49,12 +49,12 @@ fn prompts_wait_their_turn_and_continue_one_session() {
     let second = bot.api.says(ANN, "offline:echo second");
     bot.api.answer(ANN, second, "Next in line");
     let third = bot.api.says(ANN, "offline:echo third");
-    bot.api.answer(ANN, third, "1 run is before");
-    bot.api.answer(ANN, first, "🔧 Bash: exec sleep 1000");
+    bot.api.answer(ANN, third, "2 runs are before");
+    bot.api.answer(ANN, first, "🔧 Bash: ");
     let status = bot.api.says(ANN, "/status");
     let shown = bot.api.answer(ANN, status, "running for").text;
     assert!(
-        shown.contains("waiting, 0 before it: offline:echo second") && shown.contains("waiting, 1 before it"),
+        shown.contains("waiting, 1 before it: offline:echo second") && shown.contains("waiting, 2 before it"),
         "{shown}"
     );
     let cancel = bot.api.says(ANN, "/cancel");

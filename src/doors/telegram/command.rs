@@ -28,6 +28,9 @@ pub(super) const MENU: [(&str, &str); 18] = [
 /// Aliases that buttons offer; any other model's full name can be given.
 pub(super) const MODELS: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
 
+/// Longest name of a model.
+const LONGEST_MODEL: usize = 200;
+
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
@@ -87,22 +90,8 @@ pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
         "cancel" | "stop" => Command::Cancel { all: argument.eq_ignore_ascii_case("all") },
         "config" => Command::Config,
         "reload" => Command::Reload,
-        "model" => match argument {
-            "" => Command::Model(Change::Show),
-            "reset" | "clear" | "default" => Command::Model(Change::Reset),
-            name if name.starts_with('-') || name.contains(char::is_whitespace) => {
-                Command::Misused(format!("A model's name is one word, such as {}.", MODELS.join(", ")))
-            }
-            name => Command::Model(Change::Set(name.to_owned())),
-        },
-        "effort" => match argument {
-            "" => Command::Effort(Change::Show),
-            "reset" | "clear" | "default" => Command::Effort(Change::Reset),
-            level => Effort::from_str(level, true).map_or_else(
-                |_| Command::Misused(format!("{level:?} is no effort. There are: {}, reset.", efforts().join(", "))),
-                |level| Command::Effort(Change::Set(level)),
-            ),
-        },
+        "model" => model_change(argument),
+        "effort" => effort_change(argument),
         "system_prompt" => Command::SystemPrompt(text_change(argument)),
         "append_system_prompt" => Command::AppendSystemPrompt(text_change(argument)),
         "bash" if argument.is_empty() => needs("a command", "/bash git status"),
@@ -116,6 +105,30 @@ pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
         "id" => Command::Id,
         other => Command::Unknown(other.to_owned()),
     })
+}
+
+/// What `/model ARGUMENT` asks for.
+pub(super) fn model_change(argument: &str) -> Command {
+    match argument {
+        "" => Command::Model(Change::Show),
+        "reset" | "clear" | "default" => Command::Model(Change::Reset),
+        name if name.len() > LONGEST_MODEL || name.starts_with('-') || name.contains(char::is_whitespace) => {
+            Command::Misused(format!("A model's name is one word, such as {}.", MODELS.join(", ")))
+        }
+        name => Command::Model(Change::Set(name.to_owned())),
+    }
+}
+
+/// What `/effort ARGUMENT` asks for.
+pub(super) fn effort_change(argument: &str) -> Command {
+    match argument {
+        "" => Command::Effort(Change::Show),
+        "reset" | "clear" | "default" => Command::Effort(Change::Reset),
+        level => Effort::from_str(level, true).map_or_else(
+            |_| Command::Misused(format!("{level:?} is no effort. There are: {}, reset.", efforts().join(", "))),
+            |level| Command::Effort(Change::Set(level)),
+        ),
+    }
 }
 
 fn text_change(argument: &str) -> Change<String> {

@@ -7,8 +7,8 @@ use teloxide::types::{MessageEntity, MessageEntityKind};
 use uuid::Uuid;
 
 use super::api::{Buttons, Place};
-use super::command::{Change, Command, MENU, MODELS, efforts, name_of, nearest};
-use super::conversation::answer_to;
+use super::command::{Change, Command, MENU, MODELS, effort_change, efforts, model_change, name_of, nearest};
+use super::conversation::{Handled, Outcome, answer_to};
 use super::follow;
 use super::incoming::{Message, Press};
 use super::notes::Sessions;
@@ -20,7 +20,6 @@ use crate::claude::arguments::Effort;
 use crate::runs::ledger::{Filter, LedgerError};
 use crate::runs::run::{self, Busy, Cancel, Run, State};
 use crate::runs::submission::Cancelled;
-use clap::ValueEnum;
 
 /// Runs that `/runs` lists.
 const LISTED_RUNS: usize = 10;
@@ -30,13 +29,7 @@ const DAY: i64 = 24 * 3600 * 1000;
 
 impl Inside {
     /// Does what a command says.
-    pub(super) async fn obey(
-        self: &Arc<Self>,
-        update: i64,
-        key: Key,
-        message: &Message,
-        command: Command,
-    ) -> Result<(), LedgerError> {
+    pub(super) async fn obey(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: Command) -> Outcome {
         let (place, chat) = (answer_to(message), message.chat);
         match command {
             Command::Help => self.say_markdown(place, &help()).await,
@@ -57,7 +50,7 @@ impl Inside {
             Command::AppendSystemPrompt(change) => {
                 self.prompt_setting(place, change, "added system prompt", |all| &mut all.append_system_prompt).await;
             }
-            Command::Bash(command) => self.bash(update, key, message, command).await?,
+            Command::Bash(command) => return self.bash(update, key, message, command).await,
             Command::Fetch(path) => self.fetch(place, &path).await,
             Command::New => {
                 self.notes.begin_session(chat, message.thread).await?;
@@ -77,7 +70,7 @@ impl Inside {
                 self.say(place, &Text::plain(text)).await;
             }
         }
-        Ok(())
+        Ok(Handled::Done)
     }
 
     /// Does what a button stands for.
@@ -86,20 +79,25 @@ impl Inside {
         let (what, value) = press.data.split_once(':').unwrap_or((press.data.as_str(), ""));
         let note = match what {
             "cancel" => self.press_cancel(chat, value).await,
-            "model" => {
-                let model = (value != "reset").then(|| value.to_owned());
-                let done = self.override_with(chat, move |all| all.model = model).await;
-                let (text, buttons) = self.model_choice(chat);
-                self.redraw(chat, message, &text, &buttons).await;
-                done
-            }
-            "effort" => {
-                let effort = Effort::from_str(value, true).ok();
-                let done = self.override_with(chat, move |all| all.effort = effort).await;
-                let (text, buttons) = self.effort_choice(chat);
-                self.redraw(chat, message, &text, &buttons).await;
-                done
-            }
+            // What a button sends can be made up; it is read as what somebody writes.
+            "model" => match model_change(value) {
+                Command::Model(change) => {
+                    let problem = self.changed(chat, change, |all| &mut all.model).await;
+                    let (text, buttons) = self.model_choice(chat);
+                    self.redraw(chat, message, &text, &buttons).await;
+                    problem.unwrap_or_else(|| "Set.".to_owned())
+                }
+                _ => "There is no such model.".to_owned(),
+            },
+            "effort" => match effort_change(value) {
+                Command::Effort(change) => {
+                    let problem = self.changed(chat, change, |all| &mut all.effort).await;
+                    let (text, buttons) = self.effort_choice(chat);
+                    self.redraw(chat, message, &text, &buttons).await;
+                    problem.unwrap_or_else(|| "Set.".to_owned())
+                }
+                _ => "There is no such effort.".to_owned(),
+            },
             "session" => match self.notes.switch(chat, press.thread, value).await {
                 Ok(true) => {
                     if let Ok(sessions) = self.notes.sessions(chat, press.thread).await {

@@ -20,7 +20,7 @@ const ALBUM: Duration = Duration::from_millis(1200);
 pub(super) enum Handled {
     /// It is dealt with.
     Done,
-    /// It stays, for the next server.
+    /// It stays: for the next server, or until a command has ended.
     Kept,
 }
 
@@ -71,7 +71,7 @@ impl Inside {
         loop {
             let command = command::parse(&first.text, self.bot_name()).filter(|_| first.file.is_none());
             let handled = match command {
-                Some(command) => self.obey(update, key, first, command).await.map(|()| Handled::Done),
+                Some(command) => self.obey(update, key, first, command).await,
                 None => self.ask(&messages).await,
             };
             match handled {
@@ -85,7 +85,7 @@ impl Inside {
         }
     }
 
-    async fn forget(&self, updates: &[i64]) {
+    pub(super) async fn forget(&self, updates: &[i64]) {
         for &update in updates {
             if let Err(error) = self.notes.done(update).await {
                 // It is dealt with again by the next server, which finds its run by its key.

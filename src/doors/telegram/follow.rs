@@ -100,20 +100,20 @@ impl Follow<'_> {
                 _ = edits.tick() => {
                     if waits {
                         let waiting = self.waiting(true).await;
-                        if waiting != shown {
-                            self.grow(&italic(waiting.as_deref().unwrap_or(WORKING))).await;
+                        if waiting != shown && self.grow(&italic(waiting.as_deref().unwrap_or(WORKING))).await {
                             shown = waiting;
                         }
                         continue;
                     }
-                    let just_started = shown.take().is_some();
+                    changed |= shown.take().is_some();
                     if typed_at.is_none_or(|at| at.elapsed() >= TYPING) {
                         typed_at = Some(Instant::now());
                         let _ = self.inside.api.typing(owed.place()).await;
                     }
-                    if std::mem::take(&mut changed) || just_started {
+                    if changed {
                         let text = progress.message_text();
-                        self.grow(&if text.text.is_empty() { italic(WORKING) } else { text }).await;
+                        let text = if text.text.is_empty() { italic(WORKING) } else { text };
+                        changed = !self.grow(&text).await;
                     }
                 }
             }
@@ -128,8 +128,8 @@ impl Follow<'_> {
         let run = self.inside.engine.get(self.run).await.ok().flatten()?;
         let ahead = self.inside.engine.ahead(&run)?;
         Some(match ahead {
-            0 => "🕒 Next in line.".to_owned(),
-            1 => "🕒 Waiting: 1 run is before this one.".to_owned(),
+            0 => "🕒 Waiting: the box runs as much as it may.".to_owned(),
+            1 => "🕒 Next in line: 1 run is before this one.".to_owned(),
             more => format!("🕒 Waiting: {more} runs are before this one."),
         })
     }
@@ -154,11 +154,11 @@ impl Follow<'_> {
         }
     }
 
-    async fn grow(&self, text: &Text) {
+    /// Shows it in the growing message. `false`: not at this moment.
+    async fn grow(&self, text: &Text) -> bool {
         let owed = self.inside.owed().get(&self.run).cloned();
-        if let Some(Owed { chat, growing: Some(message), .. }) = owed {
-            self.inside.sender.try_edit(chat, message, text, &self.buttons()).await;
-        }
+        let Some(Owed { chat, growing: Some(message), .. }) = owed else { return true };
+        self.inside.sender.try_edit(chat, message, text, &self.buttons()).await
     }
 
     async fn note(&self, owed: Owed) {

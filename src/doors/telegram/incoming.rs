@@ -1,6 +1,7 @@
 //! What comes from Telegram, as this door sees it. It is kept in the ledger until it is dealt with, as JSON.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use teloxide::types::{
     CallbackQuery, ChatId, FileMeta, MaybeInaccessibleMessage, MediaKind, Message as TelegramMessage, MessageCommon,
     MessageEntity, MessageEntityKind, MessageKind, Update, UpdateKind,
@@ -111,9 +112,43 @@ pub(super) fn read(update: Update, me: &Me) -> Incoming {
             message_of(&message, me).map_or(What::Nothing, |message| What::Message(Box::new(message)))
         }
         UpdateKind::CallbackQuery(query) => press_of(query).map_or(What::Nothing, What::Press),
+        UpdateKind::Error(raw) => {
+            // Something newer than the library, or that it cannot read: who sent it is told, or it would be lost.
+            let known = plain(&raw["message"]);
+            let message = known.as_ref().and_then(|(message, useless)| {
+                let message = message_of(message, me)?;
+                Some(What::Message(Box::new(Message { useless: useless.clone(), ..message })))
+            });
+            message.unwrap_or(What::Nothing)
+        }
         _ => What::Nothing,
     };
     Incoming { update: number, what }
+}
+
+/// A message as one of text, and what it is if nothing can be made of it.
+fn plain(raw: &Value) -> Option<(TelegramMessage, Option<String>)> {
+    let place = |place: &Value| Some((place["latitude"].as_f64()?, place["longitude"].as_f64()?));
+    let venue = &raw["venue"];
+    let (text, useless) = if let Some((latitude, longitude)) = place(&venue["location"]) {
+        let (title, address) =
+            (venue["title"].as_str().unwrap_or_default(), venue["address"].as_str().unwrap_or_default());
+        (format!("Place: {title}, {address} ({latitude}, {longitude})"), None)
+    } else if let Some((latitude, longitude)) = place(&raw["location"]) {
+        (format!("Location: {latitude}, {longitude}"), None)
+    } else {
+        let text = raw["text"].as_str().or(raw["caption"].as_str()).unwrap_or_default();
+        (text.to_owned(), text.is_empty().then(|| "message of this kind".to_owned()))
+    };
+    let keys = ["message_id", "date", "chat", "from", "message_thread_id", "is_topic_message", "reply_to_message"];
+    // The fault may be in what it replies to.
+    let message = [keys.len(), keys.len() - 1].into_iter().find_map(|count| {
+        let kept = keys[..count].iter().filter_map(|key| Some(((*key).to_owned(), raw.get(key)?.clone())));
+        let mut message: serde_json::Map<String, Value> = kept.collect();
+        message.insert("text".to_owned(), text.clone().into());
+        serde_json::from_value(message.into()).ok()
+    })?;
+    Some((message, useless))
 }
 
 fn message_of(message: &TelegramMessage, me: &Me) -> Option<Message> {

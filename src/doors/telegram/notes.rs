@@ -209,6 +209,19 @@ impl Notes {
         self.get(&format!("told:{chat}:{message}")).await
     }
 
+    /// How many parts of a report have gone out.
+    pub(super) async fn reported(&self, report: &str) -> Result<usize, LedgerError> {
+        Ok(self.get(&format!("reported:{report}")).await?.unwrap_or(0))
+    }
+
+    pub(super) async fn set_reported(&self, report: &str, parts: usize) -> Result<(), LedgerError> {
+        self.put(&format!("reported:{report}"), &parts, Some(run::now() + REPORT_DAYS * DAY)).await
+    }
+
+    pub(super) async fn forget_reported(&self, report: &str) -> Result<(), LedgerError> {
+        self.ledger.remove_note(DOOR, &format!("reported:{report}")).await
+    }
+
     pub(super) async fn recent(&self, chat: i64) -> Result<Vec<Recent>, LedgerError> {
         Ok(self.get(&format!("recent:{chat}")).await?.unwrap_or_default())
     }

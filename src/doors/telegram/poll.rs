@@ -25,8 +25,7 @@ impl Inside {
             tracing::warn!("the bot's menu is not set: {error}");
         }
         self.greet(&me.username);
-        self.take_up().await?;
-        let mut offset = self.notes.offset().await?;
+        let mut offset = self.take_up().await?;
         let mut backoff = Backoff::default();
         loop {
             let updates = match self.api.updates(offset, &me).await {
@@ -44,16 +43,15 @@ impl Inside {
             };
             backoff = Backoff::default();
             let Some(last) = updates.iter().map(|incoming| incoming.update).max() else { continue };
-            for incoming in updates {
+            let news = updates.into_iter().filter(|incoming| {
                 let seen = incoming.update < offset && offset - incoming.update < OLDEST;
-                if !seen {
-                    self.accept(incoming).await;
-                }
-            }
+                !seen && self.is_welcome(&incoming.what)
+            });
+            let news: Vec<Incoming> = news.collect();
+            self.keep(&news, last + 1).await;
             offset = last + 1;
-            // Were this lost, the updates would come again, and be known by what the ledger has of them.
-            if let Err(error) = self.notes.set_offset(offset).await {
-                tracing::error!("where Telegram's updates go on is not written down: {error}");
+            for incoming in news {
+                self.hand_over(incoming);
             }
         }
     }
@@ -72,29 +70,37 @@ impl Inside {
         }
     }
 
-    /// Goes on with what an earlier server was told and had not dealt with.
-    async fn take_up(self: &Arc<Self>) -> Result<(), LedgerError> {
+    /// Goes on with what an earlier server was told and had not dealt with; the number of the next update.
+    async fn take_up(self: &Arc<Self>) -> Result<i64, LedgerError> {
+        let (kept, mut offset) = (self.notes.kept().await?, self.notes.offset().await?);
+        // It was killed before it had written down where Telegram's updates go on.
+        if let Some(last) = kept.last().map(|incoming| incoming.update).filter(|last| *last >= offset) {
+            offset = last + 1;
+            self.notes.set_offset(offset).await?;
+        }
         for (run, owed) in self.notes.owed().await? {
             follow::begin(self, run, owed, None);
         }
-        for incoming in self.notes.kept().await? {
+        for incoming in kept {
             self.hand_over(incoming);
         }
-        Ok(())
+        Ok(offset)
     }
 
-    /// Keeps an update that is for this bot, and hands it over. Returns only when the ledger has it: what Telegram is
-    /// told to forget is not lost.
-    async fn accept(self: &Arc<Self>, incoming: Incoming) {
-        if !self.is_welcome(&incoming.what) {
-            return;
-        }
+    /// Keeps updates, and then where they go on. Returns only when the ledger has it all: what Telegram is told to
+    /// forget is not lost, and what has been dealt with never comes again.
+    async fn keep(&self, updates: &[Incoming], offset: i64) {
         let mut backoff = Backoff::default();
-        while let Err(error) = self.notes.keep(&incoming).await {
-            tracing::error!("a message is not written down: {error}; trying again");
+        for incoming in updates {
+            while let Err(error) = self.notes.keep(incoming).await {
+                tracing::error!("a message is not written down: {error}; trying again");
+                backoff.wait().await;
+            }
+        }
+        while let Err(error) = self.notes.set_offset(offset).await {
+            tracing::error!("where Telegram's updates go on is not written down: {error}; trying again");
             backoff.wait().await;
         }
-        self.hand_over(incoming);
     }
 
     fn is_welcome(&self, what: &What) -> bool {

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use sha2::{Digest, Sha256};
+
 use super::answer::{self, Part};
 use super::api::{ApiError, Place};
 use super::files::Own;
@@ -12,6 +14,7 @@ use super::sender::Patience;
 use super::text::{LONGEST_MESSAGE, Text, cut};
 use super::{Inside, Telegram};
 use crate::doors::chats::{ChatError, ChatReport, Chats};
+use crate::runs::ledger::LedgerError;
 use crate::runs::run;
 
 /// How much of a report is given to the chat's next prompt.
@@ -36,17 +39,21 @@ impl Inside {
             conversation: format!("telegram:{}:report:{}", report.chat, report.run),
             report: true,
         };
-        for part in parts(&report) {
+        let progress = progress_key(&report);
+        let sent = self.notes.reported(&progress).await.map_err(later)?;
+        for (number, part) in parts(&report).into_iter().enumerate().skip(sent) {
             let message = match &part {
                 Part::Text(text) => self.sender.send(place, text, &Vec::new(), Patience::Some(4)).await.map(Some),
                 part => self.send_part(place, part, own.as_ref()).await,
             };
             match message {
-                Ok(Some(message)) => {
-                    let noted = self.notes.tell(report.chat, message, &told).await;
-                    noted.map_err(|error| ChatError::Later(error.to_string()))?;
+                Ok(message) => {
+                    // What has gone out does not go out again, whatever follows.
+                    self.notes.set_reported(&progress, number + 1).await.map_err(later)?;
+                    if let Some(message) = message.filter(|_| !report.run.is_nil()) {
+                        self.notes.tell(report.chat, message, &told).await.map_err(later)?;
+                    }
                 }
-                Ok(None) => {}
                 Err(ApiError::Network(why)) => return Err(ChatError::Later(why)),
                 Err(error @ (ApiError::Wait(_) | ApiError::Token | ApiError::Conflict)) => {
                     return Err(ChatError::Later(error.to_string()));
@@ -54,10 +61,25 @@ impl Inside {
                 Err(error) => return Err(ChatError::Never(error.to_string())),
             }
         }
+        if report.run.is_nil() {
+            // Without a run, the next one may read the same.
+            return self.notes.forget_reported(&progress).await.map_err(later);
+        }
         let beginning = cut(&report.text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST_BEGINNING);
         let recent = Recent { run: report.run, job: report.job, at: run::now(), beginning, known: false };
-        self.notes.add_recent(report.chat, recent).await.map_err(|error| ChatError::Later(error.to_string()))
+        self.notes.add_recent(report.chat, recent).await.map_err(later)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn later(error: LedgerError) -> ChatError {
+    ChatError::Later(error.to_string())
+}
+
+/// What a report is known by when it comes again. A run may have more than one, but none twice.
+fn progress_key(report: &ChatReport) -> String {
+    let text = Sha256::digest(report.text.as_bytes());
+    format!("{}:{}:{}", report.chat, report.run, crate::claude::envelope::hex(&text[..8]))
 }
 
 /// The messages of a report: its job's name stands above the first.

@@ -125,19 +125,29 @@ impl Sender {
         }
     }
 
-    /// Changes a message if that is possible at this moment: there will be another occasion.
-    pub(super) async fn try_edit(&self, chat: i64, message: i32, text: &Text, buttons: &Buttons) {
+    /// Changes a message if that is possible at this moment. `false`: it is worth another attempt.
+    pub(super) async fn try_edit(&self, chat: i64, message: i32, text: &Text, buttons: &Buttons) -> bool {
         let gate = self.gate(chat);
-        let Ok(mut free_at) = gate.try_lock() else { return };
+        let Ok(mut free_at) = gate.try_lock() else { return false };
         if *free_at > Instant::now() {
-            return;
+            return false;
         }
         let answer = self.api.edit(chat, message, text, buttons).await;
         *free_at = Instant::now() + PAUSE;
         match answer {
-            Err(ApiError::Wait(pause)) => *free_at = Instant::now() + pause,
-            Err(error) if error != ApiError::Unchanged => tracing::debug!("a message of chat {chat}: {error}"),
-            _ => {}
+            Err(ApiError::Wait(pause)) => {
+                *free_at = Instant::now() + pause;
+                false
+            }
+            Err(ApiError::Network(why)) => {
+                tracing::debug!("a message of chat {chat}: {why}");
+                false
+            }
+            Err(error) if error != ApiError::Unchanged => {
+                tracing::debug!("a message of chat {chat}: {error}");
+                true
+            }
+            _ => true,
         }
     }
 

@@ -187,9 +187,12 @@ impl Settings {
                 return wrong("bash_timeout", &format!("whole seconds from 1 to {LONGEST_BASH_SECONDS}"));
             }
             if let Some(name) = &settings.workspace
-                && (name.starts_with('/') || name.split('/').any(|part| part == ".."))
+                && (name.starts_with('/') || name.split('/').any(|part| part == ".." || part == "."))
             {
-                return wrong("workspace", "a folder below the workspaces folder, such as my-project, without '..'");
+                return wrong(
+                    "workspace",
+                    "a folder below the workspaces folder, such as my-project, without '.' and '..'",
+                );
             }
             if settings.model.as_ref().is_some_and(|model| model.trim().is_empty() || model.starts_with('-')) {
                 return wrong("model", "a model's name, such as sonnet or opus");
@@ -229,15 +232,12 @@ impl Settings {
     pub(super) fn chat(&self, chat: i64, overrides: &Overrides) -> Chat {
         let nothing = ChatSettings::default();
         let (own, default) = (self.chats.get(&chat).unwrap_or(&nothing), &self.default);
-        // A workspace of the default's would be everybody's.
-        let workspace = own.workspace.clone().filter(|name| !name.is_empty());
+        // The workspaces folder itself would hold all chats'.
+        let named = |settings: &ChatSettings| settings.workspace.clone().filter(|name| !name.trim().is_empty());
         let text = |name: fn(&ChatSettings) -> &Option<String>| name(own).clone().or_else(|| name(default).clone());
         let busy = own.busy.or(default.busy).unwrap_or(WhenBusy::Queue);
         Chat {
-            workspace: workspace.unwrap_or_else(|| match &default.workspace {
-                Some(shared) => shared.clone(),
-                None => format!("chat_{chat}"),
-            }),
+            workspace: named(own).or_else(|| named(default)).unwrap_or_else(|| format!("chat_{chat}")),
             model: overrides.model.clone().or_else(|| text(|settings| &settings.model)),
             effort: overrides.effort.or(own.effort).or(default.effort),
             continues: own.continues.or(default.continues).unwrap_or(true),

@@ -8,42 +8,39 @@ use teloxide::types::{MessageEntity, MessageEntityKind};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Attachment, AttachmentKind, Content, Place};
-use super::conversation::answer_to;
+use super::conversation::{Handled, Outcome, answer_to};
 use super::incoming::Message;
 use super::sender::Patience;
 use super::text::{LONGEST_MESSAGE, Text, units};
 use super::{Inside, Key, files};
-use crate::runs::ledger::LedgerError;
 use crate::runs::shell::ShellEnd;
 
+/// A command that prints more is ended.
+const MOST_OUTPUT: u64 = 200 << 20;
+/// How often it is looked at how much there is.
+const LOOK: Duration = Duration::from_millis(200);
 /// Output that is longer goes into a file.
 const LONGEST_SHOWN: usize = LONGEST_MESSAGE - 200;
 
 impl Inside {
-    /// Carries a command out, in a task of its own.
-    pub(super) async fn bash(
-        self: &Arc<Self>,
-        update: i64,
-        key: Key,
-        message: &Message,
-        command: String,
-    ) -> Result<(), LedgerError> {
+    /// Carries a command out, in a task of its own. Its message stays until its end has been told.
+    pub(super) async fn bash(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: String) -> Outcome {
         let place = answer_to(message);
         let chat = self.settings().chat(message.chat, &self.overrides.of(message.chat));
         if !chat.bash {
             self.say(place, &Text::plain("/bash is switched off for this chat.")).await;
-            return Ok(());
+            return Ok(Handled::Done);
         }
         if !self.notes.begin(update).await? {
             self.say(place, &Text::plain("⚠️ The server was restarted while this command ran. It is not repeated."))
                 .await;
-            return Ok(());
+            return Ok(Handled::Done);
         }
         let own = match self.own_workspace(&chat).await {
             Ok(own) => own,
             Err(why) => {
                 self.say(place, &Text::plain(format!("❌ The workspace cannot be used: {why}"))).await;
-                return Ok(());
+                return Ok(Handled::Done);
             }
         };
         let cancel = CancellationToken::new();
@@ -53,23 +50,25 @@ impl Inside {
         self.tasks.spawn(async move {
             let _ = inside.api.typing(place).await;
             let stopping = inside.stop.clone();
-            let ended = async {
-                tokio::select! {
-                    () = cancel.cancelled() => {}
-                    () = stopping.cancelled() => {}
-                }
-            };
             let output = tempfile::Builder::new().prefix("claudebox-shell-").tempfile();
             match output {
                 Ok(output) => {
+                    let ended = async {
+                        tokio::select! {
+                            () = cancel.cancelled() => {}
+                            () = stopping.cancelled() => {}
+                            () = overflow(output.as_file()) => {}
+                        }
+                    };
                     let end = inside.engine.shell(own.path(), command, output.path().to_owned(), limit, ended).await;
                     inside.tell_output(place, end, output.as_file(), limit).await;
                 }
                 Err(error) => inside.say(place, &Text::plain(format!("❌ It cannot be run: {error}"))).await,
             }
+            inside.forget(&[update]).await;
             inside.shells.lock().unwrap_or_else(PoisonError::into_inner).remove(&shell);
         });
-        Ok(())
+        Ok(Handled::Kept)
     }
 
     async fn tell_output(&self, place: Place, end: Result<ShellEnd, String>, output: &std::fs::File, limit: Duration) {
@@ -84,7 +83,11 @@ impl Inside {
             tracing::warn!("the output of a command cannot be read: {error}");
         }
         let cut = whole > bytes.len() as u64;
-        let status = status(&end, limit);
+        let status = if end.cancelled && whole > MOST_OUTPUT {
+            Some(format!("❌ Ended: it printed more than {}.", files::size(MOST_OUTPUT)))
+        } else {
+            status(&end, limit)
+        };
         let printed = String::from_utf8_lossy(&bytes);
         let shown = printed.trim_end();
         if units(shown) <= LONGEST_SHOWN {
@@ -114,6 +117,14 @@ impl Inside {
         if let Err(error) = self.sender.call(place.chat, Patience::Some(6), send).await {
             self.say(place, &Text::plain(format!("⚠️ {caption} It was not sent: {error}"))).await;
         }
+    }
+}
+
+/// Returns once there is more output than anybody reads: a command must not fill the disk.
+async fn overflow(output: &std::fs::File) {
+    let mut looks = tokio::time::interval(LOOK);
+    while output.metadata().is_ok_and(|metadata| metadata.len() <= MOST_OUTPUT) {
+        looks.tick().await;
     }
 }
 

@@ -116,7 +116,7 @@ impl Text {
             let (from, to) = (entity.offset.max(start), (entity.offset + entity.length).min(end));
             (from < to).then(|| MessageEntity { kind: entity.kind.clone(), offset: from - start, length: to - from })
         });
-        Some(Self { text, entities: shares.collect() })
+        Some(Self { text, entities: shares.take(MOST_ENTITIES).collect() })
     }
 }
 

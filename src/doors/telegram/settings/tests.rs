@@ -57,7 +57,7 @@ fn nobody_is_let_in_by_an_empty_list() {
 
 #[test]
 fn each_chat_has_a_workspace_of_its_own() {
-    let settings = parse("allowed_chats: [5]\nchats: {6: {workspace: ''}}\n");
+    let settings = parse("allowed_chats: [5]\ndefault: {workspace: ' '}\nchats: {6: {workspace: ''}}\n");
     assert_eq!(settings.chat(5, &Overrides::default()).workspace, "chat_5");
     assert_eq!(settings.chat(6, &Overrides::default()).workspace, "chat_6");
     assert_eq!(settings.chat(-6, &Overrides::default()).workspace, "chat_-6");
@@ -82,7 +82,8 @@ fn what_is_wrong_is_named_with_its_place() {
         ("default:\n  bash_timeout: 0\n", ":2:3", "whole seconds from 1 to 3600"),
         ("default:\n  bash_timeout: 3601\n", ":2:3", "whole seconds from 1 to 3600"),
         ("chats:\n  5:\n    workspace: ../other\n", ":3:5", "chats.5.workspace: a folder below"),
-        ("chats:\n  5:\n    workspace: /etc\n", ":3:5", "without '..'"),
+        ("default:\n  workspace: .\n", ":2:3", "default.workspace: a folder below"),
+        ("chats:\n  5:\n    workspace: /etc\n", ":3:5", "without '.' and '..'"),
         ("chats:\n  5:\n    model: --help\n", ":3:5", "a model's name"),
         ("allowed_chats: [1\n", ":2:1", "did not find expected"),
         ("- 1\n", ":1:1", "invalid type: sequence"),
