@@ -34,10 +34,14 @@ impl Sessions {
     /// The session that a run with these options belongs to.
     #[must_use]
     pub fn choose(&self, options: &Options, workspace: &Path) -> Session {
-        match (&options.resume, options.no_continue) {
-            (Some(id), _) => Session::Resume(id.clone()),
-            (None, true) => Session::Fresh,
-            (None, false) => self.last(workspace).map_or(Session::Fresh, Session::Continue),
+        match (&options.resume, options.no_continue, &options.conversation) {
+            (Some(id), ..) => Session::Resume(id.clone()),
+            (None, true, _) => Session::Fresh,
+            (None, false, Some(conversation)) => self
+                .remembered(&key(conversation))
+                .filter(|id| self.modified(id).is_some())
+                .map_or(Session::Fresh, Session::Continue),
+            (None, false, None) => self.last(workspace).map_or(Session::Fresh, Session::Continue),
         }
     }
 
@@ -45,7 +49,8 @@ impl Sessions {
     #[must_use]
     pub fn last(&self, workspace: &Path) -> Option<String> {
         let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
-        let from_ledger = self.remembered(&workspace).and_then(|id| Some((self.modified(&id)?, id)));
+        let from_ledger =
+            workspace.to_str().and_then(|key| self.remembered(key)).and_then(|id| Some((self.modified(&id)?, id)));
         from_ledger.into_iter().chain(self.newest_file(&workspace)).max().map(|(_, id)| id)
     }
 
@@ -91,9 +96,17 @@ impl Sessions {
         Ok(count)
     }
 
-    fn remembered(&self, workspace: &Path) -> Option<String> {
+    /// Remembers that a door's conversation was last in the session `id`.
+    pub fn remember_conversation(&self, conversation: &str, id: &str) -> Result<(), JsonFileError> {
+        let _ = fs::create_dir_all(&self.state_dir);
+        json_file::update(&self.state_dir.join(LEDGER), &self.state_dir.join(".lock"), |ledger| {
+            ledger.insert(key(conversation), json!({"sessionId": id}));
+        })
+    }
+
+    fn remembered(&self, key: &str) -> Option<String> {
         let ledger: Value = serde_json::from_slice(&fs::read(self.state_dir.join(LEDGER)).ok()?).ok()?;
-        ledger.get(workspace.to_str()?)?["sessionId"].as_str().map(str::to_owned)
+        ledger.get(key)?["sessionId"].as_str().map(str::to_owned)
     }
 
     /// When the file of session `id` was last written to; it may lie in any folder, a session can change its cwd.
@@ -135,6 +148,11 @@ impl Sessions {
     fn projects(&self) -> PathBuf {
         self.config_dir.join("projects")
     }
+}
+
+/// A conversation in the ledger, where absolute paths are workspaces.
+fn key(conversation: &str) -> String {
+    format!("conversation:{conversation}")
 }
 
 struct Slug {
@@ -274,6 +292,25 @@ mod tests {
             assert_eq!(sessions.last(&fixture.sibling).as_deref(), Some(NEW));
         }
         assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
+        let fixture = fixture();
+        let of = |conversation: &str| Options { conversation: Some(conversation.into()), ..Options::default() };
+        let choose = |options: &Options| fixture.sessions.choose(options, &fixture.workspace);
+        fixture.write(OLD, &fixture.workspace, 100);
+        fixture.write(NEW, &fixture.workspace, 10);
+        assert_eq!(choose(&of("a")), Session::Fresh);
+        fixture.sessions.remember_conversation("a", OLD).unwrap();
+        fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
+        assert_eq!(choose(&of("a")), Session::Continue(OLD.into()));
+        assert_eq!(choose(&of("b")), Session::Fresh);
+        assert_eq!(choose(&Options { no_continue: true, ..of("a") }), Session::Fresh);
+        assert_eq!(choose(&Options { resume: Some(NEW.into()), ..of("a") }), Session::Resume(NEW.into()));
+        // One whose file is gone cannot be continued.
+        fixture.sessions.remember_conversation("a", "33333333-3333-4333-8333-333333333333").unwrap();
+        assert_eq!(choose(&of("a")), Session::Fresh);
     }
 
     #[test]

@@ -56,7 +56,7 @@ enum Role {
         args: Vec<OsString>,
     },
     /// Answer one prompt and exit (what `docker exec` calls)
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run the servers (HTTP API and the other doors)
     Serve,
     /// Look at a file of jobs

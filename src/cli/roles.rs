@@ -200,6 +200,10 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
         return Ok(ExitCode::Ok);
     }
+    if let Some(shell) = &job.shell {
+        shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
+        return Ok(ExitCode::Ok);
+    }
     let program = match binary::locate(&config.claude_bin, env) {
         Ok(program) => program,
         Err(error) => {

@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod server;
+pub(crate) mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

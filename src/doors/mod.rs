@@ -6,3 +6,4 @@ pub mod http;
 pub mod local;
 pub mod mcp;
 pub mod openai;
+pub mod telegram;
