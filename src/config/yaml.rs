@@ -17,8 +17,9 @@ pub(crate) fn explain(error: &serde_yaml::Error, text: &str) -> (String, String)
     }
     // The parser means the whole of what has it twice.
     let again = duplicate(&said).map(|(path, key)| find(text, &path, &key)).and_then(|all| all.get(1).cloned());
-    let suggestion = nearest(&said).map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-    (again.unwrap_or(at), format!("{said}{suggestion}"))
+    // In place of all that it could be.
+    let said = nearest(&said).map_or(said.clone(), |(before, near)| format!("{before}; did you mean '{near}'?"));
+    (again.unwrap_or(at), said)
 }
 
 /// What has a key twice, and the key: `chats.5: duplicate field 'model'`, `jobs[0]: …`.
@@ -28,13 +29,14 @@ fn duplicate(said: &str) -> Option<(Vec<String>, String)> {
     Some((parts.map(str::to_owned).collect(), rest.split('\'').next()?.to_owned()))
 }
 
-/// The known name that is nearest to the one a message calls unknown.
-fn nearest(said: &str) -> Option<&str> {
+/// A message up to the name that it calls unknown, and the known one that is nearest to it.
+fn nearest(said: &str) -> Option<(&str, &str)> {
     let (_, rest) = said.split_once("unknown field '").or_else(|| said.split_once("unknown variant '"))?;
     let (unknown, rest) = rest.split_once('\'')?;
     let known = rest.split('\'').skip(1).step_by(2);
     let (distance, near) = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-    (distance <= 2.max(unknown.chars().count() / 3)).then_some(near)
+    let upto = &said[..said.len() - rest.len()];
+    (distance <= 2.max(unknown.chars().count() / 3)).then_some((upto, near))
 }
 
 /// Where a key is in the text, as `:LINE:COLUMN`. `path`: the keys around it, outermost first, an entry of a list by

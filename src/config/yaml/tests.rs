@@ -28,11 +28,7 @@ enum Level {
 #[test]
 fn what_cannot_be_read_is_told_with_its_place() {
     let cases = [
-        (
-            "model: a\nmodle: b\n",
-            ":2:1",
-            "unknown field 'modle', expected one of 'model', 'allowed_chats', 'chats'; did you mean 'model'?",
-        ),
+        ("model: a\nmodle: b\n", ":2:1", "unknown field 'modle'; did you mean 'model'?"),
         (
             "quite_something_else: b\n",
             ":1:1",
@@ -44,13 +40,9 @@ fn what_cannot_be_read_is_told_with_its_place() {
             ":3:5",
             "allowed_chats[1]: invalid type: string \"twelve\", expected i64",
         ),
-        (
-            "chats:\n  5:\n    effort: lwo\n",
-            ":3:13",
-            "chats.5.effort: unknown variant 'lwo', expected 'low' or 'medium'; did you mean 'low'?",
-        ),
+        ("chats:\n  5:\n    effort: lwo\n", ":3:13", "chats.5.effort: unknown variant 'lwo'; did you mean 'low'?"),
         ("allowed_chats: [1\n", ":2:1", "did not find expected ',' or ']'"),
-        ("model: * * *\n", ":1:8", "needs quotes"),
+        ("model: * * *\n", ":1:9", "needs quotes"),
     ];
     for (text, at, why) in cases {
         let error = serde_yaml::from_str::<File>(text).unwrap_err();

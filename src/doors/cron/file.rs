@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer};
 use super::schedule::{OnMissed, Schedule};
 use super::values::{Address, Chat, Dollars, Folder, Level, Name, Retries, SystemPrompt, Text, Timeout, When, Zone};
 use crate::claude::arguments::Effort;
+use crate::config::yaml;
 
 /// A job that takes longer is ended, if nothing else is set.
 pub const USUAL_TIMEOUT: Duration = Duration::from_hours(6);
@@ -111,7 +112,7 @@ fn parse(text: &str, zone: Tz) -> Result<Vec<Job>, (String, String)> {
     let mut names = HashSet::new();
     for (index, job) in file.jobs.iter().enumerate() {
         if !names.insert(job.name.0.as_str()) {
-            let at = positions(text).get(index).map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+            let at = yaml::position(text, &["jobs", index.to_string().as_str(), "name"]);
             let why = format!("two jobs are called {:?}: each needs a name of its own", job.name.0);
             return Err((at, why));
         }
@@ -264,17 +265,7 @@ impl Entry {
 
 /// Where an error is, and what it says: the job's name, and a suggestion for a key that is nearly right.
 fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {
-    let place = error.location();
-    let at = place.as_ref().map_or_else(String::new, |place| format!(":{}:{}", place.line(), place.column()));
-    let said = error.to_string();
-    // The place is said already.
-    let said = said.split(" at line ").next().unwrap_or(&said).replace('`', "'");
-    let said = if said.contains("alphabetic or numeric character") {
-        // YAML takes it for the name of something.
-        format!("{said}; text that begins with * needs quotes, as in schedule: \"* * * * *\"")
-    } else {
-        said
-    };
+    let (at, said) = yaml::explain(error, text);
     let (job, said) = match in_job(&said) {
         Some((index, rest)) => {
             let job = name_of(text, index).map_or_else(|| format!("job {}", index + 1), |name| format!("job {name:?}"));
@@ -282,7 +273,7 @@ fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {
         }
         None => (String::new(), said.as_str()),
     };
-    (at, format!("{job}{}", nearest_field(said).unwrap_or_else(|| said.to_owned())))
+    (at, format!("{job}{said}"))
 }
 
 /// The job that a message is about, by its place, and what it says of it.
@@ -292,29 +283,10 @@ fn in_job(said: &str) -> Option<(usize, &str)> {
     Some((index.parse().ok()?, rest))
 }
 
-/// A message about an unknown key, with the nearest known one instead of all of them.
-fn nearest_field(said: &str) -> Option<String> {
-    let (before, rest) = said.split_once("unknown field '")?;
-    let (unknown, rest) = rest.split_once('\'')?;
-    let known = rest.split('\'').skip(1).step_by(2);
-    let (distance, near) = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-    (distance <= 2.max(unknown.len() / 3)).then(|| format!("{before}unknown field '{unknown}'; did you mean '{near}'?"))
-}
-
 /// The name of a job in a file that may be wrong elsewhere.
 fn name_of(text: &str, index: usize) -> Option<String> {
     let file: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
     file.get("jobs")?.get(index)?.get("name")?.as_str().map(str::to_owned)
-}
-
-/// Line and column of each job's name.
-fn positions(text: &str) -> Vec<(usize, usize)> {
-    let jobs = text.lines().enumerate().skip_while(|(_, line)| !line.starts_with("jobs:"));
-    let names = jobs.filter_map(|(number, line)| {
-        let key = line.trim_start().trim_start_matches("- ").trim_start();
-        key.starts_with("name:").then(|| (number + 1, line.len() - key.len() + 1))
-    });
-    names.collect()
 }
 
 #[cfg(test)]
