@@ -31,6 +31,17 @@ fn a_file_with_a_mistake_stops_the_start_and_says_where_it_is() {
 }
 
 #[test]
+fn an_image_checks_a_file() {
+    let Some(testbox) = TestBox::new() else { return };
+    write_jobs(&testbox, &format!("jobs:\n{}", job("a", EACH_SECOND, "x", "")));
+    let file = testbox.path("cron.yaml");
+    let checked = testbox.claudebox(&["init", "--", "cron", "check", file.to_str().unwrap()]).start().finish().exits(0);
+    assert!(checked.out.starts_with("a: * * * * * * (UTC)\n  "), "{}", checked.out);
+    let wrong = testbox.claudebox(&["init", "--", "cron", "check", "/no/file"]).start().finish().exits(78);
+    assert!(wrong.err.contains("cannot read the jobs in /no/file"), "{}", wrong.err);
+}
+
+#[test]
 fn check_lists_the_next_times_or_the_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cron.yaml");
