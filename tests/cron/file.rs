@@ -101,7 +101,13 @@ fn a_chat_that_nobody_tells_is_warned_of() {
         job("inside", "0 0 1 1 *", "x", "telegram_chat_id: 0; webhook: http://10.0.0.1/hook"),
     ];
     write_jobs(&testbox, &format!("telegram_chat_id: 5\njobs:\n{}", jobs.concat()));
-    let ended = start(&testbox, with_stub(&testbox)).stop();
+    let ended = start(&testbox, with_stub(&testbox).env("TZ", "Asia/Tokyo")).stop();
+    // The box's own zone, where the file names none.
+    assert!(
+        ended.err.contains("job silent: 0 0 1 1 *, next at 20") && ended.err.contains("-01-01 00:00:00 JST"),
+        "{}",
+        ended.err
+    );
     let warned = |text: &str| ended.err.lines().filter(|line| line.contains(text)).count();
     assert_eq!((warned("nobody tells its chat"), warned("job loud: nobody tells its chat")), (1, 1), "{}", ended.err);
     assert_eq!(warned("job inside: its webhook will not be called: "), 1, "{}", ended.err);
