@@ -225,10 +225,10 @@ fn ticks_that_nobody_was_there_for(
     for expression in ["*/20 * * * *", "30 2 * * *", "10 */2 * * *"] {
         let ticks = expected(expression, zone, 2026);
         let within = |from: DateTime<Utc>, to: DateTime<Utc>| {
-            ticks.iter().copied().filter(move |tick| *tick > from && *tick <= to).collect::<Vec<_>>()
+            let after = ticks.partition_point(|tick| *tick <= from);
+            ticks[after..].iter().copied().take_while(move |tick| *tick <= to).collect::<Vec<_>>()
         };
         let mut simulation = Simulation::new(expression, zone, on_missed, begin);
-        let mut wanted = Vec::new();
         let mut now = begin;
         for nap in 0..400 {
             // Awake for a while, asleep for another.
@@ -237,11 +237,10 @@ fn ticks_that_nobody_was_there_for(
             // The last look may have been later than that by a moment.
             let last_look = simulation.runs.last().map_or(begin, |(_, seen)| *seen).max(asleep);
             let awake = last_look + Duration::seconds(61 + nap * 7919 % 40_000);
-            wanted.extend(within(now, last_look).into_iter().filter(|tick| simulation.due().contains(tick)));
             let missed = within(simulation.handled, awake);
             let before = simulation.runs.len();
             simulation.look(awake);
-            let made_up: Vec<DateTime<Utc>> = simulation.due().split_off(before);
+            let made_up: Vec<DateTime<Utc>> = simulation.runs[before..].iter().map(|(due, _)| *due).collect();
             let punctual = missed.last().is_some_and(|last| awake - *last <= PUNCTUAL);
             let expected = match (missed.last(), on_missed) {
                 (Some(last), OnMissed::RunOnce) => vec![*last],
@@ -253,8 +252,8 @@ fn ticks_that_nobody_was_there_for(
         }
         let due = simulation.due();
         assert!(due.windows(2).all(|pair| pair[0] < pair[1]), "one ran twice, or out of order");
-        assert!(due.iter().all(|due| ticks.contains(due)), "one ran that is no tick");
-        assert!(!wanted.is_empty());
+        assert!(due.iter().all(|due| ticks.binary_search(due).is_ok()), "one ran that is no tick");
+        assert!(due.len() > 100);
     }
 }
 
