@@ -119,6 +119,13 @@ pub(super) fn wants_help(args: &[OsString]) -> bool {
     args.first().is_some_and(|first| first == "-h" || first == "--help")
 }
 
+/// Whether `args` have `init` check a file of jobs, rather than ask Claude to.
+pub(super) fn is_cron_check(args: &[OsString]) -> bool {
+    args.split_first().is_some_and(|(first, rest)| {
+        first == "init" && after_separator(rest).starts_with(&["cron".into(), "check".into()])
+    })
+}
+
 /// `init`'s arguments without the separator that the image's entrypoint ends with.
 pub(super) fn after_separator(args: &[OsString]) -> &[OsString] {
     args.strip_prefix(&[OsString::from("--")]).unwrap_or(args)
@@ -207,6 +214,18 @@ mod tests {
         assert!(is_prompt(&args(&["hello"]), &roles) && is_prompt(&args(&["--model", "x"]), &roles));
         let names = || roles.iter().map(String::as_str);
         assert!(refuse_typo("helthcheck", names()).is_err() && refuse_typo("hello", names()).is_ok());
+    }
+
+    #[rstest]
+    #[case(&["init", "--", "cron", "check", "/c.yaml"], true)]
+    #[case(&["init", "cron", "check"], true)]
+    #[case(&["init", "--", "cron check /c.yaml"], false)]
+    #[case(&["init", "--", "cron", "checks"], false)]
+    #[case(&["init", "--", "check", "cron"], false)]
+    #[case(&["run", "cron", "check"], false)]
+    #[case(&[], false)]
+    fn a_file_of_jobs_is_checked_by_an_image_too(#[case] words: &[&str], #[case] expected: bool) {
+        assert_eq!(is_cron_check(&args(words)), expected);
     }
 
     #[test]

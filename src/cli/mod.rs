@@ -117,7 +117,11 @@ impl Failure {
 
 /// Plays the role that `args` (the program's name first) ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if intent::is_cron_check(&args[1.min(args.len())..]) {
+        // As `docker run IMAGE cron check FILE` calls it; it needs no box around it.
+        args = [&args[..1], intent::after_separator(&args[2..])].concat();
+    }
     let (first, rest) = (args.get(1).and_then(|arg| arg.to_str()), args.get(2..).unwrap_or_default());
     // These carry the rest of their command line to somebody else, so clap does not get to read it.
     match first {

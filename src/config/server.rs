@@ -309,6 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn the_cron_door_needs_its_file() {
+        for (prefix, folder) in
+            [("CLAUDE_MODE_CRON", "/a"), ("CLAUDEBOX_MODE_CRON", "/b"), ("CLAUDEBOX_CRON_MODE", "/c")]
+        {
+            let (file, history) = (format!("{prefix}_FILE"), format!("{prefix}_HISTORY_DIR"));
+            let pairs = [(prefix, "1"), (file.as_str(), "/c.yaml"), (history.as_str(), folder), ("TZ", "Asia/Tokyo")];
+            let cron = ServerConfig::read(&env(&pairs)).unwrap().cron;
+            let expected = CronConfig {
+                file: "/c.yaml".into(),
+                history_dir: Some(folder.into()),
+                zone: Some("Asia/Tokyo".into()),
+            };
+            assert_eq!(cron, Some(expected), "{prefix}");
+        }
+        let error = ServerConfig::read(&env(&[("CLAUDEBOX_MODE_CRON", "1")])).unwrap_err();
+        assert_eq!(error.name, "CLAUDEBOX_MODE_CRON_FILE");
+        assert_eq!(ServerConfig::read(&env(&[("CLAUDEBOX_MODE_CRON_FILE", "/c.yaml")])).unwrap().cron, None);
+    }
+
+    #[test]
     fn the_webhook_secret_is_read_and_not_shown() {
         let config = ServerConfig::read(&env(&[("CLAUDEBOX_WEBHOOK_SECRET", "s3cret")])).unwrap();
         assert_eq!(config.webhook_secret.as_ref().map(Secret::reveal), Some("s3cret"));

@@ -11,8 +11,7 @@ type Difference = (&'static str, fn(&Case) -> bool);
 /// Where the two differ, and why we do as we do.
 const DIFFERENCES: [Difference; 1] = [(
     "Times in the hour that is left out when the clocks go forward: croniter moves every one of them to the end of that \
-     hour. We do so for a job at a fixed time of the day, which would not run that day otherwise; one that comes again \
-     and again comes next at its next time.",
+     hour. We do so for a job at fixed times of the day; one at intervals goes on with its next time.",
     |case| {
         let moved: Vec<i64> = case.theirs.iter().copied().filter(|time| !ends_a_gap(*time, case.zone)).collect();
         moved.len() < case.theirs.len() && case.ours.starts_with(&moved)
@@ -55,10 +54,10 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
 }
 
-/// Whether clocks were put forward to get here.
+/// Whether clocks were put forward in the minute before.
 fn ends_a_gap(seconds: i64, zone: Tz) -> bool {
     let local = |seconds: i64| at(seconds).with_timezone(&zone).naive_local().and_utc().timestamp();
-    local(seconds) - local(seconds - 1) > 1
+    local(seconds) - local(seconds - 60) > 60
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn next_times_are_those_of_croniter() {
     assert!(unexplained.is_empty(), "{} are not explained:\n{}", unexplained.len(), unexplained.join("\n"));
     for ((why, _), count) in DIFFERENCES.iter().zip(explained) {
         eprintln!("{count} of {}: {why}", cases.len());
-        // One that does not come up any more explains nothing.
-        assert!((1..=20).contains(&count), "{count}: {why}");
+        // One that does not come up any more explains nothing, and one that comes up often is none.
+        assert!(count >= 1 && count * 100 <= cases.len(), "{count}: {why}");
     }
 }

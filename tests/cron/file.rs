@@ -31,6 +31,17 @@ fn a_file_with_a_mistake_stops_the_start_and_says_where_it_is() {
 }
 
 #[test]
+fn an_image_checks_a_file() {
+    let Some(testbox) = TestBox::new() else { return };
+    write_jobs(&testbox, &format!("jobs:\n{}", job("a", EACH_SECOND, "x", "")));
+    let file = testbox.path("cron.yaml");
+    let checked = testbox.claudebox(&["init", "--", "cron", "check", file.to_str().unwrap()]).start().finish().exits(0);
+    assert!(checked.out.starts_with("a: * * * * * * (UTC)\n  "), "{}", checked.out);
+    let wrong = testbox.claudebox(&["init", "--", "cron", "check", "/no/file"]).start().finish().exits(78);
+    assert!(wrong.err.contains("cannot read the jobs in /no/file"), "{}", wrong.err);
+}
+
+#[test]
 fn check_lists_the_next_times_or_the_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cron.yaml");
@@ -90,7 +101,13 @@ fn a_chat_that_nobody_tells_is_warned_of() {
         job("inside", "0 0 1 1 *", "x", "telegram_chat_id: 0; webhook: http://10.0.0.1/hook"),
     ];
     write_jobs(&testbox, &format!("telegram_chat_id: 5\njobs:\n{}", jobs.concat()));
-    let ended = start(&testbox, with_stub(&testbox)).stop();
+    let ended = start(&testbox, with_stub(&testbox).env("TZ", "Asia/Tokyo")).stop();
+    // The box's own zone, where the file names none.
+    assert!(
+        ended.err.contains("job silent: 0 0 1 1 *, next at 20") && ended.err.contains("-01-01 00:00:00 JST"),
+        "{}",
+        ended.err
+    );
     let warned = |text: &str| ended.err.lines().filter(|line| line.contains(text)).count();
     assert_eq!((warned("nobody tells its chat"), warned("job loud: nobody tells its chat")), (1, 1), "{}", ended.err);
     assert_eq!(warned("job inside: its webhook will not be called: "), 1, "{}", ended.err);

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::{Value, json};
 
 use crate::fixture::{start, with_cli};
-use crate::stand::{finished, folders, job, read, wait_for, with_cron, write_jobs};
+use crate::stand::{EACH_SECOND, finished, folders, job, read, wait_for, with_cron, write_jobs};
 use crate::support::{TestBox, UID};
 
 #[test]
@@ -77,4 +77,31 @@ fn jobs_run_when_they_are_due_and_leave_their_history() {
     assert!(finished(&testbox, "daily-report")[0]["instruction"].as_str().unwrap().ends_with("{\"daily-report\": 1}"));
     let ended = api.stop();
     assert!(ended.err.contains("job report: */2 * * * * *, next at 20"), "{}", ended.err);
+}
+
+/// With a subscription's token the CLI says when a limit resets.
+#[test]
+fn a_limit_is_waited_for_with_the_real_cli() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let subscribed = format!(
+        "#!/bin/sh\nunset ANTHROPIC_API_KEY\nCLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-offline exec {} \"$@\"\n",
+        testbox.path("claude").display()
+    );
+    let launch = launch.env("CLAUDEBOX_CLAUDE_BIN", &testbox.script("subscribed", &subscribed));
+    write_jobs(&testbox, &format!("jobs:\n{}", job("limited", EACH_SECOND, "offline:error 429 600", "")));
+    let mut api = start(&testbox, with_cron(&testbox, launch.env("CLAUDE_CODE_MAX_RETRIES", "1")));
+    let mut meta = Value::Null;
+    api.until("the job waits", |_| {
+        let text = folders(&testbox, "limited").first().and_then(|folder| fs::read(folder.join("meta.json")).ok());
+        meta = text.map_or(Value::Null, |text| serde_json::from_slice(&text).unwrap());
+        !meta["waits_until"].is_null()
+    });
+    assert_eq!((&meta["state"], &meta["outcome"]), (&json!("failed"), &json!("rate_limited")), "{meta}");
+    let time = |name: &str| chrono::DateTime::parse_from_rfc3339(meta[name].as_str().unwrap()).unwrap();
+    let wait = (time("waits_until") - time("finished_at")).num_seconds();
+    assert!((500..=603).contains(&wait), "{wait}");
+    // It holds nobody's workspace while it waits.
+    assert_eq!(api.http.get("/status").send().json(200)["busyWorkspaces"], json!([]));
+    api.stop();
 }

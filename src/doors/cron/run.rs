@@ -25,6 +25,8 @@ use crate::runs::run::{Busy, Cancel, NewRun, Origin, Run, State, now};
 use crate::runs::submission::SubmitError;
 
 const SESSIONS: &str = "session/";
+/// How long a session is remembered, milliseconds: until the next run of a job that comes once a year.
+const SESSION_KEPT: i64 = 400 * 86_400_000;
 /// How long after a refusal that passes it is asked again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// A wait for a time of the clock looks at it this often: it may be put forward, and the machine may sleep.
@@ -283,8 +285,9 @@ impl<'runner> Work<'runner> {
         let outcome = run.end.as_ref().and_then(|end| end.outcome.as_deref());
         match run.end.as_ref().and_then(|end| end.session_id.as_ref()) {
             Some(session) if self.tick.continues && run.state == State::Succeeded => {
+                let expires_at = Some(now() + SESSION_KEPT);
                 let value = json!({"session": session, "workspace": run.workspace.to_string_lossy()});
-                self.write(|| ledger.put_note(DOOR, Note { key: key.clone(), value: value.clone() }, None)).await;
+                self.write(|| ledger.put_note(DOOR, Note { key: key.clone(), value: value.clone() }, expires_at)).await;
             }
             _ if outcome == Some("session_not_found") => {
                 self.write(|| ledger.remove_note(DOOR, &key)).await;

@@ -16,6 +16,9 @@ pub const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
 /// A clock that was put back by more than this had been wrong before. By less: what was run is not run again.
 pub const STEP_BACK: TimeDelta = TimeDelta::hours(3);
 
+/// More times of the day than that are an interval.
+const MOST_TIMES: usize = 24;
+
 /// The fields, and what each may hold.
 const FIELDS: [(&str, &str); 6] = [
     ("second", "0 to 59"),
@@ -30,7 +33,8 @@ const FIELDS: [(&str, &str); 6] = [
 #[derive(Clone)]
 pub struct Schedule {
     text: String,
-    cron: Cron,
+    /// One, or one for each of the times of the day that it names.
+    crons: Vec<Cron>,
 }
 
 impl Schedule {
@@ -41,7 +45,9 @@ impl Schedule {
     /// comes twice runs once; an interval runs by the real time that passes.
     #[must_use]
     pub fn next(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        self.cron.find_next_occurrence(&after.with_timezone(&zone), false).ok().map(|time| time.with_timezone(&Utc))
+        let after = after.with_timezone(&zone);
+        let times = self.crons.iter().filter_map(|cron| cron.find_next_occurrence(&after, false).ok());
+        times.map(|time| time.with_timezone(&Utc)).min()
     }
 
     /// The last time after `after` and not after `now`.
@@ -52,8 +58,9 @@ impl Schedule {
         let recent = after.max(now - PUNCTUAL);
         let found = std::iter::successors(self.next(recent, zone), |time| self.next(*time, zone));
         found.take_while(|time| *time <= now).last().or_else(|| {
-            let before = self.cron.find_previous_occurrence(&now.with_timezone(&zone), true).ok()?;
-            Some(before.with_timezone(&Utc)).filter(|time| *time > after)
+            let now = now.with_timezone(&zone);
+            let times = self.crons.iter().filter_map(|cron| cron.find_previous_occurrence(&now, true).ok());
+            times.map(|time| time.with_timezone(&Utc)).max().filter(|time| *time > after)
         })
     }
 }
@@ -79,7 +86,7 @@ impl FromStr for Schedule {
             let wrong = wrong_field(parser, text).unwrap_or_else(|| error.to_string());
             format!("{text:?} is no cron expression: {wrong}")
         })?;
-        let schedule = Self { text: text.to_owned(), cron };
+        let schedule = Self { text: text.to_owned(), crons: fixed_times(parser, known).unwrap_or_else(|| vec![cron]) };
         if schedule.next(DateTime::UNIX_EPOCH, Tz::UTC).is_none() {
             return Err(format!("{text:?} never comes: no month it names has such a day"));
         }
@@ -128,6 +135,25 @@ fn with_stars(parser: CronParser, text: &str) -> String {
         fields[day + 2] = "*";
     }
     fields.join(" ")
+}
+
+/// An expression for each time of the day, if it names some: `30 2,14 * * *` is at half past two and at half past
+/// fourteen. Each is a fixed time then, which `croner` takes a list of them not for.
+fn fixed_times(parser: CronParser, text: &str) -> Option<Vec<Cron>> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let (times, days) = fields.split_at_checked(fields.len().checked_sub(3)?)?;
+    let mut found = vec![String::new()];
+    for field in times {
+        let values: Vec<&str> = field.split(',').collect();
+        if !values.iter().all(|value| value.bytes().all(|byte| byte.is_ascii_digit())) {
+            return None;
+        }
+        found = found.iter().flat_map(|before| values.iter().map(move |value| format!("{before}{value} "))).collect();
+        if found.len() > MOST_TIMES {
+            return None;
+        }
+    }
+    found.iter().map(|time| parser.parse(&format!("{time}{}", days.join(" "))).ok()).collect()
 }
 
 /// The field of an expression that cannot be read, and what is allowed there.

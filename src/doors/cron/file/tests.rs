@@ -171,3 +171,20 @@ fn a_file_that_cannot_be_read_is_said() {
     let error = read(Path::new("/no/such/file"), Tz::UTC).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the jobs in /no/such/file: No such file"), "{error}");
 }
+
+/// What the documents show works.
+#[rstest]
+#[case::docs(include_str!("../../../../docs/cron.md"), 3)]
+#[case::readme(include_str!("../../../../README.md"), 1)]
+fn the_documents_examples_are_right(#[case] text: &str, #[case] count: usize) {
+    let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let found: Vec<Vec<Job>> = blocks.filter(|block| block.contains("jobs:")).map(jobs).collect();
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [count]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_jobs_or_an_error(text in "(jobs:\n- )?[-a-z:{}\\[\\]&*!'\"|>#% \n0-9]{0,80}") {
+        let _ = parse(&text, Tz::UTC);
+    }
+}

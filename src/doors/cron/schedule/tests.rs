@@ -87,6 +87,18 @@ fn expected(expression: &str, zone: Tz, year: i32) -> Vec<DateTime<Utc>> {
         "0 9 * * 1-5" => fixed(zone, year, 9, 0, |day| day.weekday().number_from_monday() < 6),
         "0 0 1 * *" => fixed(zone, year, 0, 0, |day| day.day() == 1),
         "59 23 31 12 *" => fixed(zone, year, 23, 59, |day| (day.month(), day.day()) == (12, 31)),
+        "30 2,14 * * *" => {
+            let mut times = [fixed(zone, year, 2, 30, every_day), fixed(zone, year, 14, 30, every_day)].concat();
+            times.sort_unstable();
+            times
+        }
+        "0,20 2 * * *" => {
+            let mut times = [fixed(zone, year, 2, 0, every_day), fixed(zone, year, 2, 20, every_day)].concat();
+            times.sort_unstable();
+            // In the gap they are one.
+            times.dedup();
+            times
+        }
         "*/20 * * * *" => interval(zone, year, |_, minute| minute % 20 == 0),
         "*/30 1-2 * * *" => interval(zone, year, |hour, minute| minute % 30 == 0 && (1..=2).contains(&hour)),
         "10 */2 * * *" => interval(zone, year, |hour, minute| minute == 10 && hour % 2 == 0),
@@ -94,7 +106,9 @@ fn expected(expression: &str, zone: Tz, year: i32) -> Vec<DateTime<Utc>> {
     }
 }
 
-const EXPRESSIONS: [&str; 10] = [
+const EXPRESSIONS: [&str; 12] = [
+    "30 2,14 * * *",
+    "0,20 2 * * *",
     "30 2 * * *",
     "15 2 * * *",
     "45 1 * * *",
@@ -186,6 +200,7 @@ fn a_year_of_jobs_with_the_clocks_going_forward_and_back(
 #[case::fold(Tz::Europe__Berlin, "30 2 * * *", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"])]
 #[case::half_an_hour_gap(Tz::Australia__Lord_Howe, "15 2 * * *", "2026-10-03T12:00:00Z", &["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"])]
 #[case::half_an_hour_fold(Tz::Australia__Lord_Howe, "45 1 * * *", "2026-04-04T12:00:00Z", &["2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"])]
+#[case::two_times_a_day(Tz::Europe__Berlin, "30 2,14 * * *", "2026-03-28T12:00:00Z", &["2026-03-28T13:30:00Z", "2026-03-29T01:00:00Z", "2026-03-29T12:30:00Z"])]
 #[case::interval_over_a_gap(Tz::Europe__Berlin, "0 * * * *", "2026-03-29T00:30:00Z", &["2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"])]
 #[case::interval_in_a_fold(Tz::Europe__Berlin, "*/30 2 * * *", "2026-10-24T23:00:00Z", &["2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:00:00Z"])]
 fn hours_that_are_left_out_or_come_twice(
@@ -210,10 +225,10 @@ fn ticks_that_nobody_was_there_for(
     for expression in ["*/20 * * * *", "30 2 * * *", "10 */2 * * *"] {
         let ticks = expected(expression, zone, 2026);
         let within = |from: DateTime<Utc>, to: DateTime<Utc>| {
-            ticks.iter().copied().filter(move |tick| *tick > from && *tick <= to).collect::<Vec<_>>()
+            let after = ticks.partition_point(|tick| *tick <= from);
+            ticks[after..].iter().copied().take_while(move |tick| *tick <= to).collect::<Vec<_>>()
         };
         let mut simulation = Simulation::new(expression, zone, on_missed, begin);
-        let mut wanted = Vec::new();
         let mut now = begin;
         for nap in 0..400 {
             // Awake for a while, asleep for another.
@@ -222,11 +237,10 @@ fn ticks_that_nobody_was_there_for(
             // The last look may have been later than that by a moment.
             let last_look = simulation.runs.last().map_or(begin, |(_, seen)| *seen).max(asleep);
             let awake = last_look + Duration::seconds(61 + nap * 7919 % 40_000);
-            wanted.extend(within(now, last_look).into_iter().filter(|tick| simulation.due().contains(tick)));
             let missed = within(simulation.handled, awake);
             let before = simulation.runs.len();
             simulation.look(awake);
-            let made_up: Vec<DateTime<Utc>> = simulation.due().split_off(before);
+            let made_up: Vec<DateTime<Utc>> = simulation.runs[before..].iter().map(|(due, _)| *due).collect();
             let punctual = missed.last().is_some_and(|last| awake - *last <= PUNCTUAL);
             let expected = match (missed.last(), on_missed) {
                 (Some(last), OnMissed::RunOnce) => vec![*last],
@@ -238,8 +252,8 @@ fn ticks_that_nobody_was_there_for(
         }
         let due = simulation.due();
         assert!(due.windows(2).all(|pair| pair[0] < pair[1]), "one ran twice, or out of order");
-        assert!(due.iter().all(|due| ticks.contains(due)), "one ran that is no tick");
-        assert!(!wanted.is_empty());
+        assert!(due.iter().all(|due| ticks.binary_search(due).is_ok()), "one ran that is no tick");
+        assert!(due.len() > 100);
     }
 }
 
