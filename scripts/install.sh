@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=0b4bd4ac9ee70bc1e91ba939040e5346cc352a09dcf9f0e32ff783e7f8b598f7
+checksum=07b30eba7bc83dab3e4a0fc8151dd83a8e005161d5dc479644bbc8a9bee12062
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
-    ("manifest", &["atomic_file", "boot", "config", "privilege"]),
+    ("manifest", &["atomic_file", "boot", "config", "privilege", "sys"]),
     ("worker", &["claude", "config", "exit_code", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),

@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::probe::executable;
@@ -18,6 +17,7 @@ use crate::boot::remap::DOCKER_SOCKET;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::privilege::plan::Mode;
+use crate::sys;
 
 /// What this box is and allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,8 @@ pub enum Network {
 const SUDOER: &str = "claude";
 /// An engine accepts at once, or it hangs.
 const ENGINE_LIMIT: Duration = Duration::from_millis(250);
+/// Between two looks at an engine with a full queue.
+const PAUSE_MILLISECONDS: u16 = 10;
 
 /// Looks at this box, from a process of the user Claude runs as.
 #[must_use]
@@ -154,11 +156,22 @@ fn docker(socket: &Path) -> Docker {
     if access(socket, AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
         return Docker::Forbidden;
     }
-    // In a thread: a hanging engine with a full queue would hold up the start.
-    let (sender, receiver) = channel();
-    let path = socket.to_owned();
-    thread::spawn(move || sender.send(UnixStream::connect(path).is_ok()));
-    if receiver.recv_timeout(ENGINE_LIMIT) == Ok(true) { Docker::Socket } else { Docker::Dead }
+    if is_listening(socket) { Docker::Socket } else { Docker::Dead }
+}
+
+/// Whether somebody takes connections. One who hangs, with a full queue, must not hold up the start; and not in a thread,
+/// which the kernel still counts for a moment after its end, and a worker with two threads does not fork.
+fn is_listening(path: &Path) -> bool {
+    let deadline = Instant::now() + ENGINE_LIMIT;
+    loop {
+        match sys::try_connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                // Of nothing, with a time limit. A signal only makes the next look an earlier one.
+                let _ = poll(&mut [], PollTimeout::from(PAUSE_MILLISECONDS));
+            }
+            connected => return connected.is_ok(),
+        }
+    }
 }
 
 /// From `/proc/net/route` and `/proc/net/ipv6_route`.
@@ -284,6 +297,20 @@ mod tests {
         assert_eq!(docker(&path), Docker::Dead);
         fs::write(folder.path().join("file"), "").unwrap();
         assert_eq!(docker(&folder.path().join("file")), Docker::Absent);
+    }
+
+    #[test]
+    fn an_engine_that_hangs_is_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        // Until its queue is full.
+        assert!((0..100_000).any(|_| sys::try_connect(&path).is_err()));
+        let began = Instant::now();
+        assert_eq!(docker(&path), Docker::Dead);
+        assert!(began.elapsed() >= ENGINE_LIMIT);
+        drop(listener);
+        assert_eq!(docker(&path), Docker::Dead);
     }
 
     #[test]

@@ -7,8 +7,37 @@
 pub mod packet;
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Connects to the socket at `path` without waiting, and lets go at once. [`io::ErrorKind::WouldBlock`]: somebody listens,
+/// whose queue is full.
+pub fn try_connect(path: &Path) -> io::Result<()> {
+    // SAFETY: all zeros are a valid address of no family.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).map_err(io::Error::other)?;
+    let path = path.as_os_str().as_bytes();
+    // The last byte stays the zero that ends the path.
+    if path.len() >= address.sun_path.len() || path.contains(&0) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is new, open, and nobody else's.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_un>()).map_err(io::Error::other)?;
+    // SAFETY: `address` is valid for reading `length` bytes.
+    let connected = unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), length) };
+    if connected == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Signal numbers the kernel knows: 1 to 64.
 pub const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;

@@ -25,6 +25,18 @@ fn a_box_without_a_cli_lives_and_is_not_ready() {
     api.stop();
 }
 
+/// What the host command keeps: a box with nothing but the local door, and an end of its own.
+#[test]
+fn a_box_that_nobody_uses_ends_itself() {
+    let Some(testbox) = TestBox::new() else { return };
+    let workspaces = testbox.path("workspaces");
+    let launch = testbox.claudebox(&["init", "--"]).env("CLAUDEBOX_WORKSPACES_DIR", workspaces.to_str().unwrap());
+    let launch = launch.env("CLAUDEBOX_MODE_LOCAL", "1").env("CLAUDEBOX_IDLE_EXIT_SECONDS", "1");
+    let finished = launch.start().finish().exits(0);
+    assert!(finished.err.contains("nothing has happened for 1 s: the box ends"), "{}", finished.err);
+    assert!(!finished.err.contains("listens"), "{}", finished.err);
+}
+
 /// Samples by name and labels. Panics at what is no `OpenMetrics` text.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let (mut types, mut samples) = (BTreeMap::new(), BTreeMap::new());

@@ -69,7 +69,7 @@ class Place:
             [*wrap, *SHELL, str(COMMAND), *words],
             env=self.environment(**(env or {})),
             cwd=cwd or self.workspace,
-            input=stdin,
+            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
             capture_output=True,
             timeout=60,
             check=False,

@@ -81,6 +81,8 @@ class Person:
         return subprocess.Popen(
             [str(COMMAND), *words], env=self.environment(env), cwd=self.workspace, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
+            # Where these tests run in the background it is ignored, and a shell cannot trap what it found ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def name(self, kind="", env=None, cwd=None):
@@ -325,7 +327,7 @@ class Sessions(Case):
         two.ask("I am the second")
         two.shows("said: I am the second")
         self.assertNotIn("I am the first", two.screen())
-        self.assertEqual(len(person.sessions()), 2)
+        until("both files", lambda: len(person.sessions()) == 2)
         # The first one's end is not the second one's.
         self.assertEqual(one.leave(), 0)
         two.ask("still here")

@@ -448,6 +448,11 @@ class Streams(Case):
         _, call = self.answered("cat", "x", stdin=bytes(range(256)) * 4096)
         self.assertEqual(call.out.encode(errors="surrogateescape"), bytes(range(256)) * 4096)
 
+    def test_no_input_is_not_handed_on(self):
+        _, call = self.answered("cat", "x", stdin=None)
+        self.assertEqual(call.code, 0)
+        self.assertNotIn("--interactive", call.named("exec")[-1])
+
     def test_what_was_taken_is_not_asked_twice(self):
         # The engine is gone in the middle of the answer: who has begun may not begin again.
         script = "echo half; rm -f \"$DOUBLE\"/containers/*; echo 'error during connect' >&2; exit 1"
