@@ -110,11 +110,11 @@ fn the_node_tools_are_those_pinned() {
         ),
         (
             "@typescript-eslint/eslint-plugin",
-            "node -p 'require(\"/usr/local/lib/node-tools/node_modules/@typescript-eslint/eslint-plugin\").meta.version'",
+            "cd /usr/local/lib/node-tools && node -p 'require(\"@typescript-eslint/eslint-plugin\").meta.version'",
         ),
         (
             "@typescript-eslint/parser",
-            "node -p 'require(\"/usr/local/lib/node-tools/node_modules/@typescript-eslint/parser\").version'",
+            "cd /usr/local/lib/node-tools && node -p 'require(\"@typescript-eslint/parser\").version'",
         ),
         ("@vue/cli", "vue --version"),
         ("create-react-app", "create-react-app --version"),
