@@ -65,10 +65,7 @@ RUN /images/steps/clean
 FROM essentials AS packages
 COPY images/packages /images/
 COPY images/steps/packages /images/steps/
-# Debian names two commands differently from everybody else, because the short names were taken.
-RUN /images/steps/packages /images/packages \
-    && ln -s /usr/bin/fdfind /usr/local/bin/fd \
-    && ln -s /usr/bin/batcat /usr/local/bin/bat
+RUN /images/steps/packages /images/packages
 
 FROM packages AS python-tools
 ARG PYTHON_VERSION=3.12

@@ -21,8 +21,9 @@ use super::data::Entry;
 use super::version;
 use crate::config::environment::Environment;
 
-/// Longest that one tool may take. Generous: the first start of a large program reads it from a cold disk.
-pub const LIMIT: Duration = Duration::from_secs(10);
+/// Longest that one tool may take. Generous: the first start of a large program reads it from a cold disk, the machine that
+/// builds may be busy, and of a tool that is left out Claude is not told.
+pub const LIMIT: Duration = Duration::from_mins(1);
 /// How long the rest of the output may take once its writer has ended.
 const OUTPUT_LIMIT: Duration = Duration::from_millis(500);
 const OUTPUT_BYTES: u64 = 64 * 1024;

@@ -151,7 +151,8 @@ fn every_tool_of_the_manifest_runs_and_every_installed_one_is_in_it() {
         let (command, plugin) = name.split_once(' ').unwrap_or((&name, ""));
         let check = format!(
             "[ \"$(command -v {command})\" = {path} ] \
-             && said=$({{ {command} {plugin} --version || {command} {plugin} -V || {command} {plugin} version; }} \
+             && said=$({{ {command} {plugin} --version || {command} {plugin} -V || {command} {plugin} -v \
+             || {command} {plugin} version || {command} {plugin} i; }} \
              2>&1 </dev/null) && case $said in *'{version}'*) ;; *) false ;; esac \
              || {{ echo \"{name} {version}: $said\" >&2; failed=1; }}\n"
         );

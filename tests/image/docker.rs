@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollTimeout, poll};
 
 /// How long anything here may take before its test fails. Generous: a busy machine is not a fault of the image.
-const DEADLINE: Duration = Duration::from_mins(1);
+const DEADLINE: Duration = Duration::from_mins(4);
 
 /// What `docker stop` gives a container between TERM and KILL, in seconds (Docker's own default).
 const GRACE: u32 = 10;
