@@ -36,6 +36,10 @@ pub enum ExitCode {
     NotExecutable,
     /// 127: the program to run was not found.
     NotFound,
+    /// 213: to the host command alone: this box was made with other settings.
+    BoxDiffers,
+    /// 214: to the host command alone: this box takes no calls, it ends or has no servers.
+    BoxClosed,
     /// The main child's own exit code, or 128+n when signal n ended it.
     Child(u8),
 }
@@ -60,6 +64,8 @@ impl ExitCode {
             Self::Hung => 124,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
+            Self::BoxDiffers => 213,
+            Self::BoxClosed => 214,
             Self::Child(code) => code,
         }
     }

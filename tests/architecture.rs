@@ -20,11 +20,11 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
     ("manifest", &["atomic_file", "boot", "config", "privilege"]),
-    ("worker", &["claude", "config", "privilege", "process", "sys"]),
+    ("worker", &["claude", "config", "exit_code", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),
     ("runs", &["atomic_file", "claude", "config", "exit_code", "fetch", "process", "sys", "worker", "workspace"]),
-    ("doors", &["claude", "config", "fetch", "runs", "workspace"]),
+    ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "workspace"]),
     (
         "cli",
         &[

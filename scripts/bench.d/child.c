@@ -4,7 +4,8 @@
  *   child ANYTHING             does what BENCH_CHILD says:
  *     stamp     prints "main NS" and exits
  *     idle      prints "ready" and sleeps for good
- *     answer    is a CLI that answers its prompt at once; the prompt "wait" never
+ *     answer    is a CLI that answers its prompt at once; the prompt "wait" never, and the prompt "stream" in pieces, of
+ *               which each is the time in nanoseconds at which it was printed
  *     orphans   makes BENCH_ORPHANS orphans, twice, and prints how long it took until all were reaped:
  *               "storm NS", each ends at once, and "burst NS", all end together
  *
@@ -82,6 +83,17 @@ static void orphans(int count) {
   report("burst", now() - start);
 }
 
+/* One piece of an answer every 5 ms. */
+static void pieces(void) {
+  for (int i = 0; i < 60; i++) {
+    usleep(5000);
+    printf("{\"type\":\"stream_event\",\"event\":{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{"
+           "\"type\":\"text_delta\",\"text\":\"%lld \"}},\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\","
+           "\"parent_tool_use_id\":null}\n", now());
+    fflush(stdout);
+  }
+}
+
 /* The CLI's stream of events, as short as it can be. */
 static void answer(void) {
   static char prompt[1 << 16];
@@ -92,6 +104,7 @@ static void answer(void) {
   fflush(stdout);
   if (length >= 4 && memcmp(prompt, "wait", 4) == 0)
     for (;;) pause();
+  if (length >= 6 && memcmp(prompt, "stream", 6) == 0) pieces();
   puts("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"done\","
        "\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\",\"total_cost_usd\":0}");
 }

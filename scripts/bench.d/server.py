@@ -16,11 +16,15 @@ import time
 from tables import over, percentile, print_table, print_target
 
 CLAUDEBOX, NGINX = "claudebox", "nginx"
+THE_DOOR = "chat/completions"
 CONNECTIONS = 16
 FILE_BYTES = 64 * 1024
 STREAMS = 100
 LOAD_ROUNDS = 3
+STREAM_ROUNDS = 20
 TARGET_RUN_MS = 3.0
+TARGET_FIRST_MS = 10.0
+TARGET_LATER_MS = 20.0
 TARGET_READY_MS = 100.0
 TARGET_IDLE_KB = 25 * 1024
 # One machine, 16 connections, as its own users would start it.
@@ -58,18 +62,24 @@ def measure(bench, options, user):
         time.sleep(1)
         memory["idle"] = box.memory()
         runs = measure_runs(bench, box, options.rounds)
+        pieces = measure_pieces(bench, box)
         loads = measure_loads(box, folder, options.seconds)
         memory["after all that load"] = box.memory()
     with Box(bench, folder) as box, box.streams(STREAMS):
         memory[f"{STREAMS} event streams"] = box.memory()
     print_ready(ready)
     print_runs(runs)
+    print_pieces(pieces)
     print_loads(loads)
     print_memory(memory)
 
     def print_targets():
         added, serve = over(runs, "POST /run", "the CLI alone"), memory["idle"]["serve"]["VmRSS"]
         print_target(added <= TARGET_RUN_MS, "POST /run", f"{added:.2f} ms over the CLI alone", f"{TARGET_RUN_MS:.0f} ms")
+        first = over({name: kinds["first"] for name, kinds in pieces.items()}, THE_DOOR, "the CLI alone")
+        latest = percentile(pieces[THE_DOOR]["later"], 99)
+        print_target(first <= TARGET_FIRST_MS, "first token", f"{first:.2f} ms over the CLI alone", f"{TARGET_FIRST_MS:.0f} ms")
+        print_target(latest <= TARGET_LATER_MS, "later tokens", f"{latest:.2f} ms after the CLI, p99", f"{TARGET_LATER_MS:.0f} ms")
         median = statistics.median(ready)
         print_target(median <= TARGET_READY_MS, "/health", f"{median:.1f} ms after the start", f"{TARGET_READY_MS:.0f} ms")
         print_target(serve <= TARGET_IDLE_KB, "serve", f"{serve} KB resident, idle", f"{TARGET_IDLE_KB} KB")
@@ -243,6 +253,40 @@ def measure_runs(bench, box, rounds):
     return times
 
 
+def measure_pieces(bench, box):
+    """Milliseconds from a piece's print by the CLI to its arrival, by turns over a pipe and through the OpenAI door."""
+    times = {name: {"first": [], "later": []} for name in ("the CLI alone", THE_DOOR)}
+    environment = os.environ | {"BENCH_CHILD": "answer"}
+    for _ in range(STREAM_ROUNDS):
+        cli = subprocess.Popen([bench.child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
+        cli.stdin.write(b"stream")
+        cli.stdin.close()
+        note_pieces(cli.stdout.fileno(), times["the CLI alone"])
+        cli.wait()
+        with box.connection() as connection:
+            body = json.dumps({"stream": True, "messages": [{"role": "user", "content": "stream"}]})
+            head = (
+                "POST /openai/v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx-claude-workspace: bench\r\n"
+                f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            )
+            connection.sendall((head + body).encode())
+            note_pieces(connection.fileno(), times[THE_DOOR])
+    return times
+
+
+def note_pieces(source, times):
+    """Reads to the end; every text that is a time is one of this machine's clock."""
+    seen, count = b"", 0
+    while piece := os.read(source, 65536):
+        arrived = time.monotonic_ns()
+        *lines, seen = (seen + piece).split(b"\n")
+        for stamp in re.findall(rb'"(?:text|content)":"(\d{6,}) "', b"\n".join(lines)):
+            times["first" if count == 0 else "later"].append((arrived - int(stamp)) / 1e6)
+            count += 1
+    if count < 2:
+        sys.exit(f"bench: a stream of {count} pieces")
+
+
 def call_cli(cli, environment):
     """As short a way as there is: vfork, prompt through a pipe, output to its end, wait."""
     (prompt, to_prompt), (from_answer, answer) = os.pipe(), os.pipe()
@@ -322,6 +366,15 @@ def print_runs(times):
         for name, values in (times | {"added": added}).items()
     ]
     print_table(f"One prompt, a CLI that answers at once ({len(added)} each, by turns)", ["", "p10", "median", "p99"], rows)
+
+
+def print_pieces(times):
+    rows = [
+        [f"{name}, {kind}", *(f"{percentile(values, percent):.2f} ms" for percent in (50, 99)), f"{max(values):.2f} ms"]
+        for name, kinds in times.items()
+        for kind, values in kinds.items()
+    ]
+    print_table(f"From the CLI's print of a token to its arrival ({STREAM_ROUNDS} streams each)", ["", "median", "p99", "most"], rows)
 
 
 def print_loads(loads):

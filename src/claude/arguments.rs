@@ -51,6 +51,12 @@ pub struct Options {
     /// Let the stream have the pieces of messages as they are written
     #[arg(long)]
     pub include_partial_messages: bool,
+    /// A door's name for a conversation: the run continues the session that the conversation was last in, whatever
+    /// else has happened in the workspace, and is found by it the next time. Which session that is shows when the run
+    /// begins, so those that wait behind each other continue each other.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
     /// Content blocks of the Messages API that go before the prompt: images, documents, an earlier conversation.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -5,7 +5,7 @@
 //! file whose recorded working directory is this workspace, whichever was used last.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -34,10 +34,14 @@ impl Sessions {
     /// The session that a run with these options belongs to.
     #[must_use]
     pub fn choose(&self, options: &Options, workspace: &Path) -> Session {
-        match (&options.resume, options.no_continue) {
-            (Some(id), _) => Session::Resume(id.clone()),
-            (None, true) => Session::Fresh,
-            (None, false) => self.last(workspace).map_or(Session::Fresh, Session::Continue),
+        match (&options.resume, options.no_continue, &options.conversation) {
+            (Some(id), ..) => Session::Resume(id.clone()),
+            (None, true, _) => Session::Fresh,
+            (None, false, Some(conversation)) => self
+                .remembered(&key(conversation))
+                .filter(|id| self.modified(id).is_some())
+                .map_or(Session::Fresh, Session::Continue),
+            (None, false, None) => self.last(workspace).map_or(Session::Fresh, Session::Continue),
         }
     }
 
@@ -45,7 +49,8 @@ impl Sessions {
     #[must_use]
     pub fn last(&self, workspace: &Path) -> Option<String> {
         let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
-        let from_ledger = self.remembered(&workspace).and_then(|id| Some((self.modified(&id)?, id)));
+        let from_ledger =
+            workspace.to_str().and_then(|key| self.remembered(key)).and_then(|id| Some((self.modified(&id)?, id)));
         from_ledger.into_iter().chain(self.newest_file(&workspace)).max().map(|(_, id)| id)
     }
 
@@ -59,9 +64,49 @@ impl Sessions {
         })
     }
 
-    fn remembered(&self, workspace: &Path) -> Option<String> {
+    /// Deletes every session that was begun in `workspace`, and forgets, in the ledgers of all boxes, which it was last
+    /// in. How many sessions there were.
+    ///
+    /// Two workspaces can share one folder of session files, so each file is looked into.
+    pub fn clear(&self, workspace: &Path) -> io::Result<usize> {
+        let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
+        let key = workspace.to_string_lossy().into_owned();
+        let boxes = fs::read_dir(self.config_dir.join("claudebox")).into_iter().flatten().flatten();
+        for state_dir in boxes.map(|folder| folder.path()).chain([self.state_dir.clone()]) {
+            let ledger = state_dir.join(LEDGER);
+            if ledger.is_file() {
+                json_file::update(&ledger, &state_dir.join(".lock"), |ledger| {
+                    ledger.remove(&key);
+                })
+                .map_err(io::Error::other)?;
+            }
+        }
+        let mut count = 0;
+        for (_, _, path) in self.files(&workspace) {
+            if recorded_cwd(&path).as_deref() == Some(workspace.as_path()) {
+                fs::remove_file(&path)?;
+                count += 1;
+                // What its subagents and tools left: a folder of the same name, if there is one.
+                match fs::remove_dir_all(path.with_extension("")) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Remembers that a door's conversation was last in the session `id`.
+    pub fn remember_conversation(&self, conversation: &str, id: &str) -> Result<(), JsonFileError> {
+        let _ = fs::create_dir_all(&self.state_dir);
+        json_file::update(&self.state_dir.join(LEDGER), &self.state_dir.join(".lock"), |ledger| {
+            ledger.insert(key(conversation), json!({"sessionId": id}));
+        })
+    }
+
+    fn remembered(&self, key: &str) -> Option<String> {
         let ledger: Value = serde_json::from_slice(&fs::read(self.state_dir.join(LEDGER)).ok()?).ok()?;
-        ledger.get(workspace.to_str()?)?["sessionId"].as_str().map(str::to_owned)
+        ledger.get(key)?["sessionId"].as_str().map(str::to_owned)
     }
 
     /// When the file of session `id` was last written to; it may lie in any folder, a session can change its cwd.
@@ -73,15 +118,23 @@ impl Sessions {
 
     /// The newest session file whose recorded working directory is `workspace`.
     fn newest_file(&self, workspace: &Path) -> Option<(SystemTime, String)> {
+        let mut files = self.files(workspace);
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let found = files.into_iter().find(|(_, _, path)| recorded_cwd(path).as_deref() == Some(workspace))?;
+        Some((found.0, found.1))
+    }
+
+    /// The session files in folders that may be those of `workspace`: when each was written to, its id, its path.
+    fn files(&self, workspace: &Path) -> Vec<(SystemTime, String, PathBuf)> {
         let slug = slug(workspace);
         let is_ours = |name: &str| match name.strip_prefix(slug.text.as_str()) {
             Some("") => !slug.cut,
             Some(rest) => slug.cut && rest.starts_with('-'),
             None => false,
         };
-        let folders = fs::read_dir(self.projects()).ok()?.flatten();
+        let folders = fs::read_dir(self.projects()).into_iter().flatten().flatten();
         let folders = folders.filter(|folder| folder.file_name().to_str().is_some_and(is_ours));
-        let mut files: Vec<(SystemTime, String, PathBuf)> = folders
+        folders
             .flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten())
             .filter_map(|file| {
                 let path = file.path();
@@ -89,15 +142,17 @@ impl Sessions {
                 Uuid::try_parse(&id).ok()?;
                 Some((modified(&path)?, id, path))
             })
-            .collect();
-        files.sort_unstable_by(|a, b| b.cmp(a));
-        let found = files.into_iter().find(|(_, _, path)| recorded_cwd(path).as_deref() == Some(workspace))?;
-        Some((found.0, found.1))
+            .collect()
     }
 
     fn projects(&self) -> PathBuf {
         self.config_dir.join("projects")
     }
+}
+
+/// A conversation in the ledger, where absolute paths are workspaces.
+fn key(conversation: &str) -> String {
+    format!("conversation:{conversation}")
 }
 
 struct Slug {
@@ -209,6 +264,53 @@ mod tests {
         let fixture = fixture();
         fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
         assert_eq!(fixture.last(), None);
+    }
+
+    #[test]
+    fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
+        let fixture = fixture();
+        fixture.write(OLD, &fixture.workspace, 100);
+        fixture.write(NEW, &fixture.sibling, 10);
+        let folder = fixture.sessions.projects().join(slug(&fixture.workspace).text);
+        for kept in ["memory", NEW] {
+            fs::create_dir(folder.join(kept)).unwrap();
+        }
+        fs::create_dir_all(folder.join(OLD).join("subagents")).unwrap();
+        let other_box =
+            Sessions { state_dir: fixture.sessions.config_dir.join("claudebox/other"), ..fixture.sessions.clone() };
+        for sessions in [&fixture.sessions, &other_box] {
+            // A session of the neighbour's that was gone on with here: forgotten, not deleted.
+            sessions.remember(&fixture.workspace, NEW).unwrap();
+            sessions.remember(&fixture.sibling, NEW).unwrap();
+        }
+        assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 1);
+        let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort_unstable();
+        assert_eq!(left, [NEW, &format!("{NEW}.jsonl"), "memory"]);
+        for sessions in [&fixture.sessions, &other_box] {
+            assert_eq!(sessions.last(&fixture.workspace), None);
+            assert_eq!(sessions.last(&fixture.sibling).as_deref(), Some(NEW));
+        }
+        assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
+        let fixture = fixture();
+        let of = |conversation: &str| Options { conversation: Some(conversation.into()), ..Options::default() };
+        let choose = |options: &Options| fixture.sessions.choose(options, &fixture.workspace);
+        fixture.write(OLD, &fixture.workspace, 100);
+        fixture.write(NEW, &fixture.workspace, 10);
+        assert_eq!(choose(&of("a")), Session::Fresh);
+        fixture.sessions.remember_conversation("a", OLD).unwrap();
+        fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
+        assert_eq!(choose(&of("a")), Session::Continue(OLD.into()));
+        assert_eq!(choose(&of("b")), Session::Fresh);
+        assert_eq!(choose(&Options { no_continue: true, ..of("a") }), Session::Fresh);
+        assert_eq!(choose(&Options { resume: Some(NEW.into()), ..of("a") }), Session::Resume(NEW.into()));
+        // One whose file is gone cannot be continued.
+        fixture.sessions.remember_conversation("a", "33333333-3333-4333-8333-333333333333").unwrap();
+        assert_eq!(choose(&of("a")), Session::Fresh);
     }
 
     #[test]

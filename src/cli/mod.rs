@@ -1,5 +1,7 @@
 //! The command line: which role this process plays, and the one place where errors become exit codes.
 
+pub mod call;
+pub mod cron;
 pub mod doctor;
 pub mod healthcheck;
 pub mod intent;
@@ -12,6 +14,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -21,11 +24,16 @@ use crate::init::serving;
 use crate::privilege::helper;
 use intent::{Misread, RunArgs};
 
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let cli = include_str!("../../claude-cli.version").trim();
+    format!("{} (for Claude Code CLI {cli})", env!("CARGO_PKG_VERSION"))
+});
+
 /// PID 1 for Claude Code: runs the CLI as an unprivileged user and looks after everything it starts.
 #[derive(Debug, Parser)]
 #[command(
     name = "claudebox",
-    version = concat!(env!("CARGO_PKG_VERSION"), " (for Claude Code CLI ", include_str!("../../claude-cli.version"), ")"),
+    version = VERSION.as_str(),
     max_term_width = 110,
     arg_required_else_help = true,
     after_help = "Anything else is a prompt: `claudebox \"explain this codebase\"` is `claudebox run \"explain this codebase\"`.\n\
@@ -48,15 +56,22 @@ enum Role {
         args: Vec<OsString>,
     },
     /// Answer one prompt and exit (what `docker exec` calls)
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run the servers (HTTP API and the other doors)
     Serve,
+    /// Look at a file of jobs
+    Cron {
+        #[command(subcommand)]
+        command: cron::Command,
+    },
     /// Check this box and say what is wrong with it
     Doctor {
         /// Print one JSON object instead of lines
         #[arg(long)]
         json: bool,
     },
+    /// Delete this workspace's sessions; the next run starts a fresh one
+    ClearSession,
     /// Exit 0 if the box is healthy (the image's HEALTHCHECK)
     Healthcheck,
     /// Find this image's tools, ask each for its version, and write the manifest (JSON)
@@ -75,6 +90,8 @@ enum Role {
         #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
         listen: std::net::SocketAddr,
     },
+    /// Print the host command that belongs to this image
+    HostCommand,
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -110,6 +127,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         }
         Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
         Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
+        Some(call::ROLE) => return call::run(rest, &ProcessEnvironment),
         Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
         Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {
@@ -131,13 +149,26 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Err(error) => report(error.into()),
         Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
         Ok(Role::Serve) => serve::run(&ProcessEnvironment),
+        Ok(Role::Cron { command: cron::Command::Check { file } }) => {
+            cron::check(file, &ProcessEnvironment).and_then(|listing| print(listing.as_bytes()))
+        }
         Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
+        Ok(Role::ClearSession) => {
+            let count = roles::clear_session(&ProcessEnvironment)?;
+            let what = match count {
+                0 => "there was no session of this workspace\n".to_owned(),
+                1 => "1 session of this workspace deleted\n".to_owned(),
+                count => format!("{count} sessions of this workspace deleted\n"),
+            };
+            print(what.as_bytes())
+        }
         Ok(Role::Healthcheck) => healthcheck::run(&mut io::stdout()),
         Ok(Role::Manifest { output }) => {
             let manifest = roles::manifest(&ProcessEnvironment)?;
             output.map_or_else(|| print(&manifest), |file| roles::save(&file, &manifest))
         }
         Ok(Role::OfflineModel { listen }) => roles::offline_model(listen),
+        Ok(Role::HostCommand) => print(include_bytes!("../../scripts/claudebox")),
         Ok(Role::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "claudebox", &mut script);

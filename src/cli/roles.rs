@@ -200,6 +200,10 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
         return Ok(ExitCode::Ok);
     }
+    if let Some(shell) = &job.shell {
+        shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
+        return Ok(ExitCode::Ok);
+    }
     let program = match binary::locate(&config.claude_bin, env) {
         Ok(program) => program,
         Err(error) => {
@@ -221,6 +225,14 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     };
     job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
     Ok(ExitCode::Ok)
+}
+
+/// `clear-session`: deletes what the workspace would go on with, as the user that this is called as.
+pub(super) fn clear_session(env: &impl Environment) -> Result<usize, Failure> {
+    let config = configure(env)?;
+    let config_dir = boot::config_dir(&config, env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let sessions = Sessions { state_dir: config.state_folder(&config_dir), config_dir };
+    sessions.clear(&config.workspace).map_err(|error| Failure::new(ExitCode::Internal, error))
 }
 
 /// `manifest`: its JSON.

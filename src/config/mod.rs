@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod server;
+pub(crate) mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,6 +62,12 @@ pub mod name {
     pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
     /// Server modes.
     pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
+    /// A server mode without a door of its own: prompts come through the local door alone.
+    pub const MODE_LOCAL: &str = "CLAUDEBOX_MODE_LOCAL";
+    /// Seconds without a run after which the box ends.
+    pub const IDLE_EXIT_SECONDS: &str = "CLAUDEBOX_IDLE_EXIT_SECONDS";
+    /// What the box was made with, as the host command knows it again.
+    pub const HOST_SETTINGS: &str = "CLAUDEBOX_HOST_SETTINGS";
     /// Token of the Telegram bot.
     pub const TELEGRAM_BOT_TOKEN: &str = "CLAUDEBOX_TELEGRAM_BOT_TOKEN";
     /// The Telegram door's own settings, a YAML file.
@@ -69,6 +76,10 @@ pub mod name {
     pub const TELEGRAM_API_URL: &str = "CLAUDEBOX_TELEGRAM_API_URL";
     /// The jobs, a YAML file.
     pub const MODE_CRON_FILE: &str = "CLAUDEBOX_MODE_CRON_FILE";
+    /// Folder of the cron door: its jobs' history.
+    pub const MODE_CRON_HISTORY_DIR: &str = "CLAUDEBOX_MODE_CRON_HISTORY_DIR";
+    /// The box's time zone; its name is the system's.
+    pub const TZ: &str = "TZ";
     /// Port of the HTTP door.
     pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
     /// Address of the HTTP door.
@@ -193,7 +204,7 @@ impl Config {
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
         let mut server_modes = Vec::new();
-        for mode in name::MODES {
+        for mode in name::MODES.into_iter().chain([name::MODE_LOCAL]) {
             if settings.flag(mode)? {
                 server_modes.push(mode);
             }

@@ -12,6 +12,7 @@ const DAY: Duration = Duration::from_hours(24);
 const MEGABYTE: u64 = 1 << 20;
 const LONGEST_DAYS: u64 = 36_500;
 const MOST: u64 = 1_000_000;
+const LONGEST_IDLE_SECONDS: u64 = 30 * 86_400;
 
 /// All settings of `serve`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,10 @@ pub struct ServerConfig {
     pub telegram: Option<TelegramConfig>,
     /// The cron door; `None` if it is off.
     pub cron: Option<CronConfig>,
+    /// Whether it is asked for although no other door is on: `claudebox run` is to find servers.
+    pub local: bool,
+    /// How long nothing may happen before the box ends; `None` is for ever.
+    pub idle_exit: Option<Duration>,
     /// The run engine.
     pub engine: EngineConfig,
     /// Hosts whose private addresses may be fetched from, besides all public ones.
@@ -71,6 +76,10 @@ pub struct TelegramConfig {
 pub struct CronConfig {
     /// File of jobs.
     pub file: PathBuf,
+    /// The door's folder; `None`: `cron` in the CLI's folder.
+    pub history_dir: Option<PathBuf>,
+    /// The box's own time zone, if it has one.
+    pub zone: Option<String>,
 }
 
 /// The run engine.
@@ -146,6 +155,10 @@ impl ServerConfig {
             http,
             telegram,
             cron,
+            local: settings.flag(name::MODE_LOCAL)?,
+            idle_exit: settings
+                .seconds(name::IDLE_EXIT_SECONDS, LONGEST_IDLE_SECONDS)?
+                .filter(|limit| !limit.is_zero()),
             engine: EngineConfig::read(&settings)?,
             fetch_allow: settings.list(name::FETCH_ALLOW)?,
             webhook_secret: settings.text(name::WEBHOOK_SECRET)?.map(Secret::new),
@@ -187,7 +200,11 @@ impl CronConfig {
     fn read(settings: &Settings<'_, impl Environment>) -> Result<Self, ConfigError> {
         let file = settings.absolute_path(name::MODE_CRON_FILE)?;
         let missing = || wrong(name::MODE_CRON_FILE, "", "the cron door needs the path of a file of jobs");
-        Ok(Self { file: file.ok_or_else(missing)? })
+        Ok(Self {
+            file: file.ok_or_else(missing)?,
+            history_dir: settings.absolute_path(name::MODE_CRON_HISTORY_DIR)?,
+            zone: settings.env.get(name::TZ).and_then(|zone| zone.into_string().ok()),
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! Doors: the ways in. Each is thin, and all ask `runs` for the same thing.
 
 pub mod chats;
+pub mod cron;
 pub mod http;
 pub mod local;
 pub mod mcp;
 pub mod openai;
+pub mod telegram;

@@ -127,6 +127,12 @@ impl Service {
         (service, vec![Action::ShowReady(false), Action::Start(0)])
     }
 
+    /// Whether the box ends.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_))
+    }
+
     /// Takes one event and says what to do, in order.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         match (self.phase, event) {

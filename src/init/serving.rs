@@ -36,6 +36,8 @@ pub const END_RUNS: &str = "end-runs";
 pub const NAME_STARTING: &CStr = c"claudebox start";
 /// The same: they are.
 pub const NAME_READY: &CStr = c"claudebox ready";
+/// The same: the box ends.
+pub const NAME_STOPPING: &CStr = c"claudebox stop";
 /// Runs that are ended at the same time. More wait in the link.
 const MOST_SWEEPS: usize = 8;
 /// Messages that are taken before the next look at the signals.
@@ -43,8 +45,12 @@ const MOST_MESSAGES: usize = 16;
 
 /// Shows in the name of this process whether the servers are ready.
 pub fn show_ready(ready: bool) {
+    show(if ready { NAME_READY } else { NAME_STARTING });
+}
+
+fn show(name: &CStr) {
     // It cannot fail with a valid pointer.
-    let _ = nix::sys::prctl::set_name(if ready { NAME_READY } else { NAME_STARTING });
+    let _ = nix::sys::prctl::set_name(name);
 }
 
 /// Starts `serve` in the box, again whenever it ends unasked, and stays until the box ends.
@@ -185,7 +191,11 @@ impl Serving<'_> {
             match action {
                 Action::Start(restarts) => self.start(restarts),
                 Action::ShowReady(ready) => {
-                    show_ready(ready);
+                    if self.service.is_ending() {
+                        show(NAME_STOPPING);
+                    } else {
+                        show_ready(ready);
+                    }
                     // From here on it waits.
                     sys::forget_code();
                 }
@@ -284,7 +294,8 @@ fn tell(notice: Notice) {
              only every tenth time is told from here on"
         ),
         Notice::Final(status @ ChildStatus::Exited(0)) => {
-            tracing::error!("serve {status} although nobody asked it to end: the box ends");
+            // It has said why.
+            tracing::info!("serve {status} of its own accord: the box ends");
         }
         Notice::Final(status) => tracing::error!("serve {status}, which a restart does not mend: the box ends"),
     }

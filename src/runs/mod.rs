@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod recover;
 pub mod run;
 pub mod schedule;
+pub mod shell;
 pub mod submission;
 mod table;
 mod turn;

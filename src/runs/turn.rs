@@ -67,6 +67,7 @@ impl Shared {
             workspace: live.workspace.clone(),
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,
+            shell: None,
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::one_shot::{self, Finished, Request};
 use super::output::Audience;
+use super::shell::Shell;
 use crate::claude::arguments::Options;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
@@ -50,6 +51,9 @@ pub struct Job {
     pub silence: Option<Duration>,
     /// Whether the report has every turn.
     pub verbose: bool,
+    /// A shell command to carry out in the CLI's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Shell>,
 }
 
 /// How it ended.

@@ -7,3 +7,4 @@ pub mod one_shot;
 pub mod output;
 pub mod process;
 pub mod prompt;
+pub mod shell;

@@ -105,9 +105,12 @@ pub fn run(
     }
     if let Some(id) = finished.transcript.session_id()
         && finished.outcome != Outcome::SessionNotFound
-        && let Err(error) = request.sessions.remember(&request.workspace, id)
     {
-        tracing::warn!("{error}; the next run may not continue this session");
+        let conversation = request.options.conversation.as_deref();
+        let remembered = conversation.map_or(Ok(()), |name| request.sessions.remember_conversation(name, id));
+        if let Err(error) = remembered.and_then(|()| request.sessions.remember(&request.workspace, id)) {
+            tracing::warn!("{error}; the next run may not continue this session");
+        }
     }
     Ok(finished)
 }

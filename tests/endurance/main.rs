@@ -12,6 +12,7 @@ mod http;
 mod kills;
 mod scarcity;
 mod stand;
+mod streams;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "other suites need other parts of it")]
 mod support;

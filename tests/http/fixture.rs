@@ -36,7 +36,7 @@ pub(crate) fn with_cli(testbox: &TestBox) -> Option<Launch<'_>> {
 pub(crate) struct Api {
     pub(crate) http: Client,
     pub(crate) network: Network,
-    running: Running,
+    pub(crate) running: Running,
     /// Its processes when nothing runs.
     settled: Vec<i32>,
     workspaces: PathBuf,

@@ -122,7 +122,7 @@ fn the_tools_run_for_the_claude_user() {
     assert!(major >= 22, "node {node}");
 }
 
-/// What Dockerfile.minimal installs on purpose.
+/// What both images have on purpose.
 const INSTALLED: [&str; 14] =
     ["git", "curl", "wget", "jq", "node", "npm", "npx", "docker", "claude", "sudo", "ssh", "less", "nano", "ps"];
 
@@ -134,7 +134,9 @@ fn every_tool_of_the_manifest_runs_and_every_installed_one_is_in_it() {
     let (mode, json) = stat.split_once('\n').expect("stat prints a line");
     assert_eq!(mode, "root 644");
     let manifest: serde_json::Value = serde_json::from_str(json).expect("the manifest is JSON");
-    assert_eq!((&manifest["schemaVersion"], &manifest["variant"]), (&1.into(), &"minimal".into()));
+    let variant = inspect(&image, "{{range .Config.Env}}{{println .}}{{end}}");
+    assert_eq!(manifest["schemaVersion"], 1);
+    assert!(variant.contains(&format!("CLAUDEBOX_IMAGE_VARIANT={}\n", manifest["variant"].as_str().unwrap_or("-"))));
     let tools = manifest["tools"].as_array().expect("tools is a list");
     let field = |tool: &serde_json::Value, name: &str| tool[name].as_str().unwrap_or_default().to_owned();
     let named: Vec<String> = tools.iter().map(|tool| field(tool, "name")).collect();

@@ -20,10 +20,15 @@ const KILLED: i32 = 137;
 pub(crate) fn image() -> Option<String> {
     let image = std::env::var("CLAUDEBOX_TEST_IMAGE").ok().filter(|image| !image.is_empty());
     if image.is_none() {
-        // Not `eprintln!`, which the test harness swallows for a test that passes.
-        let _ = writeln!(std::io::stderr(), "skipped: CLAUDEBOX_TEST_IMAGE is not set");
+        skipped("CLAUDEBOX_TEST_IMAGE is not set");
     }
     image
+}
+
+/// Says that a test did not run, and why.
+pub(crate) fn skipped(why: &str) {
+    // Not `eprintln!`, which the test harness swallows for a test that passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// One command of the Docker client, ended when its time is up (exit code 124).

@@ -112,15 +112,15 @@ fn delay(line: &str, restart: usize) -> f64 {
 
 /// Checklist 29: what a restart does not mend.
 #[rstest]
-#[case::unasked(0, "serve ended with exit code 0 although nobody asked it to end: the box ends")]
-#[case::usage(64, "serve ended with exit code 64, which a restart does not mend: the box ends")]
-#[case::config(78, "serve ended with exit code 78, which a restart does not mend: the box ends")]
+#[case::unasked(0, "serve ended with exit code 0 of its own accord: the box ends")]
+#[case::usage(64, "error: serve ended with exit code 64, which a restart does not mend: the box ends")]
+#[case::config(78, "error: serve ended with exit code 78, which a restart does not mend: the box ends")]
 fn a_final_exit_code_ends_the_box_with_one_line(#[case] code: i32, #[case] line: &str) {
     let Some(testbox) = TestBox::new() else { return };
     let finished = servers_with(&testbox, &format!("print \"up\\n\"; exit {code};")).start().finish().exits(code);
     assert_eq!(finished.out, "up\n");
     let own: Vec<&str> = finished.err.lines().filter(|line| !line.contains("init hook")).collect();
-    assert_eq!(own, [format!("claudebox: error: {line}")]);
+    assert_eq!(own, [format!("claudebox: {line}")]);
 }
 
 /// Checklist 13.

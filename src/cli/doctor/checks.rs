@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::super::cron;
 use super::Check;
 use crate::boot::accounts::Accounts;
 use crate::boot::{self, Booted, Place, remap};
@@ -56,7 +57,16 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     checks.push(cli(config, &booted, env));
     checks.push(credentials(config, &booted, env));
     checks.extend([disk(&booted.workspace), clock(), dns(config)]);
+    checks.extend(jobs(config, env));
     checks
+}
+
+/// The file of jobs, if the box has some.
+fn jobs(config: &Config, env: &impl Environment) -> Option<Check> {
+    config.server_modes.contains(&name::MODES[2]).then(|| match cron::jobs(None, env) {
+        Ok((file, jobs)) => Check::ok("jobs", format!("{} in {}", jobs.len(), file.display())),
+        Err(failure) => Check::wrong("jobs", failure.to_string(), "correct it, then: claudebox cron check"),
+    })
 }
 
 fn mode(config: &Config) -> Check {

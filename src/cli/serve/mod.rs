@@ -1,7 +1,9 @@
 //! `serve`, and the role that ends what belongs to a run for it.
 
+mod cron;
 mod ending;
 mod http;
+mod idle;
 
 use std::ffi::OsString;
 use std::io;
@@ -14,14 +16,17 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::cron::CronDoor;
 use self::ending::Helper;
 use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
 use crate::config::environment::{Environment, spellings};
 use crate::config::server::{LogFormat, ServerConfig};
 use crate::config::{Config, name};
+use crate::doors::chats::Chats;
 use crate::doors::http::webhook_body;
 use crate::doors::local::Door;
+use crate::doors::telegram::Telegram;
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
@@ -48,8 +53,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = roles::configure(env)?;
     let server = ServerConfig::read(env).map_err(unusable)?;
-    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() {
-        let detail = format!("there is nothing to serve: set {} to 1", name::MODES.join(", or "));
+    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
+        let detail = format!("there is nothing to serve: set {} or {} to 1", name::MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::new(ExitCode::Config, detail));
     }
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
@@ -87,6 +92,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     })?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
+    let cron = server.cron.as_ref().map(|cron| CronDoor::load(cron, config, server, restarts)).transpose()?;
 
     let mut registry = Registry::with_prefix("claudebox");
     let metrics = Metrics::register(&mut registry);
@@ -95,6 +101,11 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
     let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
     let engine = engine.map_err(not_started)?;
+    let telegram = server.telegram.as_ref().map(|telegram| {
+        let folder = config_folder(config).ok_or_else(nowhere)?;
+        Telegram::open(telegram, &folder, engine.clone(), workspaces.clone()).map_err(unusable).map(Arc::new)
+    });
+    let telegram = telegram.transpose()?;
 
     let local = Door::open(&state_dir).inspect_err(|error| {
         let place = state_dir.display();
@@ -125,11 +136,30 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         };
         http.serve(inside, server.engine.runs, grace, stop.clone()).await
     };
+    let chats = telegram.clone().map(|telegram| telegram as Arc<dyn Chats>);
+    let cron = async {
+        match cron {
+            Some(cron) => cron.serve(engine.clone(), Arc::clone(&fetcher), chats, stop.clone(), grace).await,
+            None => stop.cancelled().await,
+        }
+    };
     let local = async {
         match local {
             Ok(local) => local.serve(engine.clone(), stop.clone(), grace).await,
             Err(_) => stop.cancelled().await,
         }
+    };
+    // A door that cannot go on leaves the others alone; without others there is nothing to serve.
+    let alone = server.http.is_none() && server.cron.is_none();
+    let telegram_door = async {
+        let Some(telegram) = telegram else { return Ok(()) };
+        let Err(closed) = telegram.serve(stop.clone(), grace).await else { return Ok(()) };
+        if alone {
+            stop.cancel();
+            return Err(unusable(closed));
+        }
+        tracing::error!("{closed}; the other doors stay open");
+        Ok(())
     };
     let end = async {
         stop.cancelled().await;
@@ -137,23 +167,31 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         engine.shut_down(grace).await;
     };
     let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
-    let result = tokio::select! {
-        (result, (), ()) = async { tokio::join!(http, local, end) } => result,
-        never = async { tokio::join!(deliverer.work(&engine), prune(&engine)) } => match never {},
+    let (result, telegram) = tokio::select! {
+        (result, telegram, (), (), ()) = async { tokio::join!(http, telegram_door, cron, local, end) } => (result, telegram),
+        never = async {
+            tokio::join!(deliverer.work(&engine), prune(&engine), idle::watch(&engine, server.idle_exit, &stop))
+        } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    telegram?;
     deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
 }
 
 /// Where the ledger is: one folder for each container, because it has one writer.
 fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
+    let default = || config_folder(config).map(|config_dir| config.state_folder(&config_dir));
+    config.state_dir.clone().or_else(default).ok_or_else(nowhere)
+}
+
+/// The CLI's own folder, if there is a place for it.
+fn config_folder(config: &Config) -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
-    let default = || config.config_dir.clone().or_else(home).map(|config_dir| config.state_folder(&config_dir));
-    config
-        .state_dir
-        .clone()
-        .or_else(default)
-        .ok_or_else(|| unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR)))
+    config.config_dir.clone().or_else(home)
+}
+
+fn nowhere() -> Failure {
+    unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR))
 }
 
 /// What a run must not see of this process's environment.

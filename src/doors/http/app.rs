@@ -70,7 +70,9 @@ pub fn router(app: App, around: Surroundings) -> Router {
         None => files,
     };
     let protected = auth::protect(api.merge(files), &around.authenticator, "http");
-    let openai = auth::protect(openai::router(), &around.authenticator, "openai");
+    let (openai, of_openai) = openai::router().split_for_parts();
+    described.merge(of_openai);
+    let openai = auth::protect(openai, &around.authenticator, "openai");
     let mcp = auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, "mcp");
     let router = protected
         .merge(openai)

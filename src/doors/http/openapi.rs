@@ -12,6 +12,7 @@ use utoipa::openapi::{
 };
 
 use super::app::App;
+use crate::doors::openai;
 
 const TOKEN: &str = "token";
 /// What a route that asks for a token may answer before it looks at anything else.
@@ -39,13 +40,15 @@ fn complete(mut described: OpenApi) -> OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
     described.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
-    for operation in described.paths.paths.values_mut().flat_map(operations) {
+    let all = described.paths.paths.iter_mut();
+    for (path, operation) in all.flat_map(|(path, item)| operations(item).map(move |operation| (path, operation))) {
+        let error = if path.starts_with(openai::PREFIX) { "OpenAiError" } else { "Problem" };
         operation.parameters.iter_mut().flatten().for_each(never_null);
         // What needs no token says so itself.
         if operation.security.is_none() {
             for (status, description) in REFUSALS {
                 let answers = &mut operation.responses.responses;
-                answers.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+                answers.entry(status.to_owned()).or_insert_with(|| refusal(description, error).into());
             }
         }
     }
@@ -76,8 +79,8 @@ fn never_null(parameter: &mut RefOr<Parameter>) {
     }
 }
 
-fn refusal(description: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+fn refusal(description: &str, error: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(error))).build();
     ResponseBuilder::new().description(description).content("application/json", content).build()
 }
 
@@ -90,7 +93,7 @@ mod tests {
 
     fn operations() -> Vec<Value> {
         let (_, mut described) = health::open_routes().split_for_parts();
-        for more in [health::router(), runs::router(), files::router()] {
+        for more in [health::router(), runs::router(), files::router(), openai::router()] {
             described.merge(more.split_for_parts().1);
         }
         let described = serde_json::to_value(complete(described)).unwrap();
@@ -102,7 +105,7 @@ mod tests {
     fn every_operation_has_a_name_of_its_own() {
         let names: Vec<Value> = operations().into_iter().map(|operation| operation["operationId"].clone()).collect();
         let different: HashSet<&str> = names.iter().map(|name| name.as_str().unwrap()).collect();
-        assert_eq!((different.len(), names.len()), (15, 15), "{names:?}");
+        assert_eq!((different.len(), names.len()), (20, 20), "{names:?}");
     }
 
     #[test]

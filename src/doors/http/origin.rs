@@ -21,9 +21,10 @@ use crate::config::server::HttpConfig;
 /// What a health check needs no name for: it is asked by address, by whatever looks after the container.
 const ANY_HOST: &str = "/health";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-Match, If-None-Match, Range, \
-                       X-Request-Id, Mcp-Session-Id, Mcp-Protocol-Version";
-const EXPOSED: &str = "ETag, Location, Retry-After, Content-Range, X-Request-Id, Mcp-Session-Id";
+/// Whatever a library adds (OpenAI's has a dozen of its own); only `Authorization` has to be named.
+const HEADERS: &str = "Authorization, *";
+const EXPOSED: &str = "ETag, Location, Retry-After, Content-Range, X-Request-Id, X-Run-Id, X-Claude-Session, \
+                       Mcp-Session-Id";
 /// How long a browser may remember a preflight, seconds.
 const REMEMBER: &str = "600";
 

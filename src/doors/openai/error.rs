@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::PREFIX;
 use crate::doors::http::problem::Problem;
@@ -30,6 +31,29 @@ const OF_A_RUN: [&str; 9] = [
     "run_schema_missed",
     "run_rate_limited",
 ];
+
+/// An error as the API's description has it.
+#[derive(ToSchema)]
+#[schema(as = OpenAiError)]
+#[expect(dead_code, reason = "only described, never made: an error may have further fields")]
+pub(in crate::doors) struct ErrorBody {
+    error: ErrorDetails,
+}
+
+/// What an error says.
+#[derive(ToSchema)]
+#[schema(as = OpenAiErrorDetails)]
+#[expect(dead_code, reason = "only described, never made")]
+pub(in crate::doors) struct ErrorDetails {
+    /// A sentence for a person.
+    message: String,
+    /// The kind of error, as OpenAI names them.
+    r#type: String,
+    /// The field or header that is wrong.
+    param: Option<String>,
+    /// For programs; never changes.
+    code: String,
+}
 
 /// Puts problems of this door into its shape. For `middleware::from_fn`, around all routes.
 pub async fn shape(request: Request, next: Next) -> Response {

@@ -30,8 +30,9 @@ mod stream;
 mod turn;
 mod usage;
 
-use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(in crate::doors) use self::deltas::tool_line;
 use super::http::app::App;
@@ -40,12 +41,14 @@ use super::http::app::App;
 pub(super) const PREFIX: &str = "/openai/";
 
 /// The routes of this door.
-pub(super) fn router() -> Router<App> {
-    let routes = Router::new()
-        .route("/models", get(models::list))
-        .route("/models/{*id}", get(models::one))
-        .route("/chat/completions", post(chat::create))
-        .route("/responses", post(responses::create))
-        .route("/responses/{id}", get(responses::one));
-    Router::new().nest("/openai/v1", routes)
+pub(super) fn router() -> OpenApiRouter<App> {
+    let routes = OpenApiRouter::new()
+        .routes(routes!(models::list))
+        .routes(routes!(models::one))
+        // The same with the provider that routers put before a name.
+        .route("/models/{provider}/{id}", get(models::of_provider))
+        .routes(routes!(chat::create))
+        .routes(routes!(responses::create))
+        .routes(routes!(responses::one));
+    OpenApiRouter::new().nest("/openai/v1", routes)
 }

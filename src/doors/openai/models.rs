@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::error::ErrorBody;
 use crate::doors::http::parameters::Path;
 use crate::doors::http::problem::Problem;
 
@@ -16,15 +17,32 @@ const LONGEST_NAME: usize = 200;
 /// When this server learnt of the aliases, seconds since 1970: clients want a time, and an alias has none.
 static SINCE: LazyLock<i64> = LazyLock::new(|| chrono::Utc::now().timestamp());
 
-/// `GET /models`.
+/// List the models.
+#[utoipa::path(
+    get, operation_id = "listModels", path = "/models", tag = "openai",
+    responses((status = 200, description = "The CLI's aliases", body = Object)),
+)]
 pub(super) async fn list() -> Json<Value> {
     Json(json!({"object": "list", "data": ALIASES.map(model)}))
 }
 
-/// `GET /models/{id}`.
+/// Look a model up.
+#[utoipa::path(
+    get, operation_id = "model", path = "/models/{id}", tag = "openai", 
+    params(("id" = String, Path, description = "Its name", example = "haiku")),
+    responses(
+        (status = 200, description = "The model", body = Object),
+        (status = 404, description = "No such model: `model_not_found`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn one(Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let name = without_provider(&id);
     if ALIASES.contains(&name) || name.starts_with("claude-") { Ok(Json(model(&id))) } else { Err(unknown(&id)) }
+}
+
+/// `GET /models/{provider}/{id}`.
+pub(super) async fn of_provider(Path((provider, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
+    one(Path(format!("{provider}/{id}"))).await
 }
 
 fn model(id: &str) -> Value {

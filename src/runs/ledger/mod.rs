@@ -112,6 +112,8 @@ pub type Sight = Box<dyn Fn(&Path) -> bool + Send>;
 pub struct Filter {
     /// Only those of this workspace.
     pub workspace: Option<PathBuf>,
+    /// Only those that this requester asked for.
+    pub requester: Option<String>,
     /// Only those in this state.
     pub state: Option<State>,
     /// Only those accepted before this one.

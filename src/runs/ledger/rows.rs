@@ -121,12 +121,13 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     let sql = format!(
         "SELECT {LISTED} FROM runs
          WHERE (?1 IS NULL OR workspace = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR id < ?3)
+               AND (?4 IS NULL OR requester = ?4)
          ORDER BY id DESC"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let workspace = filter.workspace.as_deref().map(bytes);
     let before = filter.before.map(|id| id.to_string());
-    let mut rows = statement.query(params![workspace, filter.state.map(State::name), before])?;
+    let mut rows = statement.query(params![workspace, filter.state.map(State::name), before, filter.requester])?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
         if runs.len() == filter.limit {

@@ -164,6 +164,7 @@ impl RunBody {
             timeout: positive("timeoutSeconds", self.timeout_seconds, LONGEST_TIMEOUT)?.map(Duration::from_secs_f64),
             include_partial_messages: self.include_partial_messages,
             attachments: Vec::new(),
+            conversation: None,
         };
         let format = match self.output_format {
             Format::Json => OutputFormat::Json,

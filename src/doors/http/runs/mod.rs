@@ -188,7 +188,7 @@ async fn list(
     };
     let visible = app.sight(&caller);
     // One more than asked for tells whether there is a next page.
-    let filter = Filter { workspace, state: query.state, before, limit: limit + 1, visible };
+    let filter = Filter { workspace, requester: None, state: query.state, before, limit: limit + 1, visible };
     let mut runs = app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
     let more = runs.len() > limit;
     runs.truncate(limit);

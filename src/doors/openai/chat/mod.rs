@@ -8,8 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use self::stream::Chunks;
+use super::error::ErrorBody;
 use super::headers::Headers;
 use super::message::{self, invalid};
 use super::turn::{Answer, Turn, Wish};
@@ -27,32 +29,75 @@ use crate::doors::http::trace::RunId;
 const SESSION: HeaderName = HeaderName::from_static("x-claude-session");
 
 /// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatCompletionRequest)]
 pub(super) struct ChatBody {
+    /// Alias or full name, also with a provider before it.
     #[serde(default)]
+    #[schema(example = "haiku")]
     model: Option<String>,
+    /// The conversation, its newest message last.
+    #[schema(value_type = Vec<Object>, min_items = 1, example = json!([{"role": "user", "content": "hello"}]))]
     messages: Vec<Value>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
     stream_options: Option<StreamOptions>,
+    /// `text`, `json_object` or `json_schema`.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     response_format: Value,
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`.
     #[serde(default)]
     reasoning_effort: Option<String>,
+    /// Only 1.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1)]
     n: Option<u64>,
+    /// The client's tools are not called: nothing that asks for one.
     #[serde(default)]
+    #[schema(value_type = Value)]
     tool_choice: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct StreamOptions {
+    /// A last chunk with the usage.
     #[serde(default)]
     include_usage: Option<bool>,
 }
 
-/// `POST /chat/completions`.
+/// Answer a conversation (Chat Completions).
+///
+/// OpenAI's protocol; a run of Claude Code in a workspace. `docs/openai.md` says what of a request counts.
+#[utoipa::path(
+    post, operation_id = "createChatCompletion", path = "/chat/completions", tag = "openai",
+    params(
+        ("X-Claude-Workspace" = Option<String>, Header, description = "Folder below the workspaces folder"),
+        ("X-Claude-Create-Workspace" = Option<String>, Header, description = "1: make it if it is missing"),
+        ("X-Claude-Continue" = Option<String>, Header, description = "1: go on with a session"),
+        ("X-Claude-Session" = Option<String>, Header, description = "Go on with this session"),
+        ("X-Claude-Append-System-Prompt" = Option<String>, Header, description = "Is added to the system prompt"),
+        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue or replace"),
+        ("X-Claude-Progress" = Option<String>, Header, description = "off, reasoning or comments"),
+    ),
+    request_body(content = ChatBody, example = json!({"model": "haiku", "messages": [{"role": "user", "content": "hello"}]})),
+    responses(
+        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
+        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
+        (status = 404, description = "No such model, workspace, session", body = ErrorBody),
+        (status = 409, description = "The workspace is busy: `workspace_busy`", body = ErrorBody),
+        (status = 413, description = "Too long: `too_large`", body = ErrorBody),
+        (status = 415, description = "Not sent as JSON: `unsupported_media_type`", body = ErrorBody),
+        (status = 422, description = "A field or header is not allowed: `invalid_field`, `invalid_header`", body = ErrorBody),
+        (status = 429, description = "Too much: `run_rate_limited`, `over_budget`, `queue_full`", body = ErrorBody),
+        (status = 502, description = "The run has no answer: `run_failed`, `run_auth`, ...", body = ErrorBody),
+        (status = 503, description = "The server is shutting down: `shutting_down`", body = ErrorBody),
+        (status = 504, description = "The run took too long: `run_hung`", body = ErrorBody),
+        (status = 507, description = "No space is left in the state folder: `no_space`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

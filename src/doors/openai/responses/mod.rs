@@ -3,16 +3,17 @@
 mod stream;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use self::stream::Events;
 use super::chat::{about, effort, no_forced_tool, schema};
-use super::error;
+use super::error::{self, ErrorBody};
 use super::headers::Headers;
 use super::message::{self, Message, Role, invalid};
 use super::turn::{Answer, DOOR, Turn, Wish};
@@ -25,35 +26,45 @@ use crate::doors::http::server::Stopping;
 use crate::runs::run::Run;
 
 /// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ResponseRequest)]
 pub(super) struct ResponsesBody {
+    /// Alias or full name, also with a provider before it.
     #[serde(default)]
     model: Option<String>,
+    /// A text, or a list of items.
     #[serde(default)]
+    #[schema(value_type = Value, example = json!("hello"))]
     input: Value,
     #[serde(default)]
     instructions: Option<String>,
     #[serde(default)]
     stream: Option<bool>,
+    /// `format`: `text`, `json_object` or `json_schema`.
     #[serde(default)]
+    #[schema(value_type = Value)]
     text: Value,
     #[serde(default)]
     reasoning: Option<Reasoning>,
     #[serde(default)]
     previous_response_id: Option<String>,
+    /// Not kept here.
     #[serde(default)]
+    #[schema(value_type = Value)]
     conversation: Value,
     #[serde(default)]
     background: Option<bool>,
     #[serde(default)]
     store: Option<bool>,
     #[serde(default)]
+    #[schema(value_type = Value)]
     tool_choice: Value,
     #[serde(default)]
+    #[schema(value_type = Value)]
     metadata: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Reasoning {
     #[serde(default)]
     effort: Option<String>,
@@ -70,7 +81,37 @@ struct Echo {
     store: bool,
 }
 
-/// `POST /responses`.
+/// Answer an input (Responses).
+///
+/// OpenAI's protocol; a run of Claude Code in a workspace. `docs/openai.md` says what of a request counts.
+#[utoipa::path(
+    post, operation_id = "createResponse", path = "/responses", tag = "openai",
+    params(
+        ("X-Claude-Workspace" = Option<String>, Header, description = "Folder below the workspaces folder"),
+        ("X-Claude-Create-Workspace" = Option<String>, Header, description = "1: make it if it is missing"),
+        ("X-Claude-Continue" = Option<String>, Header, description = "1: go on with a session"),
+        ("X-Claude-Session" = Option<String>, Header, description = "Go on with this session"),
+        ("X-Claude-Append-System-Prompt" = Option<String>, Header, description = "Is added to the system prompt"),
+        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue or replace"),
+        ("X-Claude-Progress" = Option<String>, Header, description = "off, reasoning or comments"),
+    ),
+    request_body(content = ResponsesBody, example = json!({"model": "haiku", "input": "hello"})),
+    responses(
+        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
+        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
+        (status = 404, description = "No such model, workspace, session or response", body = ErrorBody),
+        (status = 409, description = "The workspace is busy: `workspace_busy`", body = ErrorBody),
+        (status = 413, description = "Too long: `too_large`", body = ErrorBody),
+        (status = 415, description = "Not sent as JSON: `unsupported_media_type`", body = ErrorBody),
+        (status = 422, description = "A field or header is not allowed: `invalid_field`, `invalid_header`", body = ErrorBody),
+        (status = 429, description = "Too much: `run_rate_limited`, `over_budget`, `queue_full`", body = ErrorBody),
+        (status = 502, description = "The run has no answer: `run_failed`, `run_auth`, ...", body = ErrorBody),
+        (status = 503, description = "The server is shutting down: `shutting_down`", body = ErrorBody),
+        (status = 504, description = "The run took too long: `run_hung`", body = ErrorBody),
+        (status = 507, description = "No space is left in the state folder: `no_space`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -128,10 +169,20 @@ pub(super) async fn create(
     }
     let answer = turn.answer().await?;
     let response = echo.completed(&answer);
-    Ok(about(&answer, Json(response)))
+    let mut answered = about(&answer, Json(response));
+    let location = HeaderValue::from_str(&format!("/openai/v1/responses/{}", response_id(answer.run.id)));
+    answered.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
+    Ok(answered)
 }
 
-/// `GET /responses/{id}`: the response of a run that is still known.
+/// Read a response again, for as long as its run is kept.
+#[utoipa::path(
+    get, operation_id = "response", path = "/responses/{id}", tag = "openai", params(("id" = String, Path, description = "Its id")),
+    responses(
+        (status = 200, description = "The response", body = Object),
+        (status = 404, description = "No such response: `response_not_found`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn one(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -1,0 +1,60 @@
+//! The cron door, with its file read before anything else is: a mistake in it is said at the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{config_folder, unusable};
+use crate::cli::Failure;
+use crate::config::server::{CronConfig, ServerConfig};
+use crate::config::{Config, name};
+use crate::doors::chats::Chats;
+use crate::doors::cron::{Cron, Inside, Settings};
+use crate::exit_code::ExitCode;
+use crate::fetch::Fetcher;
+use crate::runs::engine::Engine;
+use crate::workspace::Workspaces;
+
+/// The door, loaded and not yet at work.
+pub(super) struct CronDoor {
+    cron: Cron,
+    workspaces: Workspaces,
+}
+
+impl CronDoor {
+    /// `restarts`: how often `serve` was started again in this box.
+    pub(super) fn load(
+        cron: &CronConfig,
+        config: &Config,
+        server: &ServerConfig,
+        restarts: i64,
+    ) -> Result<Self, Failure> {
+        let folder = cron.history_dir.clone().or_else(|| Some(config_folder(config)?.join("cron")));
+        let folder = folder.ok_or_else(|| {
+            unusable(format!("there is no place for the jobs' history: set {} or HOME", name::MODE_CRON_HISTORY_DIR))
+        })?;
+        let settings = Settings { file: cron.file.clone(), zone: cron.zone.clone(), folder, keep: server.engine.keep };
+        // A file that was fine when the box was started may be so again.
+        let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
+        let cron = Cron::load(settings).map_err(|error| Failure::new(code, error))?;
+        let workspaces = Workspaces::open(&config.workspace).map_err(|error| {
+            let folder = config.workspace.display();
+            unusable(format!("the jobs cannot use the workspace {folder} ({}): {error}", name::WORKSPACE))
+        })?;
+        Ok(Self { cron, workspaces })
+    }
+
+    /// Starts jobs until `stop`.
+    pub(super) async fn serve(
+        self,
+        engine: Engine,
+        fetcher: Arc<Fetcher>,
+        chats: Option<Arc<dyn Chats>>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) {
+        let inside = Inside { engine, workspaces: self.workspaces, fetcher, chats };
+        self.cron.serve(inside, stop, grace).await;
+    }
+}

@@ -1,0 +1,352 @@
+//! The cron door: jobs from a file, each a run like any other when its time comes.
+//!
+//! What is due is decided by pure functions (`schedule`, `lane`, `retry`) from the clock, the file and what the ledger
+//! remembers; `run` carries it out. This loop wakes for the next tick, and every few seconds anyway: the clock may be
+//! put forward or back, the machine may sleep, the file may be written to.
+
+pub mod file;
+pub mod history;
+pub mod lane;
+pub mod report;
+pub mod retry;
+mod run;
+mod runner;
+pub mod schedule;
+mod summary;
+pub mod template;
+pub mod tick;
+mod values;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use self::file::{FileError, Job};
+use self::history::History;
+use self::report::Reports;
+use self::runner::{Runner, Surroundings};
+use self::schedule::{Decision, decide};
+use self::tick::Tick;
+use super::chats::Chats;
+use crate::fetch::Fetcher;
+use crate::runs::engine::Engine;
+use crate::runs::ledger::{LedgerError, Note};
+use crate::workspace::Workspaces;
+
+/// The name of this door.
+const DOOR: &str = "cron";
+/// What the keys of the notes begin with that say up to when a job's ticks were decided on.
+const HANDLED: &str = "last/";
+/// Longest it sleeps.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// How long a file has to lie still before it is read: somebody may be in the middle of writing it.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How often history is looked through for what is too old.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+
+/// Where things are, and how long they stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file of jobs.
+    pub file: PathBuf,
+    /// By whose clocks, where the file does not say: a zone's name; UTC if it is none.
+    pub zone: Option<String>,
+    /// The door's folder: history.
+    pub folder: PathBuf,
+    /// How long history is kept.
+    pub keep: Duration,
+}
+
+/// What the door works with.
+pub struct Inside {
+    /// The run engine.
+    pub engine: Engine,
+    /// The folder that jobs' workspaces are in.
+    pub workspaces: Workspaces,
+    /// Says which webhooks may be called.
+    pub fetcher: Arc<Fetcher>,
+    /// Who tells chats, if there are any.
+    pub chats: Option<Arc<dyn Chats>>,
+}
+
+/// The door, with its jobs read and none started.
+#[derive(Debug)]
+pub struct Cron {
+    settings: Settings,
+    zone: Tz,
+    jobs: Vec<Job>,
+    stamp: Option<Stamp>,
+}
+
+/// What a look at the file has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Nothing.
+    None,
+    /// It was written to just now.
+    Unsettled,
+    /// There are new jobs.
+    Jobs,
+}
+
+/// By what a file that was written to is known.
+type Stamp = (u64, u64, i64, i64);
+
+/// The zone a setting names.
+#[must_use]
+pub fn zone(name: Option<&str>) -> Tz {
+    // What else a TZ may hold (a file, a rule) names no zone that could be told.
+    name.and_then(|name| name.trim_start_matches(':').parse().ok()).unwrap_or(Tz::UTC)
+}
+
+impl Cron {
+    /// Reads the jobs.
+    pub fn load(settings: Settings) -> Result<Self, FileError> {
+        let zone = zone(settings.zone.as_deref());
+        let stamp = stamp(&settings.file);
+        let jobs = file::read(&settings.file, zone)?;
+        Ok(Self { settings, zone, jobs, stamp })
+    }
+
+    /// Starts jobs when their time comes, until `stop`; then lets what runs come to its end, for `grace`.
+    pub async fn serve(mut self, inside: Inside, stop: CancellationToken, grace: Duration) {
+        let Inside { engine, workspaces, fetcher, chats } = inside;
+        let history = History::new(self.settings.folder.clone(), self.settings.keep);
+        let reports = chats.map(Reports::new);
+        let runner = Runner::new(Surroundings { engine, workspaces, history, reports, stop: stop.clone() });
+        self.describe(&runner, &fetcher);
+        let keep = TimeDelta::from_std(self.settings.keep).unwrap_or(TimeDelta::MAX);
+        let begin = async {
+            loop {
+                let oldest = Utc::now().checked_sub_signed(keep).unwrap_or(DateTime::UNIX_EPOCH);
+                match self.begin(&runner, oldest).await {
+                    Ok(clock) => return clock,
+                    Err(error) => tracing::error!("cron: {error}; trying again"),
+                }
+                tokio::time::sleep(LONGEST_SLEEP).await;
+            }
+        };
+        if let Some(mut clock) = stop.run_until_cancelled(begin).await {
+            let reports = async {
+                match &runner.around().reports {
+                    Some(reports) => reports.work(&runner.around().engine, &stop).await,
+                    None => stop.cancelled().await,
+                }
+            };
+            let jobs = stop.run_until_cancelled(self.run(&runner, &mut clock, &fetcher));
+            let prune = stop.run_until_cancelled(prune(&runner.around().history));
+            tokio::join!(reports, jobs, prune);
+        }
+        runner.finish(grace).await;
+    }
+
+    /// Goes on where an earlier server was.
+    async fn begin(&self, runner: &Runner, oldest: DateTime<Utc>) -> Result<Clock, LedgerError> {
+        let mut clock = Clock::default();
+        clock.follow(&self.jobs, runner, Utc::now()).await?;
+        for (job, until) in runner.take_up(oldest).await? {
+            if let Some(handled) = clock.handled.get_mut(&job) {
+                *handled = until.max(*handled);
+            }
+        }
+        Ok(clock)
+    }
+
+    async fn run(&mut self, runner: &Runner, clock: &mut Clock, fetcher: &Fetcher) {
+        loop {
+            let news = self.reload(SystemTime::now());
+            if news == News::Jobs {
+                self.describe(runner, fetcher);
+            }
+            let next = match self.start_due(runner, clock).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::error!("cron: {error}; trying again");
+                    None
+                }
+            };
+            let until_next = next.and_then(|next| (next - Utc::now()).to_std().ok());
+            // A timer counts whole milliseconds, and must not wake before the time.
+            let sleep = until_next.map_or(LONGEST_SLEEP, |time| time + Duration::from_millis(1)).min(LONGEST_SLEEP);
+            let sleep = if news == News::Unsettled { sleep.min(SETTLED) } else { sleep };
+            tokio::time::sleep(sleep).await;
+        }
+    }
+
+    /// Starts everything that is due; when the next tick is.
+    async fn start_due(&self, runner: &Runner, clock: &mut Clock) -> Result<Option<DateTime<Utc>>, LedgerError> {
+        clock.follow(&self.jobs, runner, Utc::now()).await?;
+        let mut soonest: Option<DateTime<Utc>> = None;
+        for job in self.jobs.iter().filter(|job| job.enabled) {
+            while let Some(handled) = clock.handled.get_mut(&job.name) {
+                let now = Utc::now();
+                let told =
+                    |time: DateTime<Utc>| time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z").to_string();
+                match decide(&job.schedule, job.zone, job.on_missed, *handled, now) {
+                    Decision::Wait(next) => {
+                        soonest = soonest.into_iter().chain(next).min();
+                        break;
+                    }
+                    Decision::Run(due) => {
+                        runner.accept(job, Tick::new(job, due, now), note(job, due)).await?;
+                        *handled = due;
+                    }
+                    Decision::MakeUp(due) => {
+                        tracing::warn!(
+                            "job {}: ticks were missed, the last at {}; one run makes up for them",
+                            job.name,
+                            told(due)
+                        );
+                        runner.accept(job, Tick::new(job, due, now), note(job, due)).await?;
+                        *handled = due;
+                    }
+                    Decision::LeaveOut(due) => {
+                        tracing::warn!(
+                            "job {}: ticks were missed, the last at {}; they are left out",
+                            job.name,
+                            told(due)
+                        );
+                        runner.around().engine.ledger().put_note(DOOR, note(job, due), None).await?;
+                        *handled = due;
+                    }
+                    Decision::CountAnew => {
+                        tracing::warn!("job {}: the clock was put back a lot, it counts from now", job.name);
+                        runner.around().engine.ledger().put_note(DOOR, note(job, now), None).await?;
+                        *handled = now;
+                    }
+                }
+            }
+        }
+        Ok(soonest)
+    }
+
+    /// Reads the file again if it was written to.
+    fn reload(&mut self, now: SystemTime) -> News {
+        let stamp = stamp(&self.settings.file);
+        if stamp == self.stamp {
+            return News::None;
+        }
+        let modified = fs::metadata(&self.settings.file).and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age < SETTLED)) {
+            return News::Unsettled;
+        }
+        self.stamp = stamp;
+        match file::read(&self.settings.file, self.zone) {
+            Ok(jobs) => {
+                self.jobs = jobs;
+                News::Jobs
+            }
+            Err(error) => {
+                tracing::error!("{error}; the jobs stay as they were");
+                News::None
+            }
+        }
+    }
+
+    /// Says in the log what will happen, and what will not.
+    fn describe(&self, runner: &Runner, fetcher: &Fetcher) {
+        let now = Utc::now();
+        tracing::info!("cron: {} jobs of {}", self.jobs.len(), self.settings.file.display());
+        for job in &self.jobs {
+            let name = &job.name;
+            match job.schedule.next(now, job.zone) {
+                _ if !job.enabled => tracing::info!("job {name}: not enabled"),
+                Some(next) => {
+                    let next = next.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z");
+                    tracing::info!("job {name}: {}, next at {next}", job.schedule);
+                }
+                None => tracing::warn!("job {name}: {} never comes again", job.schedule),
+            }
+            if job.chat.is_some() && runner.around().reports.is_none() {
+                tracing::warn!(
+                    "job {name}: nobody tells its chat (telegram_chat_id), the Telegram door is off: set CLAUDEBOX_MODE_TELEGRAM to 1"
+                );
+            }
+            if let Some(Err(error)) = job.webhook.as_ref().map(|url| fetcher.check(url)) {
+                tracing::warn!("job {name}: its webhook will not be called: {error}");
+            }
+        }
+    }
+}
+
+/// Up to when each job's ticks were decided on.
+#[derive(Debug, Default)]
+struct Clock {
+    handled: HashMap<String, DateTime<Utc>>,
+    /// The jobs this is about: name, schedule, zone.
+    known: Option<Vec<(String, String, Tz)>>,
+}
+
+impl Clock {
+    /// Follows the file: a job that is new to this server goes on where the ledger says, if it had the same schedule;
+    /// one that has gone, or is not enabled, is forgotten, so that it misses nothing meanwhile.
+    async fn follow(&mut self, jobs: &[Job], runner: &Runner, now: DateTime<Utc>) -> Result<(), LedgerError> {
+        let enabled = jobs.iter().filter(|job| job.enabled);
+        let wanted: Vec<(String, String, Tz)> =
+            enabled.clone().map(|job| (job.name.clone(), job.schedule.to_string(), job.zone)).collect();
+        if self.known.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let ledger = runner.around().engine.ledger();
+        let mut noted: HashMap<String, Value> = HashMap::new();
+        for note in ledger.notes(DOOR, HANDLED).await? {
+            let name = note.key.strip_prefix(HANDLED).unwrap_or_default();
+            if wanted.iter().any(|(wanted, ..)| wanted == name) {
+                noted.insert(name.to_owned(), note.value);
+            } else {
+                ledger.remove_note(DOOR, &note.key).await?;
+            }
+        }
+        let mut handled = HashMap::new();
+        for job in enabled {
+            let before = noted.get(&job.name).and_then(|value| until(job, value));
+            if before.is_none() {
+                ledger.put_note(DOOR, note(job, now), None).await?;
+            }
+            handled.insert(job.name.clone(), before.unwrap_or(now));
+        }
+        (self.handled, self.known) = (handled, Some(wanted));
+        Ok(())
+    }
+}
+
+/// The note that says that a job's ticks up to `until` were decided on.
+fn note(job: &Job, until: DateTime<Utc>) -> Note {
+    let value =
+        json!({"until": until.timestamp_millis(), "schedule": job.schedule.to_string(), "timezone": job.zone.name()});
+    Note { key: format!("{HANDLED}{}", job.name), value }
+}
+
+/// What such a note says, if it is about the job as it is now.
+fn until(job: &Job, note: &Value) -> Option<DateTime<Utc>> {
+    let same = note["schedule"] == job.schedule.to_string() && note["timezone"] == job.zone.name();
+    note["until"].as_i64().filter(|_| same).and_then(DateTime::from_timestamp_millis)
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+async fn prune(history: &History) {
+    loop {
+        let old = history.clone();
+        match tokio::task::spawn_blocking(move || old.prune(SystemTime::now())).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::info!("retention: {count} folders of cron's history removed"),
+            Ok(Err(error)) => tracing::warn!("retention: cron's history: {error}"),
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

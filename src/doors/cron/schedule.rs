@@ -1,0 +1,203 @@
+//! When a job is due: a cron expression in a time zone, and what the clock's moves make of it.
+//!
+//! All pure: the time is handed in. What was handled up to which moment is remembered by the caller, over restarts too.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use serde::{Deserialize, Serialize};
+
+/// A tick that is noticed no later than this is on time: a loaded machine, a server that is started again.
+pub const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
+/// A clock that was put back by more than this had been wrong before. By less: what was run is not run again.
+pub const STEP_BACK: TimeDelta = TimeDelta::hours(3);
+
+/// The fields, and what each may hold.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31 and L"),
+    ("month", "1 to 12 and JAN to DEC"),
+    ("weekday", "0 to 7 and SUN to SAT"),
+];
+
+/// A cron expression of five fields (minute, hour, day of month, month, day of week), or six with the seconds first.
+#[derive(Clone)]
+pub struct Schedule {
+    text: String,
+    cron: Cron,
+}
+
+impl Schedule {
+    /// The first time after `after`, as the clocks of `zone` show it.
+    ///
+    /// `None`: there is none. Times in the hour that a zone leaves out when its clocks go forward, and times in the one
+    /// that comes twice, are `croner`'s: a fixed time that is left out runs at the first moment after the gap, one that
+    /// comes twice runs once; an interval runs by the real time that passes.
+    #[must_use]
+    pub fn next(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+        self.cron.find_next_occurrence(&after.with_timezone(&zone), false).ok().map(|time| time.with_timezone(&Utc))
+    }
+
+    /// The last time after `after` and not after `now`.
+    ///
+    /// Recent ones are found forwards, as [`Schedule::next`] finds them; of those before it does not matter which is
+    /// named.
+    fn last(&self, after: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+        let recent = after.max(now - PUNCTUAL);
+        let found = std::iter::successors(self.next(recent, zone), |time| self.next(*time, zone));
+        found.take_while(|time| *time <= now).last().or_else(|| {
+            let before = self.cron.find_previous_occurrence(&now.with_timezone(&zone), true).ok()?;
+            Some(before.with_timezone(&Utc)).filter(|time| *time > after)
+        })
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let fields = text.split_whitespace().count();
+        if !text.starts_with('@') && !(5..=6).contains(&fields) {
+            let fields = format!("{text:?} has {fields} fields");
+            return Err(format!(
+                "{fields}; five are allowed (minute hour day month weekday), or six (second minute hour day month weekday)"
+            ));
+        }
+        // The predecessor took 5/15 for 5-59/15, and knew one word more.
+        let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
+        let parser =
+            CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
+        let known = &with_stars(parser, known);
+        let cron = parser.parse(known).map_err(|error| {
+            let wrong = wrong_field(parser, text).unwrap_or_else(|| error.to_string());
+            format!("{text:?} is no cron expression: {wrong}")
+        })?;
+        let schedule = Self { text: text.to_owned(), cron };
+        if schedule.next(DateTime::UNIX_EPOCH, Tz::UTC).is_none() {
+            return Err(format!("{text:?} never comes: no month it names has such a day"));
+        }
+        Ok(schedule)
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Schedule({:?})", self.text)
+    }
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// The same expression with a star for a day or a weekday that is any, such as `*/1` or `0-6`, beside one with a star in
+/// it: of two restrictions either may hold, and one that restricts nothing would make the other mean nothing.
+///
+/// Beside one without a star it stays: so the predecessor's library had it, and it is what its users' files mean.
+fn with_stars(parser: CronParser, text: &str) -> String {
+    let mut fields: Vec<&str> = text.split_whitespace().collect();
+    let Some(day) = fields.len().checked_sub(3).filter(|_| fields.len() >= 5) else { return text.to_owned() };
+    let is_any = |pattern: String, days: u32| {
+        let Ok(cron) = parser.parse(&pattern) else { return false };
+        // January 2023 begins with a Sunday.
+        (1..=days).all(|day| {
+            let time = Utc.with_ymd_and_hms(2023, 1, day, 0, 0, 0).single();
+            time.is_some_and(|time| cron.is_time_matching(&time).unwrap_or(false))
+        })
+    };
+    let (of_month, of_week) = (fields[day], fields[day + 2]);
+    if of_week.contains('*') && is_any(format!("0 0 {of_month} * *"), 31) {
+        fields[day] = "*";
+    }
+    if of_month.contains('*') && is_any(format!("0 0 * * {of_week}"), 7) {
+        fields[day + 2] = "*";
+    }
+    fields.join(" ")
+}
+
+/// The field of an expression that cannot be read, and what is allowed there.
+fn wrong_field(parser: CronParser, text: &str) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let first = FIELDS.len().checked_sub(fields.len())?;
+    (0..fields.len()).find_map(|index| {
+        let alone: Vec<&str> =
+            (0..fields.len()).map(|other| if other == index { fields[index] } else { "*" }).collect();
+        parser.parse(&alone.join(" ")).err()?;
+        let (name, allowed) = FIELDS[first + index];
+        Some(format!("the {name} {:?} cannot be; {allowed} are allowed, with , - * and /", fields[index]))
+    })
+}
+
+/// What happens to ticks that nobody was there for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissed {
+    /// They are left out.
+    #[default]
+    Skip,
+    /// One run makes up for all of them.
+    RunOnce,
+}
+
+/// What is to be done about a job now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing before then; `None`: nothing ever.
+    Wait(Option<DateTime<Utc>>),
+    /// The tick of this time is due.
+    Run(DateTime<Utc>),
+    /// Ticks were missed, the last at this time; one run makes up for them.
+    MakeUp(DateTime<Utc>),
+    /// Ticks were missed, the last at this time; they are left out.
+    LeaveOut(DateTime<Utc>),
+    /// The clock was put back by a lot: it counts from now.
+    CountAnew,
+}
+
+/// Decides about one job. `handled`: the moment up to which its ticks were decided on.
+#[must_use]
+pub fn decide(
+    schedule: &Schedule,
+    zone: Tz,
+    on_missed: OnMissed,
+    handled: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Decision {
+    if handled - now > STEP_BACK {
+        return Decision::CountAnew;
+    }
+    // After a small step back `handled` lies ahead, and what comes before it has run already.
+    match schedule.next(handled, zone) {
+        None => Decision::Wait(None),
+        Some(next) if next > now => Decision::Wait(Some(next)),
+        // One after the other: a moment's delay loses none of a job that is due each second.
+        Some(next) if now - next <= PUNCTUAL => Decision::Run(next),
+        Some(next) => {
+            let last = schedule.last(handled, now, zone).unwrap_or(next);
+            match on_missed {
+                // A run that is on time makes up for those before it.
+                _ if now - last <= PUNCTUAL => Decision::Run(last),
+                OnMissed::RunOnce => Decision::MakeUp(last),
+                OnMissed::Skip => Decision::LeaveOut(last),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! A run's end as messages.
+
+use super::markdown;
+use super::progress::italic;
+use super::text::{LONGEST_MESSAGE, Text};
+use crate::runs::run::{Run, State};
+
+/// Answers of more messages than this come as their beginning and a file.
+const MOST_MESSAGES: usize = 5;
+/// Files that one answer may send.
+const MOST_FILES: usize = 20;
+const MARKER: &str = "[SEND_FILE:";
+
+/// One message of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Text.
+    Text(Text),
+    /// The whole answer, as a file.
+    Whole(String),
+    /// A file of the workspace.
+    File(String),
+}
+
+/// The messages of a run that has ended. The first is always text. `so_far`: what was written of an answer that was
+/// never finished.
+pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
+    let end = run.end.as_ref();
+    let result = end.and_then(|end| end.result["result"].as_str()).unwrap_or_default();
+    let error = end.and_then(|end| end.error.as_deref()).unwrap_or("it ended without a result");
+    // The CLI says an API's error as if it were an answer.
+    let so_far = if error.contains(so_far.trim()) { "" } else { so_far };
+    let partial = |note: &str| {
+        let mut text = markdown::to_text(so_far).tail(LONGEST_MESSAGE - 400);
+        if !text.text.is_empty() {
+            text.append(&Text::plain("\n\n"));
+        }
+        text.append(&italic(note));
+        vec![Part::Text(text)]
+    };
+    match run.state {
+        State::Succeeded => said(result),
+        State::Cancelled => partial("✋ Cancelled."),
+        State::Interrupted => partial("⚠️ Interrupted: the server was stopped. Send it again to go on."),
+        _ => {
+            let limit =
+                end.and_then(|end| end.resets_at).and_then(|at| chrono::DateTime::from_timestamp(at.cast_signed(), 0));
+            let until =
+                limit.map_or_else(String::new, |at| format!(" It resets at {}.", at.format("%Y-%m-%d %H:%M UTC")));
+            partial(&format!("❌ {}{until}", super::text::cut(error, 300)))
+        }
+    }
+}
+
+/// The messages of an answer.
+pub(super) fn said(markdown: &str) -> Vec<Part> {
+    let (rest, files) = without_files(markdown);
+    let text = markdown::to_text(&rest);
+    let mut messages = text.split(LONGEST_MESSAGE);
+    let mut parts = Vec::new();
+    if messages.is_empty() {
+        let nothing = if files.is_empty() { "Done. There was nothing to say." } else { "📎" };
+        parts.push(Part::Text(Text::plain(nothing)));
+    } else if messages.len() > MOST_MESSAGES {
+        let mut head = messages.swap_remove(0);
+        let room = LONGEST_MESSAGE - 64;
+        if head.units() > room {
+            head = head.split(room).swap_remove(0);
+        }
+        head.append(&Text::plain("\n\n"));
+        head.append(&italic("… the whole answer is in the file below."));
+        parts.extend([Part::Text(head), Part::Whole(rest)]);
+    } else {
+        parts.extend(messages.into_iter().map(Part::Text));
+    }
+    let surplus = files.len().saturating_sub(MOST_FILES);
+    parts.extend(files.into_iter().take(MOST_FILES).map(Part::File));
+    if surplus > 0 {
+        let text = format!("{surplus} more files were named; one answer sends {MOST_FILES}. /fetch PATH sends any.");
+        parts.push(Part::Text(Text::plain(text)));
+    }
+    parts
+}
+
+/// The answer without its marks for files, and the files.
+pub(super) fn without_files(markdown: &str) -> (String, Vec<String>) {
+    let (mut text, mut files) = (String::with_capacity(markdown.len()), Vec::new());
+    let mut rest = markdown;
+    while let Some(at) = rest.find(MARKER) {
+        let after = &rest[at + MARKER.len()..];
+        let named = after.split_once(']').filter(|(path, _)| !path.contains('\n') && !path.trim().is_empty());
+        if let Some((path, after)) = named {
+            text.push_str(&rest[..at]);
+            let path = path.trim().trim_matches('`').to_owned();
+            if !files.contains(&path) {
+                files.push(path);
+            }
+            rest = after;
+        } else {
+            text.push_str(&rest[..at + MARKER.len()]);
+            rest = after;
+        }
+    }
+    text.push_str(rest);
+    (text, files)
+}

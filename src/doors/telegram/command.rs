@@ -1,0 +1,156 @@
+//! Commands: `/word` at the beginning of a message.
+
+use crate::claude::arguments::Effort;
+use clap::ValueEnum;
+
+/// The bot's menu: each command and what it does.
+pub(super) const MENU: [(&str, &str); 18] = [
+    ("help", "What this bot can do"),
+    ("new", "Begin a fresh session"),
+    ("cancel", "Stop what is running here"),
+    ("status", "What is running and waiting"),
+    ("model", "Show or choose the model"),
+    ("effort", "Show or choose the effort"),
+    ("sessions", "List sessions and switch to one"),
+    ("runs", "The last runs of this chat"),
+    ("cost", "What this chat has cost"),
+    ("fetch", "Send a file of the workspace: /fetch PATH"),
+    ("bash", "Run a shell command: /bash COMMAND"),
+    ("system_prompt", "Show, set or reset the system prompt"),
+    ("append_system_prompt", "Show, set or reset the added system prompt"),
+    ("config", "This chat's settings"),
+    ("reload", "Read the settings file again"),
+    ("start", "Say hello"),
+    ("id", "This chat's id and yours"),
+    ("queue", "Same as /status"),
+];
+
+/// Aliases that buttons offer; any other model's full name can be given.
+pub(super) const MODELS: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
+
+/// Longest name of a model.
+const LONGEST_MODEL: usize = 200;
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    Help,
+    Start,
+    Status,
+    Cancel {
+        all: bool,
+    },
+    Config,
+    Reload,
+    Model(Change<String>),
+    Effort(Change<Effort>),
+    SystemPrompt(Change<String>),
+    AppendSystemPrompt(Change<String>),
+    Bash(String),
+    Fetch(String),
+    New,
+    Sessions,
+    Cost,
+    Runs,
+    Id,
+    /// A known command with something that makes no sense after it: what to say.
+    Misused(String),
+    /// No command of this bot's.
+    Unknown(String),
+}
+
+/// What is to become of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change<T> {
+    Show,
+    Reset,
+    Set(T),
+}
+
+/// The command in a text; `None`: it is a prompt, or a command for another bot.
+pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
+    let rest = text.strip_prefix('/')?;
+    let end =
+        rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == '@')).unwrap_or(rest.len());
+    let (word, argument) = rest.split_at(end);
+    // A path, such as /etc/hosts, is part of a prompt.
+    if word.is_empty() || !(argument.is_empty() || argument.starts_with(char::is_whitespace)) {
+        return None;
+    }
+    let argument = argument.trim();
+    let (name, addressee) = word.split_once('@').map_or((word, None), |(name, bot)| (name, Some(bot)));
+    if addressee.is_some_and(|addressee| !addressee.eq_ignore_ascii_case(bot)) {
+        return None;
+    }
+    let needs = |what: &str, example: &str| Command::Misused(format!("/{name} needs {what}: {example}"));
+    Some(match name.to_ascii_lowercase().as_str() {
+        "help" => Command::Help,
+        "start" => Command::Start,
+        "status" | "queue" => Command::Status,
+        "cancel" | "stop" => Command::Cancel { all: argument.eq_ignore_ascii_case("all") },
+        "config" => Command::Config,
+        "reload" => Command::Reload,
+        "model" => model_change(argument),
+        "effort" => effort_change(argument),
+        "system_prompt" => Command::SystemPrompt(text_change(argument)),
+        "append_system_prompt" => Command::AppendSystemPrompt(text_change(argument)),
+        "bash" if argument.is_empty() => needs("a command", "/bash git status"),
+        "bash" => Command::Bash(argument.to_owned()),
+        "fetch" if argument.is_empty() => needs("the path of a file in the workspace", "/fetch report.pdf"),
+        "fetch" => Command::Fetch(argument.to_owned()),
+        "new" => Command::New,
+        "sessions" => Command::Sessions,
+        "cost" => Command::Cost,
+        "runs" => Command::Runs,
+        "id" => Command::Id,
+        other => Command::Unknown(other.to_owned()),
+    })
+}
+
+/// What `/model ARGUMENT` asks for.
+pub(super) fn model_change(argument: &str) -> Command {
+    match argument {
+        "" => Command::Model(Change::Show),
+        "reset" | "clear" | "default" => Command::Model(Change::Reset),
+        name if name.len() > LONGEST_MODEL || name.starts_with('-') || name.contains(char::is_whitespace) => {
+            Command::Misused(format!("A model's name is one word, such as {}.", MODELS.join(", ")))
+        }
+        name => Command::Model(Change::Set(name.to_owned())),
+    }
+}
+
+/// What `/effort ARGUMENT` asks for.
+pub(super) fn effort_change(argument: &str) -> Command {
+    match argument {
+        "" => Command::Effort(Change::Show),
+        "reset" | "clear" | "default" => Command::Effort(Change::Reset),
+        level => Effort::from_str(level, true).map_or_else(
+            |_| Command::Misused(format!("{level:?} is no effort. There are: {}, reset.", efforts().join(", "))),
+            |level| Command::Effort(Change::Set(level)),
+        ),
+    }
+}
+
+fn text_change(argument: &str) -> Change<String> {
+    match argument {
+        "" => Change::Show,
+        "reset" | "clear" => Change::Reset,
+        text => Change::Set(text.to_owned()),
+    }
+}
+
+/// The names of the efforts.
+pub(super) fn efforts() -> Vec<String> {
+    Effort::value_variants().iter().map(|effort| name_of(*effort)).collect()
+}
+
+/// The name of an effort.
+pub(super) fn name_of(effort: Effort) -> String {
+    effort.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The command that is nearly this word.
+pub(super) fn nearest(word: &str) -> Option<&'static str> {
+    let near = MENU.iter().map(|(name, _)| (strsim::damerau_levenshtein(word, name), *name)).min()?;
+    (near.0 <= 2).then_some(near.1)
+}

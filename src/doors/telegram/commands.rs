@@ -1,0 +1,469 @@
+//! What commands and buttons do.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError};
+
+use teloxide::types::{MessageEntity, MessageEntityKind};
+use uuid::Uuid;
+
+use super::api::{Buttons, Place};
+use super::command::{Change, Command, MENU, MODELS, effort_change, efforts, model_change, name_of, nearest};
+use super::conversation::{Handled, Outcome, answer_to};
+use super::follow;
+use super::incoming::{Message, Press};
+use super::notes::Sessions;
+use super::sender::Patience;
+use super::settings::{Chat, Groups, Overrides, Settings};
+use super::text::{Text, cut};
+use super::{Inside, Key};
+use crate::claude::arguments::Effort;
+use crate::runs::ledger::{Filter, LedgerError};
+use crate::runs::run::{self, Busy, Cancel, Run, State};
+use crate::runs::submission::Cancelled;
+
+/// Runs that `/runs` lists.
+const LISTED_RUNS: usize = 10;
+/// Runs that `/cost` adds up, at most.
+const ADDED_RUNS: usize = 10_000;
+const DAY: i64 = 24 * 3600 * 1000;
+
+impl Inside {
+    /// Does what a command says.
+    pub(super) async fn obey(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: Command) -> Outcome {
+        let (place, chat) = (answer_to(message), message.chat);
+        match command {
+            Command::Help => self.say_markdown(place, &help()).await,
+            Command::Start => self.say_markdown(place, START).await,
+            Command::Id => {
+                let user = message.user.map_or_else(|| "unknown".to_owned(), |user| format!("`{user}`"));
+                self.say_markdown(place, &format!("This chat: `{chat}`\nYou: {user}")).await;
+            }
+            Command::Status => self.status(place, key).await,
+            Command::Cancel { all } => self.cancel(place, key, all).await?,
+            Command::Config => self.config(place).await,
+            Command::Reload => self.reload(place).await,
+            Command::Model(change) => self.model(place, change).await,
+            Command::Effort(change) => self.effort(place, change).await,
+            Command::SystemPrompt(change) => {
+                self.prompt_setting(place, change, "system prompt", |all| &mut all.system_prompt).await;
+            }
+            Command::AppendSystemPrompt(change) => {
+                self.prompt_setting(place, change, "added system prompt", |all| &mut all.append_system_prompt).await;
+            }
+            Command::Bash(command) => return self.bash(update, key, message, command).await,
+            Command::Fetch(path) => self.fetch(place, &path).await,
+            Command::New => {
+                self.notes.begin_session(chat, message.thread).await?;
+                self.say(place, &Text::plain("🆕 A fresh session. /sessions leads back to earlier ones.")).await;
+            }
+            Command::Sessions => {
+                let sessions = self.notes.sessions(chat, message.thread).await?;
+                let (text, buttons) = session_list(&sessions);
+                self.say_with(place, &text, &buttons).await;
+            }
+            Command::Cost => self.cost(place).await?,
+            Command::Runs => self.runs(place).await?,
+            Command::Misused(why) => self.say(place, &Text::plain(why)).await,
+            Command::Unknown(word) => {
+                let hint = nearest(&word).map_or_else(String::new, |name| format!(" Did you mean /{name}?"));
+                let text = format!("There is no command /{}.{hint} /help lists them.", cut(&word, 32));
+                self.say(place, &Text::plain(text)).await;
+            }
+        }
+        Ok(Handled::Done)
+    }
+
+    /// Does what a button stands for.
+    pub(super) async fn press(self: &Arc<Self>, press: &Press) {
+        let (chat, message) = (press.chat, press.message);
+        let (what, value) = press.data.split_once(':').unwrap_or((press.data.as_str(), ""));
+        let note = match what {
+            "cancel" => self.press_cancel(chat, value).await,
+            // What a button sends can be made up; it is read as what somebody writes.
+            "model" => match model_change(value) {
+                Command::Model(change) => {
+                    let problem = self.changed(chat, change, |all| &mut all.model).await;
+                    let (text, buttons) = self.model_choice(chat);
+                    self.redraw(chat, message, &text, &buttons).await;
+                    problem.unwrap_or_else(|| "Set.".to_owned())
+                }
+                _ => "There is no such model.".to_owned(),
+            },
+            "effort" => match effort_change(value) {
+                Command::Effort(change) => {
+                    let problem = self.changed(chat, change, |all| &mut all.effort).await;
+                    let (text, buttons) = self.effort_choice(chat);
+                    self.redraw(chat, message, &text, &buttons).await;
+                    problem.unwrap_or_else(|| "Set.".to_owned())
+                }
+                _ => "There is no such effort.".to_owned(),
+            },
+            "session" => match self.notes.switch(chat, press.thread, value).await {
+                Ok(true) => {
+                    if let Ok(sessions) = self.notes.sessions(chat, press.thread).await {
+                        let (text, buttons) = session_list(&sessions);
+                        self.redraw(chat, message, &text, &buttons).await;
+                    }
+                    "Switched.".to_owned()
+                }
+                Ok(false) => "That session is not here any more.".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            _ => "That button is of an earlier version.".to_owned(),
+        };
+        let note = cut(&note, 200);
+        if let Err(error) = self.sender.call(chat, Patience::Some(2), || self.api.answer_press(&press.id, &note)).await
+        {
+            // One that is answered late is not waited for any more.
+            tracing::debug!("a pressed button is not answered: {error}");
+        }
+    }
+
+    async fn redraw(&self, chat: i64, message: i32, text: &Text, buttons: &Buttons) {
+        if let Err(error) = self.sender.edit(chat, message, text, buttons, Patience::Some(2)).await {
+            tracing::debug!("a message with buttons is not changed: {error}");
+        }
+    }
+
+    async fn press_cancel(&self, chat: i64, run: &str) -> String {
+        let Ok(run) = Uuid::try_parse(run) else { return "That run is unknown.".into() };
+        // A button can only be pressed in the chat it was sent to; what it says is looked at all the same.
+        match self.engine.get(run).await {
+            Ok(Some(found)) if found.requester == Self::requester(chat) => self.end(run).await,
+            Ok(_) => "That run is unknown here.".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn end(&self, run: Uuid) -> String {
+        match self.engine.cancel(run, Cancel::Asked).await {
+            Ok(Cancelled::Withdrawn) => "Taken out of the line.".into(),
+            Ok(Cancelled::Ending) => "Stopping.".into(),
+            Ok(Cancelled::AlreadyEnded(state)) => format!("It had ended before: {}.", follow::name_of(state)),
+            Ok(Cancelled::Unknown) => "That run is unknown.".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// This conversation's runs that have not ended, in the order they were accepted.
+    fn own_runs(&self, key: Key) -> Vec<Uuid> {
+        let mut runs: Vec<Uuid> =
+            self.owed().iter().filter(|(_, owed)| (owed.chat, owed.thread) == key).map(|(run, _)| *run).collect();
+        runs.sort_unstable();
+        let live: Vec<Uuid> = self.engine.status().live.into_iter().map(|(id, ..)| id).collect();
+        runs.retain(|run| live.contains(run));
+        runs
+    }
+
+    async fn cancel(&self, place: Place, key: Key, all: bool) -> Result<(), LedgerError> {
+        let shells: Vec<_> = {
+            let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+            shells.iter().filter(|((owner, _), _)| *owner == key).map(|(_, cancel)| cancel.clone()).collect()
+        };
+        for shell in &shells {
+            shell.cancel();
+        }
+        let runs = self.own_runs(key);
+        let Some((first, rest)) = runs.split_first() else {
+            if shells.is_empty() {
+                self.say(place, &Text::plain("Nothing is running here.")).await;
+            }
+            return Ok(());
+        };
+        // Those that wait first, or they would start in its place.
+        for run in rest.iter().filter(|_| all) {
+            self.engine.cancel(*run, Cancel::Asked).await?;
+        }
+        self.engine.cancel(*first, Cancel::Asked).await?;
+        let text = match rest.len() {
+            0 => "✋ Stopping.".to_owned(),
+            count if all => format!("✋ Stopping, and {count} that waited."),
+            1 => "✋ Stopping. One more waits; /cancel all stops everything.".to_owned(),
+            count => format!("✋ Stopping. {count} more wait; /cancel all stops everything."),
+        };
+        self.say(place, &Text::plain(text)).await;
+        Ok(())
+    }
+
+    async fn status(&self, place: Place, key: Key) {
+        let mut text = String::new();
+        let runs = self.own_runs(key);
+        for id in &runs {
+            let Ok(Some(run)) = self.engine.get(*id).await else { continue };
+            let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 80);
+            let place = match (run.state, self.engine.ahead(&run)) {
+                (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
+                _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{place}: {prompt}");
+        }
+        let shells = {
+            let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+            shells.keys().filter(|(owner, _)| *owner == key).count()
+        };
+        if shells > 0 {
+            let _ = writeln!(text, "💻 {shells} shell command{} running", if shells == 1 { "" } else { "s" });
+        }
+        if text.is_empty() {
+            text.push_str("Nothing is running here.\n");
+        }
+        // Whose they are, and where, is nobody's business here.
+        let others = self.engine.status().live.len().saturating_sub(runs.len());
+        if others > 0 {
+            let _ = writeln!(text, "\nElsewhere in this box: {others} running or waiting.");
+        }
+        self.say(place, &Text::plain(text.trim_end())).await;
+    }
+
+    async fn config(&self, place: Place) {
+        let overrides = self.overrides.of(place.chat);
+        let settings = self.settings();
+        let chat = settings.chat(place.chat, &overrides);
+        self.say_markdown(place, &config_text(&chat, &overrides)).await;
+    }
+
+    async fn reload(&self, place: Place) {
+        let file = self.settings_file.clone();
+        let read = tokio::task::spawn_blocking(move || Settings::read(&file)).await;
+        let text = match read {
+            Ok(Ok(settings)) => {
+                let allowed = settings.allowed();
+                let everyone = settings.lets_everyone_in();
+                *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+                tracing::info!("the Telegram settings were read again");
+                if everyone {
+                    "✅ The settings were read again. EVERYBODY may use this bot.".to_owned()
+                } else {
+                    format!("✅ The settings were read again: {allowed} chats may use this bot.")
+                }
+            }
+            Ok(Err(error)) => format!("❌ The old settings stay: {error}"),
+            Err(error) => format!("❌ The old settings stay: {error}"),
+        };
+        self.say(place, &Text::plain(text)).await;
+    }
+
+    /// Changes an override; what to say of it.
+    async fn override_with(
+        self: &Arc<Self>,
+        chat: i64,
+        change: impl FnOnce(&mut Overrides) + Send + 'static,
+    ) -> String {
+        let inside = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || inside.overrides.change(chat, change)).await {
+            Ok(Ok(())) => "Set.".into(),
+            Ok(Err(error)) => format!("It cannot be kept, and is not changed: {error}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn model(self: &Arc<Self>, place: Place, change: Change<String>) {
+        if let Some(problem) = self.changed(place.chat, change, |all| &mut all.model).await {
+            return self.say(place, &Text::plain(problem)).await;
+        }
+        let (text, buttons) = self.model_choice(place.chat);
+        self.say_with(place, &text, &buttons).await;
+    }
+
+    async fn effort(self: &Arc<Self>, place: Place, change: Change<Effort>) {
+        if let Some(problem) = self.changed(place.chat, change, |all| &mut all.effort).await {
+            return self.say(place, &Text::plain(problem)).await;
+        }
+        let (text, buttons) = self.effort_choice(place.chat);
+        self.say_with(place, &text, &buttons).await;
+    }
+
+    /// Makes a change; what went wrong.
+    async fn changed<T: Send + 'static>(
+        self: &Arc<Self>,
+        chat: i64,
+        change: Change<T>,
+        field: fn(&mut Overrides) -> &mut Option<T>,
+    ) -> Option<String> {
+        let value = match change {
+            Change::Show => return None,
+            Change::Reset => None,
+            Change::Set(value) => Some(value),
+        };
+        let said = self.override_with(chat, move |all| *field(all) = value).await;
+        (said != "Set.").then_some(said)
+    }
+
+    fn model_choice(&self, chat: i64) -> (Text, Buttons) {
+        let now = self.settings().chat(chat, &self.overrides.of(chat)).model;
+        let shown = now.as_deref().unwrap_or("the CLI's default");
+        let models = MODELS.map(str::to_owned);
+        (titled("Model: ", shown), choice("model", &models, now.as_deref()))
+    }
+
+    fn effort_choice(&self, chat: i64) -> (Text, Buttons) {
+        let now = self.settings().chat(chat, &self.overrides.of(chat)).effort.map(name_of);
+        let shown = now.as_deref().unwrap_or("the CLI's default");
+        (titled("Effort: ", shown), choice("effort", &efforts(), now.as_deref()))
+    }
+
+    async fn prompt_setting(
+        self: &Arc<Self>,
+        place: Place,
+        change: Change<String>,
+        name: &str,
+        field: fn(&mut Overrides) -> &mut Option<String>,
+    ) {
+        let showing = matches!(change, Change::Show);
+        if let Some(problem) = self.changed(place.chat, change, field).await {
+            return self.say(place, &Text::plain(problem)).await;
+        }
+        let chat = self.settings().chat(place.chat, &self.overrides.of(place.chat));
+        let now = if name == "system prompt" { chat.system_prompt } else { chat.append_system_prompt };
+        let verb = if showing { "is" } else { "is now" };
+        let text = match now {
+            Some(text) => format!("The {name} {verb}:\n\n{text}"),
+            None => format!("There {verb} no {name}."),
+        };
+        self.say(place, &Text::plain(text)).await;
+    }
+
+    async fn fetch(&self, place: Place, path: &str) {
+        let chat = self.settings().chat(place.chat, &self.overrides.of(place.chat));
+        let sent = match self.own_workspace(&chat).await {
+            Ok(own) => self.send_file(place, Some(&own), path, Patience::Some(6)).await.map(drop),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = sent {
+            self.say(place, &Text::plain(format!("❌ {}: {why}", cut(path, 200)))).await;
+        }
+    }
+
+    async fn own_listed(&self, chat: i64, limit: usize) -> Result<Vec<Run>, LedgerError> {
+        let filter = Filter { requester: Some(Self::requester(chat)), limit, ..Filter::default() };
+        self.engine.list(filter).await
+    }
+
+    async fn cost(&self, place: Place) -> Result<(), LedgerError> {
+        let runs = self.own_listed(place.chat, ADDED_RUNS).await?;
+        let since = |from: i64| {
+            let runs = runs.iter().filter(|run| run.created_at >= from);
+            let (count, sum) = runs.fold((0, 0.0), |(count, sum), run| {
+                (count + 1, sum + run.end.as_ref().and_then(|end| end.cost_usd).unwrap_or(0.0))
+            });
+            format!("${sum:.4} ({count} run{})", if count == 1 { "" } else { "s" })
+        };
+        let now = run::now();
+        let text = format!(
+            "**This chat's cost**\n\n- Today (UTC): {}\n- Last 7 days: {}\n- All that is remembered: {}",
+            since(now - now.rem_euclid(DAY)),
+            since(now - 7 * DAY),
+            since(0)
+        );
+        self.say_markdown(place, &text).await;
+        Ok(())
+    }
+
+    async fn runs(&self, place: Place) -> Result<(), LedgerError> {
+        let runs = self.own_listed(place.chat, LISTED_RUNS).await?;
+        let now = run::now();
+        let lines = runs.iter().map(|run| {
+            let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 60);
+            let cost =
+                run.end.as_ref().and_then(|end| end.cost_usd).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+            let mark = match run.state {
+                State::Succeeded => "✅",
+                State::Failed => "❌",
+                State::Cancelled => "✋",
+                State::Interrupted => "⚠️",
+                State::Queued => "🕒",
+                State::Running => "▶️",
+            };
+            format!(
+                "{mark} {} ago, {}{cost}\n{prompt}\n{}",
+                age(now - run.created_at),
+                follow::name_of(run.state),
+                run.id
+            )
+        });
+        let text = lines.collect::<Vec<_>>().join("\n\n");
+        let text = if text.is_empty() { "There were no runs in this chat yet.".to_owned() } else { text };
+        self.say(place, &Text::plain(text)).await;
+        Ok(())
+    }
+}
+
+const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say what to do with it in its \
+                     caption. Everything happens in this chat's own workspace.\n\n/help lists what else there is.";
+
+fn help() -> String {
+    let mut text =
+        "Write a prompt, or send files with a caption. While one runs, others wait their turn.\n\n**Commands**\n"
+            .to_owned();
+    for (name, about) in MENU.iter().filter(|(name, _)| !["start", "queue"].contains(name)) {
+        let _ = write!(text, "\n/{} - {about}", name.replace('_', "\\_"));
+    }
+    text.push_str("\n\nReply to a message to ask about it. `[SEND_FILE: path]` in an answer sends that file.");
+    text
+}
+
+/// A setting and its value, in bold.
+fn titled(title: &str, value: &str) -> Text {
+    let mut text = Text::plain(title);
+    let mut value = Text::plain(value);
+    value.entities.push(MessageEntity { kind: MessageEntityKind::Bold, offset: 0, length: value.units() });
+    text.append(&value);
+    text
+}
+
+/// Buttons for a choice, three in a row; the one that holds is marked.
+fn choice(what: &str, options: &[String], now: Option<&str>) -> Buttons {
+    let button = |option: &String| {
+        let label = if now == Some(option) { format!("✓ {option}") } else { option.clone() };
+        (label, format!("{what}:{option}"))
+    };
+    let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
+    rows.push(vec![("Reset".to_owned(), format!("{what}:reset"))]);
+    rows
+}
+
+fn session_list(sessions: &Sessions) -> (Text, Buttons) {
+    let now = run::now();
+    let rows = sessions.known.iter().map(|session| {
+        let title = if session.title.is_empty() { "(nothing yet)" } else { &session.title };
+        let mark = if session.name == sessions.current { "✓ " } else { "" };
+        vec![(format!("{mark}{title} · {} ago", age(now - session.used_at)), format!("session:{}", session.name))]
+    });
+    (Text::plain("Sessions of this chat. Press one to go on with it; /new begins a fresh one."), rows.collect())
+}
+
+fn config_text(chat: &Chat, overrides: &Overrides) -> String {
+    let own = |set: bool| if set { " (set here)" } else { "" };
+    let code = |text: &str| format!("`{}`", text.replace('`', "'"));
+    let or_default = |value: Option<String>| value.map_or_else(|| "the CLI's default".to_owned(), |value| code(&value));
+    let prompt =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), |text| code(&cut(text, 300)));
+    let lines = [
+        format!("Workspace: {}", code(&chat.workspace)),
+        format!("Model: {}{}", or_default(chat.model.clone()), own(overrides.model.is_some())),
+        format!("Effort: {}{}", or_default(chat.effort.map(name_of)), own(overrides.effort.is_some())),
+        format!("Continues its session: {}", if chat.continues { "yes" } else { "no" }),
+        format!("System prompt: {}{}", prompt(&chat.system_prompt), own(overrides.system_prompt.is_some())),
+        format!("Added: {}{}", prompt(&chat.append_system_prompt), own(overrides.append_system_prompt.is_some())),
+        format!(
+            "Budget of a run: {}",
+            chat.max_budget_usd.map_or_else(|| "none".to_owned(), |budget| format!("${budget}"))
+        ),
+        format!("While busy: {}", if chat.busy == Busy::Queue { "prompts wait" } else { "prompts are refused" }),
+        format!("In groups: {}", if chat.groups == Groups::All { "every message" } else { "when named or replied to" }),
+        format!("/bash: {}", if chat.bash { format!("at most {} s", chat.bash_timeout) } else { "off".to_owned() }),
+    ];
+    format!("**This chat's settings**\n\n- {}", lines.join("\n- "))
+}
+
+/// A span of time for a person.
+fn age(milliseconds: i64) -> String {
+    let seconds = milliseconds.max(0) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

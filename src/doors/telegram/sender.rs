@@ -1,0 +1,161 @@
+//! Sending, at the pace that Telegram bears: one thing at a time for each chat, pauses honoured, the network outlasted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::api::{Answer, ApiError, BotApi, Buttons, Place};
+use super::text::Text;
+
+/// Between two messages to one chat.
+const PAUSE: Duration = Duration::from_millis(250);
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+
+/// Waits longer each time.
+#[derive(Debug)]
+pub(super) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_BACKOFF)
+    }
+}
+
+impl Backoff {
+    /// Waits, and longer the next time.
+    pub(super) async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+/// How often a call is repeated that the network has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Until it works: what is owed.
+    Endless,
+    /// A few times: what somebody waits for.
+    Some(u32),
+}
+
+/// Sends for one bot.
+pub(super) struct Sender {
+    api: Arc<dyn BotApi>,
+    /// When each chat may be written to again; held while it is.
+    gates: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<Instant>>>>,
+}
+
+impl Sender {
+    pub(super) fn new(api: Arc<dyn BotApi>) -> Self {
+        Self { api, gates: Mutex::default() }
+    }
+
+    /// Makes a call about a chat until it works, or never will.
+    pub(super) async fn call<'call, T>(
+        &self,
+        chat: i64,
+        patience: Patience,
+        mut call: impl FnMut() -> Answer<'call, T>,
+    ) -> Result<T, ApiError> {
+        let mut backoff = Backoff::default();
+        let mut failures = 0;
+        loop {
+            let gate = self.gate(chat);
+            let mut free_at = gate.lock().await;
+            sleep_until(*free_at).await;
+            let answer = call().await;
+            *free_at = Instant::now() + PAUSE;
+            match answer {
+                Err(ApiError::Wait(pause)) => {
+                    tracing::debug!(
+                        "Telegram asks to wait {} s before chat {chat} is written to again",
+                        pause.as_secs()
+                    );
+                    *free_at = Instant::now() + pause;
+                }
+                Err(ApiError::Network(why)) => {
+                    drop(free_at);
+                    failures += 1;
+                    if matches!(patience, Patience::Some(most) if failures >= most) {
+                        return Err(ApiError::Network(why));
+                    }
+                    tracing::warn!("Telegram cannot be reached: {why}; trying again");
+                    backoff.wait().await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Sends a message; its id.
+    pub(super) async fn send(
+        &self,
+        place: Place,
+        text: &Text,
+        buttons: &Buttons,
+        patience: Patience,
+    ) -> Result<i32, ApiError> {
+        let first = self.call(place.chat, patience, || self.api.send(place, text, buttons)).await;
+        match first {
+            Err(ApiError::Moved(chat)) => {
+                tracing::warn!("the group {} is chat {chat} now: put that into the settings file", place.chat);
+                // What is answered is in the old one.
+                let place = Place { chat, reply_to: None, ..place };
+                self.call(chat, patience, || self.api.send(place, text, buttons)).await
+            }
+            done => done,
+        }
+    }
+
+    /// Changes a message. One that is like that already is fine.
+    pub(super) async fn edit(
+        &self,
+        chat: i64,
+        message: i32,
+        text: &Text,
+        buttons: &Buttons,
+        patience: Patience,
+    ) -> Result<(), ApiError> {
+        match self.call(chat, patience, || self.api.edit(chat, message, text, buttons)).await {
+            Err(ApiError::Unchanged) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Changes a message if that is possible at this moment. `false`: it is worth another attempt.
+    pub(super) async fn try_edit(&self, chat: i64, message: i32, text: &Text, buttons: &Buttons) -> bool {
+        let gate = self.gate(chat);
+        let Ok(mut free_at) = gate.try_lock() else { return false };
+        if *free_at > Instant::now() {
+            return false;
+        }
+        let answer = self.api.edit(chat, message, text, buttons).await;
+        *free_at = Instant::now() + PAUSE;
+        match answer {
+            Err(ApiError::Wait(pause)) => {
+                *free_at = Instant::now() + pause;
+                false
+            }
+            Err(ApiError::Network(why)) => {
+                tracing::debug!("a message of chat {chat}: {why}");
+                false
+            }
+            Err(error) if error != ApiError::Unchanged => {
+                tracing::debug!("a message of chat {chat}: {error}");
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn gate(&self, chat: i64) -> Arc<tokio::sync::Mutex<Instant>> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if gates.len() > 1000 {
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.try_lock().is_ok_and(|at| *at > Instant::now()));
+        }
+        Arc::clone(gates.entry(chat).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Instant::now()))))
+    }
+}

@@ -1,0 +1,41 @@
+//! The two Dockerfiles, read as text: what they have in common is the same in both.
+
+use std::collections::BTreeMap;
+
+const FULL: &str = include_str!("../../Dockerfile");
+const MINIMAL: &str = include_str!("../../Dockerfile.minimal");
+
+/// The instructions of each named stage, without comments.
+fn stages(dockerfile: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut stages = BTreeMap::new();
+    let mut name = "";
+    for line in dockerfile.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(from) = line.strip_prefix("FROM ") {
+            name = from.split_once(" AS ").map_or("", |(_, name)| name);
+        }
+        stages.entry(name).or_insert_with(Vec::new).push(line);
+    }
+    stages
+}
+
+/// Otherwise the second build does not find in the cache what the first one made, and a mistake is mended in one only.
+#[test]
+fn stages_of_the_same_name_are_the_same() {
+    let (full, minimal) = (stages(FULL), stages(MINIMAL));
+    let shared: Vec<&str> = minimal.keys().copied().filter(|name| !name.is_empty()).collect();
+    assert_eq!(shared, ["build", "claude-cli", "docker-client", "essentials", "fetcher", "host", "node", "system"]);
+    for name in shared {
+        assert_eq!(minimal[name], full[name], "the stage {name}");
+    }
+}
+
+#[test]
+fn the_image_itself_starts_from_nothing_and_both_are_run_alike() {
+    let last =
+        |dockerfile: &'static str| dockerfile.split("\nFROM scratch\n").nth(1).expect("the last stage is from scratch");
+    for instruction in ["HEALTHCHECK", "ENTRYPOINT", "STOPSIGNAL", "EXPOSE", "WORKDIR", "RUN"] {
+        let of = |dockerfile| last(dockerfile).lines().filter(|line| line.starts_with(instruction)).collect::<Vec<_>>();
+        assert_eq!(of(FULL), of(MINIMAL), "{instruction}");
+        assert_eq!(of(FULL).len(), 1, "{instruction}");
+    }
+}

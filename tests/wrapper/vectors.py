@@ -1,0 +1,720 @@
+"""The exact words that reach the engine, for every setting and command and for names and values made to do harm."""
+
+import hashlib
+import os
+import pathlib
+import unittest
+
+from double_engine import HASH, IMAGE, Place
+
+# What a shell might do something with.
+HOSTILE = [
+    "two words", "  edges  ", "tab\there", "line\nfeed", "\nfirst", "last\n", "two\n\nfeeds", "'", "''", '"', "it's", 'say "hi"',
+    "$(touch PWNED)", "`touch PWNED`", "${HOME}", "$HOME", "$$", "; touch PWNED", "& touch PWNED", "| touch PWNED",
+    "> PWNED", "$(touch PWNED)\n$(touch PWNED)", "*", "?", "[a-z]*", "~", "~root", "\\", "\\n", "a\\'b", "%s%n", "!!", "#x",
+    "{a,b}", "a=b", "-x", "--", "-n", "--env", "--privileged", "-e X=y", "日本語", "ä ö", "\u202eevil", "🙂", "\x01\x7f", "\x1b[31m",
+    "'; touch PWNED; '", '"; touch PWNED; "', "$'\\n'", "a,b", 'a,"b",c', "(x)", "x;y", "<y", "^", "a:b", "CLAUDEBOX_ENV_X=1",
+    "x" * 5000, "\udcff\udcfe",
+]
+# A path cannot hold everything.
+PATHS = [text for text in HOSTILE if "/" not in text and len(os.fsencode(text)) < 200 and text not in ("--", "~")]
+OPTIONS = ["--model", "--system-prompt", "--append-system-prompt", "--json-schema", "--effort", "--resume", "--output-format"]
+
+
+def csv(field):
+    """A field of --mount, as encoding/csv reads it."""
+    return '"' + field.replace('"', '""') + '"' if any(mark in field for mark in ',"\n') else field
+
+
+def bind(source, target=None, read_only=False):
+    fields = ["type=bind", csv(f"source={source}"), csv(f"target={target or source}")] + ["readonly"] * read_only
+    return ["--mount", ",".join(fields)]
+
+
+def readable(path):
+    """The name's readable part: every run of other bytes is a dash; the last 32 characters."""
+    text = "".join(chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_.") else "\0" for byte in os.fsencode(str(path)))
+    while "\0\0" in text:
+        text = text.replace("\0\0", "\0")
+    text = text.replace("\0", "-")
+    if len(text) > 33:
+        text = "-" + text[-32:].lstrip("-")
+    return text.rstrip("-")
+
+
+def container(path):
+    return f"claudebox{readable(path)}-{hashlib.sha256(os.fsencode(str(path))).hexdigest()[:8]}"
+
+
+class Case(unittest.TestCase):
+    """What every case checks, whatever it is about."""
+
+    maxDiff = None
+
+    def place(self, *args):
+        place = Place(*args)
+        self.addCleanup(place.__exit__)
+        return place
+
+    def created(self, place, call, kind="prog", name=None, mounts=(), env=(), more=(), image=IMAGE, data=None, service=()):
+        """The whole vector of the one container that was made. Gives its hash."""
+        (words,) = call.named("run")
+        name = name or container(place.workspace)
+        name = name if kind == "session" else f"{name}_{kind}"
+        data = data or place.home / ".claude"
+        hash_ = words[words.index("--env") + 1].removeprefix("CLAUDEBOX_HOST_SETTINGS=")
+        self.assertRegex(hash_, HASH)
+        local = ["--env", "CLAUDEBOX_MODE_LOCAL=1", "--env", "CLAUDEBOX_IDLE_EXIT_SECONDS=900"]
+        self.assertEqual(
+            words,
+            ["run", "--detach", "--name", name, "--label", f"claudebox.workspace={place.workspace}"]
+            + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}", "--label", f"claudebox.settings={hash_}"]
+            + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"]
+            + bind(place.workspace) + bind(data, "/home/claude/.claude") + list(mounts)
+            + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
+            + ["--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
+            + [word for variable in env for word in ("--env", variable)]
+            + (list(service) or local) + list(more) + [image],
+        )
+        return hash_
+
+    def asked(self, call, name, hash_, *words):
+        """The last exec is this prompt."""
+        vector = call.named("exec")[-1]
+        self.assertEqual(vector[:6], ["exec", "--interactive", name, "claudebox", "call", "run"])
+        self.assertEqual(vector[6], hash_)
+        self.assertTrue(vector[7].isdigit(), vector[7])
+        self.assertEqual(vector[8:], list(words))
+
+    def nothing_evaluated(self, place, before):
+        """Nothing was made anywhere, and nothing of the kind the hostile values try to make."""
+        self.assertEqual(place.files(), before)
+        self.assertFalse(list(place.root.rglob("PWNED")) + list(pathlib.Path.cwd().glob("PWNED")))
+
+
+class Prompts(Case):
+    """What a person asks reaches the box as it was typed."""
+
+
+class Workspaces(Case):
+    """Any folder is a workspace, whatever its name."""
+
+
+class Values(Case):
+    """A value reaches the box through the environment, never as an argument."""
+
+
+class Mounts(Case):
+    """More mounts."""
+
+
+class Settings(Case):
+    """Each setting and what it becomes."""
+
+
+class Wrong(Case):
+    """What is refused, with what is allowed; the engine makes nothing."""
+
+
+class Commands(Case):
+    """Each command's own vectors."""
+
+
+def case(group, name):
+    def add(test):
+        setattr(group, f"test_{name}", test)
+        return test
+
+    return add
+
+
+def prompt_case(number, words, title):
+    @case(Prompts, f"{title}_{number}")
+    def test(self):
+        place = self.place()
+        before = place.files()
+        call = place.run(*words)
+        self.assertEqual((call.code, call.out, call.err), (0, "", ""))
+        hash_ = self.created(place, call)
+        self.asked(call, container(place.workspace) + "_prog", hash_, *words)
+        # The box is warm now: one call of the engine, and the same words.
+        warm = place.run(*words)
+        self.assertEqual([vector[0] for vector in warm.engine], ["exec"])
+        self.asked(warm, container(place.workspace) + "_prog", hash_, *words)
+        self.nothing_evaluated(place, before)
+
+
+for number, text in enumerate(HOSTILE):
+    # A prompt that starts with a dash comes after --, as everywhere.
+    prompt_case(number, ["--", text] if text.startswith("-") else [text], "a_prompt")
+    prompt_case(number, ["-p", "x", OPTIONS[number % len(OPTIONS)], text], "a_value_of_an_option")
+for number, words in enumerate(
+    [["two", "words"], ["x", ""], ["-p", "doctor"], ["-p", "stop"], ["x", "--no-continue"], ["--model", "opus", "x"], ["x", "--busy", "replace"]]
+):
+    prompt_case(number, words, "a_form")
+
+
+def workspace_case(number, text):
+    @case(Workspaces, f"hostile_{number}")
+    def test(self):
+        place = self.place(text)
+        before = place.files()
+        call = place.run("a prompt")
+        self.assertEqual((call.code, call.err), (0, ""))
+        hash_ = self.created(place, call)
+        name = container(place.workspace) + "_prog"
+        self.assertRegex(name, r"\A[A-Za-z0-9][A-Za-z0-9_.-]{1,62}\Z")
+        self.asked(call, name, hash_, "a prompt")
+        self.nothing_evaluated(place, before)
+
+
+for number, text in enumerate(PATHS):
+    workspace_case(number, text)
+
+
+def value_case(number, text, variable):
+    @case(Values, f"{variable}_{number}")
+    def test(self):
+        place = self.place()
+        before = place.files()
+        # An argument with the value in it would show; one that is only a letter proves nothing.
+        value = f"s3cret{text}s3cret"
+        call = place.run("a prompt", env={variable: value})
+        self.assertEqual((call.code, call.err), (0, ""))
+        self.created(place, call, env=[variable])
+        self.assertEqual(call.values[variable], value)
+        self.assertNotIn("s3cret", repr(call.engine))
+        self.nothing_evaluated(place, before)
+
+
+for number, text in enumerate(HOSTILE):
+    value_case(number, text, ["CLAUDEBOX_ENV_X", "CLAUDE_ENV_SOME_TOKEN", "ANTHROPIC_API_KEY", "CLAUDEBOX_SYSTEM_HINT"][number % 4])
+
+
+@case(Values, "no_argument_of_any_program_has_a_secret")
+def _(self):
+    """Not the engine's alone: of everything that the script starts, from the first start on."""
+    place = self.place()
+    log = place.double / "strace"
+    secrets = {"ANTHROPIC_API_KEY": "s3cret-one", "CLAUDEBOX_ENV_TOKEN": "s3cret\ntwo", "CLAUDEBOX_MODE_API_TOKEN": "s3cret-three"}
+    for words in (["a prompt"], ["up", "api"], ["ps"], ["stop"]):
+        place.run(*words, env=secrets, wrap=["strace", "-f", "-qq", "-s", "100000", "-e", "trace=execve", "-o", str(log)])
+        text = log.read_text(errors="replace")
+        self.assertIn("docker", text)
+        self.assertNotIn("s3cret", text)
+
+
+@case(Values, "what_only_looks_like_a_variable_is_none")
+def _(self):
+    place = self.place()
+    call = place.run("a prompt", env={"CLAUDEBOX_ENV_X": "one\nCLAUDEBOX_ENV_Y=two\nANTHROPIC_API_KEY=three"})
+    self.created(place, call, env=["CLAUDEBOX_ENV_X"])
+
+
+@case(Values, "names_that_are_no_names_stay_outside")
+def _(self):
+    place = self.place()
+    bad = {"CLAUDEBOX_ENV_A B": "1", "CLAUDEBOX_ENV_$(touch PWNED)": "1", "CLAUDEBOX_ENV_": "1", "CLAUDEBOX_MOUNT_$(touch PWNED)": "/tmp"}
+    before = place.files()
+    call = place.run("a prompt", env=bad)
+    self.created(place, call)
+    self.nothing_evaluated(place, before)
+
+
+@case(Values, "a_changed_value_makes_the_box_again")
+def _(self):
+    place = self.place()
+    one = self.created(place, place.run("x", env={"CLAUDEBOX_ENV_X": "one"}), env=["CLAUDEBOX_ENV_X"])
+    # The double takes any hash; the box compares. So it is stopped, to have the host command look.
+    place.run("stop")
+    name = container(place.workspace) + "_prog"
+    (place.double / "containers" / name).write_text(f"exited id-{name} 0 sha256:one {one}\n")
+    call = place.run("x", env={"CLAUDEBOX_ENV_X": "two"})
+    two = self.created(place, call, env=["CLAUDEBOX_ENV_X"])
+    self.assertNotEqual(one, two)
+    self.assertIn(f"claudebox: the settings have changed: the box {name} is made again; sessions stay\n", call.err)
+
+
+def mount_case(number, value, expected):
+    @case(Mounts, f"as_asked_{number}")
+    def test(self):
+        place = self.place()
+        for folder in "data", "a,b", 'q"q', "with space", "$(touch PWNED)":
+            (place.root / folder).mkdir()
+        before = place.files()
+        resolve = lambda text: text.replace("ROOT", str(place.root)).replace("@WORK", str(place.workspace)).replace("HOME", str(place.home))
+        variable = ["CLAUDEBOX_MOUNT_X", "CLAUDE_MOUNT_X"][number % 2]
+        call = place.run("a prompt", env={variable: resolve(value)})
+        self.assertEqual((call.code, call.err), (0, ""))
+        self.created(place, call, mounts=["--mount", resolve(expected)])
+        self.nothing_evaluated(place, before)
+
+
+for number, (value, expected) in enumerate(
+    [
+        ("ROOT/data", "type=bind,source=ROOT/data,target=ROOT/data"),
+        ("ROOT/data:/x", "type=bind,source=ROOT/data,target=/x"),
+        ("ROOT/data:/x:ro", "type=bind,source=ROOT/data,target=/x,readonly"),
+        ("ROOT/data:/x:rw", "type=bind,source=ROOT/data,target=/x"),
+        ("ROOT/data:ro", "type=bind,source=ROOT/data,target=ROOT/data,readonly"),
+        ("ROOT/a,b", 'type=bind,"source=ROOT/a,b","target=ROOT/a,b"'),
+        ("ROOT/a,b:/c,readonly", 'type=bind,"source=ROOT/a,b","target=/c,readonly"'),
+        ('ROOT/q"q:/x', 'type=bind,"source=ROOT/q""q",target=/x'),
+        ("ROOT/with space:/a b", "type=bind,source=ROOT/with space,target=/a b"),
+        ("ROOT/$(touch PWNED):/x", "type=bind,source=ROOT/$(touch PWNED),target=/x"),
+        ("../data:/x", "type=bind,source=@WORK/../data,target=/x"),
+        (".:/x", "type=bind,source=@WORK/.,target=/x"),
+        ("~/.claude:/x", "type=bind,source=HOME/.claude,target=/x"),
+        ("cache:/var/cache/x", "type=volume,source=cache,target=/var/cache/x"),
+        ("cache:/x:ro", "type=volume,source=cache,target=/x,readonly"),
+    ]
+):
+    mount_case(number, value, expected)
+
+
+@case(Mounts, "several_in_the_order_of_their_names")
+def _(self):
+    place = self.place()
+    call = place.run("x", env={"CLAUDEBOX_MOUNT_B": "v1:/b", "CLAUDEBOX_MOUNT_A": "v2:/a", "CLAUDE_MOUNT_C": "v3:/c"})
+    # CLAUDEBOX_MOUNT_A, CLAUDEBOX_MOUNT_B, CLAUDE_MOUNT_C
+    mounts = [word for name, target in (("v1", "/b"), ("v2", "/a"), ("v3", "/c")) for word in ("--mount", f"type=volume,source={name},target={target}")]
+    self.created(place, call, mounts=mounts[2:4] + mounts[:2] + mounts[4:])
+
+
+def setting_case(title, given, **expected):
+    @case(Settings, title)
+    def test(self):
+        place = self.place()
+        for folder in "ssh", "data":
+            (place.root / folder).mkdir()
+        resolve = lambda text: text.replace("ROOT", str(place.root))
+        call = place.run("x", env={name: resolve(value) for name, value in given.items()})
+        self.assertEqual(call.code, 0, call.err)
+        settled = {key: resolve(value) if isinstance(value, str) else [resolve(word) for word in value] for key, value in expected.items()}
+        self.created(place, call, **settled)
+
+
+setting_case("image", {"CLAUDEBOX_IMAGE": "my.registry:5000/box@sha256:0123"}, image="my.registry:5000/box@sha256:0123")
+setting_case("image_by_its_old_name", {"CLAUDE_IMAGE": "box:old"}, image="box:old")
+setting_case("the_canonical_name_wins", {"CLAUDE_IMAGE": "box:old", "CLAUDEBOX_IMAGE": "box:new"}, image="box:new")
+setting_case("minimal", {"CLAUDEBOX_MINIMAL": "1"}, image=f"{IMAGE}-minimal")
+setting_case("minimal_by_its_old_name", {"CLAUDE_MINIMAL": "1"}, image=f"{IMAGE}-minimal")
+setting_case("minimal_off", {"CLAUDEBOX_MINIMAL": "0"})
+setting_case("data_dir", {"CLAUDEBOX_DATA_DIR": "ROOT/data"}, data="ROOT/data")
+setting_case("data_dir_by_its_old_name", {"CLAUDE_DATA_DIR": "ROOT/data"}, data="ROOT/data")
+setting_case("ssh_dir", {"CLAUDEBOX_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", "type=bind,source=ROOT/ssh,target=/home/claude/.ssh"])
+setting_case("ssh_dir_by_its_old_name", {"CLAUDE_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", "type=bind,source=ROOT/ssh,target=/home/claude/.ssh"])
+setting_case("container_name", {"CLAUDEBOX_CONTAINER_NAME": "claude-mine"}, name="claude-mine")
+setting_case("container_name_by_its_old_name", {"CLAUDE_CONTAINER_NAME": "claude-mine"}, name="claude-mine")
+setting_case("git", {"CLAUDEBOX_GIT_NAME": "Me", "CLAUDE_GIT_EMAIL": "me@x"}, env=["CLAUDEBOX_GIT_NAME", "CLAUDE_GIT_EMAIL"])
+setting_case("network", {"CLAUDEBOX_NETWORK": "host"}, more=["--network", "host"])
+setting_case("network_by_the_other_name", {"CLAUDE_NETWORK": "none"}, more=["--network", "none"])
+setting_case("cpus", {"CLAUDEBOX_CPUS": "1.5"}, more=["--cpus", "1.5"])
+setting_case("memory", {"CLAUDEBOX_MEMORY": "2g"}, more=["--memory", "2g"])
+setting_case("all_limits", {"CLAUDEBOX_MEMORY": "2g", "CLAUDEBOX_CPUS": "2", "CLAUDEBOX_NETWORK": "x"}, more=["--network", "x", "--cpus", "2", "--memory", "2g"])
+setting_case("a_limit_that_looks_like_an_option", {"CLAUDEBOX_MEMORY": "--privileged"}, more=["--memory", "--privileged"])
+setting_case("hardened", {"CLAUDEBOX_HARDENED": "1"}, env=["CLAUDEBOX_HARDENED"], more=["--security-opt", "no-new-privileges"])
+setting_case("idle", {"CLAUDEBOX_IDLE_EXIT_SECONDS": "5"}, service=["--env", "CLAUDEBOX_MODE_LOCAL=1", "--env", "CLAUDEBOX_IDLE_EXIT_SECONDS=5"])
+setting_case("debug", {"DEBUG": "true"}, env=["DEBUG"])
+setting_case("somebody_elses_debug", {"DEBUG": "express:*"})
+setting_case("credentials", {"ANTHROPIC_API_KEY": "a", "CLAUDE_CODE_OAUTH_TOKEN": "b"}, env=["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"])
+setting_case("an_empty_credential_is_none", {"ANTHROPIC_API_KEY": ""})
+setting_case("an_empty_forwarded_variable_is_one", {"CLAUDEBOX_ENV_X": ""}, env=["CLAUDEBOX_ENV_X"])
+setting_case("what_claude_code_itself_sets_stays_outside", {"CLAUDECODE": "1", "CLAUDE_CODE_ENTRYPOINT": "cli", "CLAUDE_CONFIG_DIR": "/x"})
+setting_case("the_token_of_a_server_is_none_of_a_prompts", {"CLAUDEBOX_MODE_API_TOKEN": "x", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
+for setting in (
+    "HOOKS_ON_ERROR HOOK_TIMEOUT GRACE_SECONDS OFFLINE DEBUG LOG_FORMAT MAX_RUNS MAX_QUEUED RUN_TIMEOUT_SECONDS RUN_SILENCE_SECONDS "
+    "MAX_COST_PER_RUN MAX_COST_PER_DAY RUNS_KEEP_DAYS RUNS_KEEP_MB"
+).split():
+    setting_case(f"the_box_gets_{setting.lower()}", {f"CLAUDEBOX_{setting}": "1"}, env=[f"CLAUDEBOX_{setting}"])
+
+
+@case(Settings, "the_docker_socket")
+def _(self):
+    import socket
+
+    place = self.place()
+    path = place.root / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        env = {"CLAUDEBOX_NO_DOCKER_SOCKET": "", "DOCKER_HOST": f"unix://{path}"}
+        self.created(place, place.run("x", env=env), mounts=bind(path, "/var/run/docker.sock"))
+        for off in {"CLAUDEBOX_NO_DOCKER_SOCKET": "1"}, {"CLAUDEBOX_HARDENED": "1"}, {"DOCKER_HOST": "tcp://127.0.0.1:1"}:
+            shell = place.run("x", env={**env, **off, "CLAUDEBOX_DRY_RUN": "1"})
+            self.assertNotIn("docker.sock", shell.out)
+
+
+@case(Settings, "podman_maps_the_person_to_the_boxs_user")
+def _(self):
+    place = self.place()
+    (place.double / "podman").symlink_to(pathlib.Path(__file__).parent / "double" / "docker")
+    call = place.run("x", env={"CLAUDEBOX_ENGINE": str(place.double / "podman")})
+    more = [] if os.getuid() == 0 else ["--userns", "keep-id:uid=1000,gid=1000", "--user", "0:0"]
+    self.created(place, call, more=more)
+
+
+@case(Settings, "links_to_one_folder_are_one_workspace")
+def _(self):
+    place = self.place()
+    link = place.root / "link"
+    link.symlink_to(place.workspace)
+    call = place.run("x", cwd=link, env={"PWD": str(link)})
+    self.created(place, call)
+
+
+@case(Settings, "neighbours_that_a_simple_rule_confuses_have_names_of_their_own")
+def _(self):
+    names = set()
+    pairs = ["a/b_c", "a_b/c", "a-b/c", "a.b/c", "a b/c", "a/b/c", "A/b_c"]
+    place = self.place()
+    for path in pairs:
+        folder = place.root / path
+        folder.mkdir(parents=True, exist_ok=True)
+        call = place.run("x", cwd=folder)
+        names.add(call.named("exec")[-1][2])
+    self.assertEqual(len(names), len(pairs))
+
+
+def wrong_case(title, words, env, message, code=78):
+    @case(Wrong, title)
+    def test(self):
+        place = self.place()
+        before = place.files()
+        call = place.run(*words, env=env)
+        self.assertEqual(call.code, code, call.err)
+        self.assertEqual(call.err, f"claudebox: error: {message}\n".replace("@WORK", str(place.workspace)))
+        self.assertEqual((call.out, call.named("run"), call.named("rm"), call.named("stop")), ("", [], [], []))
+        self.nothing_evaluated(place, before)
+
+
+wrong_case("an_image_that_is_an_option", ["x"], {"CLAUDEBOX_IMAGE": "--privileged"}, "CLAUDEBOX_IMAGE=--privileged is not the name of an image")
+wrong_case("an_image_with_a_space", ["x"], {"CLAUDEBOX_IMAGE": "a b"}, "CLAUDEBOX_IMAGE=a b is not the name of an image")
+wrong_case("a_name_that_is_an_option", ["x"], {"CLAUDEBOX_CONTAINER_NAME": "-x"}, "CLAUDEBOX_CONTAINER_NAME=-x is not usable: letters, digits, and . _ - after the first")
+wrong_case("a_name_with_a_slash", ["x"], {"CLAUDEBOX_CONTAINER_NAME": "a/b"}, "CLAUDEBOX_CONTAINER_NAME=a/b is not usable: letters, digits, and . _ - after the first")
+wrong_case("a_name_too_long", ["x"], {"CLAUDEBOX_CONTAINER_NAME": "a" * 61}, f"CLAUDEBOX_CONTAINER_NAME={'a' * 61} is longer than 60 characters")
+wrong_case("a_flag", ["x"], {"CLAUDEBOX_HARDENED": "maybe"}, "CLAUDEBOX_HARDENED=maybe is not usable: allowed are 1, true, yes, on and 0, false, no, off")
+wrong_case("a_mount_that_is_not_there", ["x"], {"CLAUDEBOX_MOUNT_X": "/no/such"}, "CLAUDEBOX_MOUNT_X: there is no /no/such")
+wrong_case("a_mount_to_nowhere", ["x"], {"CLAUDEBOX_MOUNT_X": "/tmp:x"}, "CLAUDEBOX_MOUNT_X=/tmp:x is not usable: the target must be an absolute path")
+wrong_case("a_mount_with_three_parts", ["x"], {"CLAUDEBOX_MOUNT_X": "/tmp:/x:z"}, "CLAUDEBOX_MOUNT_X=/tmp:/x:z is not usable: PATH, SOURCE:TARGET or SOURCE:TARGET:ro, without another colon")
+wrong_case("a_volume_without_a_target", ["x"], {"CLAUDEBOX_MOUNT_X": "cache"}, "CLAUDEBOX_MOUNT_X=cache is not usable: a volume needs a target, cache:/PATH")
+wrong_case("a_mount_that_is_empty_text", ["x"], {"CLAUDEBOX_MOUNT_X": ":/x"}, "CLAUDEBOX_MOUNT_X=:/x is not usable: the source must be a path")
+wrong_case("a_data_dir_that_is_relative", ["x"], {"CLAUDEBOX_DATA_DIR": "x"}, "x is not usable: CLAUDEBOX_DATA_DIR and CLAUDEBOX_SSH_DIR must be absolute paths")
+wrong_case("a_typo", ["dcotor"], {}, "unknown command 'dcotor': did you mean doctor? to send it as a prompt: claudebox -p dcotor", 64)
+wrong_case("another_typo", ["clear-sesion"], {}, "unknown command 'clear-sesion': did you mean clear-session? to send it as a prompt: claudebox -p clear-sesion", 64)
+wrong_case("stop_with_words", ["stop", "the", "server"], {}, "stop takes no words; to send them as a prompt: claudebox -p stop ...", 64)
+wrong_case("up_of_what", ["up"], {}, "which service? api, telegram, cron", 64)
+wrong_case("up_of_something_else", ["up", "nginx"], {}, "nginx is not a service: api, telegram, cron", 64)
+wrong_case("telegram_without_a_token", ["up", "telegram"], {}, "telegram needs the bot's token: set CLAUDEBOX_TELEGRAM_BOT_TOKEN")
+wrong_case("cron_without_a_file", ["up", "cron"], {}, "cron needs its file of jobs: set CLAUDEBOX_MODE_CRON_FILE")
+wrong_case("cron_with_a_file_that_is_not_there", ["up", "cron"], {"CLAUDEBOX_MODE_CRON_FILE": "jobs.yml"}, "CLAUDEBOX_MODE_CRON_FILE: there is no file @WORK/jobs.yml")
+wrong_case("a_port", ["up", "api"], {"CLAUDEBOX_MODE_API_PORT": "80x"}, "CLAUDEBOX_MODE_API_PORT=80x is not a port")
+wrong_case("an_address", ["up", "api"], {"CLAUDEBOX_MODE_API_BIND": "$(x)"}, "CLAUDEBOX_MODE_API_BIND=$(x) is not an address")
+wrong_case("logs_of_what", ["logs", "nginx"], {}, "logs: nginx is neither session, prog, api, telegram or cron nor -f", 64)
+wrong_case("completions_for_what", ["completions", "tcsh"], {}, "completions: for which shell? bash, zsh, fish", 64)
+wrong_case("uninstall_that_cannot_ask", ["uninstall"], {}, "uninstall asks before it removes anything: use --yes where nobody can answer", 64)
+wrong_case("no_engine", ["x"], {"CLAUDEBOX_ENGINE": "no-such-engine"}, "no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman", 69)
+
+
+@case(Wrong, "the_systems_own_folders_are_no_workspaces")
+def _(self):
+    place = self.place()
+    for folder in "/", "/etc", "/usr", "/proc", "/home", "/usr/bin":
+        call = place.run("x", cwd=folder)
+        real = os.path.realpath(folder)
+        self.assertEqual((call.code, call.engine), (78, []))
+        self.assertEqual(call.err, f"claudebox: error: {real} cannot be a workspace, the box has its own: go to a project's folder\n")
+
+
+class Streams(Case):
+    """What comes out is the answer."""
+
+    def answered(self, script, *words, **more):
+        place = self.place()
+        place.run("x")
+        (place.double / "exec").write_text(script)
+        return place, place.run(*words, **more)
+
+    def test_the_exit_code_is_the_runs(self):
+        for code in 0, 1, 3, 4, 64, 65, 66, 74, 75, 77, 78, 124, 126, 127, 213, 214, 249:
+            _, call = self.answered(f"exit {code}", "x")
+            self.assertEqual((call.code, [words[0] for words in call.engine]), (code, ["exec"]))
+
+    def test_out_and_err_stay_apart_and_whole(self):
+        script = "printf 'answer\\n\\nwithout an end'; printf 'said\\nclaudebox: taken\\nwithout an end' >&2"
+        _, call = self.answered(script, "x")
+        self.assertEqual((call.out, call.err), ("answer\n\nwithout an end", "said\nclaudebox: taken\nwithout an end"))
+
+    def test_bytes_pass_through(self):
+        _, call = self.answered("cat", "x", stdin=bytes(range(256)) * 4096)
+        self.assertEqual(call.out.encode(errors="surrogateescape"), bytes(range(256)) * 4096)
+
+    def test_what_was_taken_is_not_asked_twice(self):
+        # The engine is gone in the middle of the answer: who has begun may not begin again.
+        script = "echo half; rm -f \"$DOUBLE\"/containers/*; echo 'error during connect' >&2; exit 1"
+        _, call = self.answered(script, "x")
+        self.assertEqual((call.code, call.out, call.err), (1, "half\n", "error during connect\n"))
+        self.assertEqual([words[0] for words in call.engine], ["exec"])
+
+    def test_what_the_engine_says_on_standard_output_is_not_the_answer(self):
+        # A box that is ending: the engine starts the call, and writes where the answer goes that it could not.
+        place, _ = self.answered("echo answer", "x")
+        (place.double / "broken").write_text("")
+        call = place.run("x")
+        self.assertEqual((call.code, call.out, call.err), (0, "answer\n", ""))
+        self.assertEqual([words[0] for words in call.engine], ["exec", "inspect", "image", "exec"])
+
+    def test_what_was_not_taken_is_asked_again(self):
+        place = self.place()
+        first = place.run("x")
+        self.assertEqual([words[0] for words in first.engine], ["exec", "inspect", "image", "inspect", "run", "exec"])
+        self.assertEqual((first.code, first.out, first.err), (0, "", ""))
+
+
+class Recreation(Case):
+    """What happens to a box that is there already."""
+
+    def box(self, place, state, image="sha256:one", settings=None):
+        place.run("x")
+        name = container(place.workspace) + "_prog"
+        file = place.double / "containers" / name
+        words = file.read_text().split()
+        file.write_text(f"{state} id-{name} 0 {image} {words[4] if settings is None else settings}\n")
+        return name
+
+    def test_a_stopped_one_is_started(self):
+        place = self.place()
+        name = self.box(place, "exited")
+        call = place.run("x")
+        self.assertEqual([words[0] for words in call.engine], ["exec", "inspect", "image", "start", "exec"])
+        self.assertEqual(call.named("start"), [["start", f"id-{name}"]])
+        self.assertEqual((call.code, call.err), (0, ""))
+
+    def test_one_of_another_image_is_made_again(self):
+        place = self.place()
+        name = self.box(place, "exited", image="sha256:old")
+        call = place.run("x")
+        self.assertEqual(call.err, f"claudebox: there is a newer image: the box {name} is made again; sessions stay\n")
+        self.assertEqual(call.named("rm"), [["rm", "--force", f"id-{name}"]])
+        self.assertEqual(len(call.named("run")), 1)
+
+    def test_a_paused_one_goes_on(self):
+        place = self.place()
+        name = self.box(place, "paused")
+        self.assertEqual(place.run("x").named("unpause"), [["unpause", f"id-{name}"]])
+
+    def test_one_that_somebody_else_made_is_kept_under_another_name(self):
+        for settings in "", "<no value>":
+            with self.subTest(settings):
+                self.kept(settings)
+
+    def kept(self, settings):
+        place = self.place()
+        name = self.box(place, "exited", settings=settings)
+        call = place.run("x")
+        (rename,) = call.named("rename")
+        self.assertEqual(rename[:2], ["rename", f"id-{name}"])
+        self.assertRegex(rename[2], rf"\A{name}\.before-\d{{14}}\Z")
+        self.assertEqual((call.code, call.named("rm"), call.named("stop")), (0, [], []))
+
+    def test_one_in_use_is_not_taken_away(self):
+        place = self.place()
+        name = container(place.workspace) + "_prog"
+        # It runs with other settings, says so (not taken), and has a call at work.
+        double = place.double / "containers" / name
+        double.write_text(f"running id-{name} 0 sha256:one 0abc\n")
+        (place.double / "at-work").write_text("run 1\n")
+        (place.double / "exec").write_text("")
+        refusing = (place.double.parent / "refusing")
+        refusing.mkdir()
+        script = (pathlib.Path(__file__).parent / "double" / "docker").read_text()
+        (refusing / "docker").write_text(script.replace('*" call run "*)', '*" call run "[!-]*) exit 213 ;;\n            *" call run "*)'))
+        (refusing / "docker").chmod(0o755)
+        call = place.run("x", env={"CLAUDEBOX_ENGINE": str(refusing / "docker")})
+        self.assertEqual((call.code, call.named("run"), call.named("stop"), call.named("rm")), (0, [], [], []), call.err)
+        self.assertIn(f"claudebox: the settings have changed, but {name} is in use", call.err)
+        self.assertEqual(call.named("exec")[-1][6], "-")
+
+    def test_a_missing_image_is_pulled(self):
+        place = self.place()
+        (place.double / "image").write_text("")
+        call = place.run("x")
+        self.assertEqual(call.named("pull"), [["pull", "--quiet", IMAGE]])
+        self.assertEqual((call.code, call.out, call.err), (0, "", ""))
+
+
+def old_name(path):
+    return "claude-" + str(path).replace("/", "_")
+
+
+class Old(Case):
+    """Containers of the predecessor."""
+
+    def test_one_of_this_folder_is_told_of_and_left_alone(self):
+        place = self.place()
+        old = old_name(place.workspace) + "_prog"
+        (place.double / "containers" / old).write_text(f"exited [{place.workspace}] id-{old} 0 sha256:x \n")
+        call = place.run("x")
+        self.assertEqual(call.err, f"claudebox: {old}, of an older version, stays as it is (docker rm {old} removes it); its sessions go on in {container(place.workspace)}_prog\n")
+        self.assertEqual((call.code, call.named("rm"), call.named("rename")), (0, [], []))
+
+    def test_one_of_a_folder_with_the_same_old_name_is_somebody_elses(self):
+        place = self.place()
+        old = old_name(place.workspace) + "_prog"
+        (place.double / "containers" / old).write_text("exited [/somewhere/else] id-x 0 sha256:x \n")
+        self.assertEqual(place.run("x").err, "")
+
+
+def command_case(title, words, expected, env=None):
+    """What a dry run prints is what would be called, so that is compared with it; here, the vectors."""
+
+    @case(Commands, title)
+    def test(self):
+        place = self.place()
+        place.run("x", env=env)
+        name = container(place.workspace)
+        call = place.run(*words, env=env)
+        resolve = lambda text: text.replace("NAME", name).replace("@WORK", str(place.workspace)).replace("DATA", str(place.home / ".claude"))
+        self.assertEqual([[resolve(word) for word in vector] for vector in expected], call.engine)
+
+
+STATE = '{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.Image}} {{with .Config.Labels}}{{index . "claudebox.settings"}}{{end}}'
+LOOK = ["inspect", "--type", "container", "--format", STATE]
+command_case("logs_of_one", ["logs", "prog"], [LOOK + ["NAME_prog"], ["logs", "NAME_prog"]])
+command_case("logs_follow", ["logs", "prog", "-f"], [LOOK + ["NAME_prog"], ["logs", "--follow", "NAME_prog"]])
+command_case("logs_of_all", ["logs"], [LOOK + [f"NAME{kind}"] for kind in ("", "_prog", "_api", "_telegram", "_cron")] + [["logs", "NAME_prog"]])
+command_case("down", ["down", "api"], [LOOK + ["NAME_api"], ["version"]])
+command_case("ps", ["ps"], [["ps", "--all", "--filter", "label=claudebox.workspace", "--format", '{{.Names}}\t{{.Label "claudebox.kind"}}\t{{.Status}}\t{{.Label "claudebox.workspace"}}'.replace("\t", "\\t")]])
+command_case("uninstall", ["uninstall", "--yes"], [["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=claudebox.data=DATA"]])
+command_case("version", ["--version"], [["image", "inspect", IMAGE], ["run", "--rm", "--network", "none", "--entrypoint", "claudebox", IMAGE, "--version"]])
+command_case("help", ["help"], [])
+command_case("help_too", ["--help"], [])
+for shell in "bash", "zsh", "fish":
+    command_case(f"completions_{shell}", ["completions", shell], [])
+
+
+class Services(Case):
+    """up and down."""
+
+    def up(self, name, env, service, mounts=()):
+        place = self.place()
+        (place.workspace / "jobs.yml").write_text("jobs")
+        (place.workspace / "tokens.yml").write_text("tokens")
+        env = {key: value.replace("@WORK", str(place.workspace)) for key, value in env.items()}
+        call = place.run("up", name, env=env)
+        self.assertEqual(call.code, 0, call.err)
+        hash_ = [word for word in call.named("run")[0] if word.startswith("CLAUDEBOX_HOST_SETTINGS=")]
+        self.assertEqual(len(hash_), 1)
+        tail = call.named("run")[0]
+        start = tail.index(f"CLAUDEBOX_CONTAINER_NAME={container(place.workspace)}_{name}") + 1
+        resolve = lambda text: text.replace("@WORK", str(place.workspace))
+        self.assertEqual(tail[start:], [resolve(word) for word in service] + [IMAGE])
+        self.assertEqual(call.named("exec")[-1], ["exec", f"{container(place.workspace)}_{name}", "claudebox", "healthcheck"])
+        return place, call
+
+    STAYS = ["--restart", "unless-stopped"]
+
+    def test_api(self):
+        env = {"CLAUDEBOX_MODE_API_TOKEN": "s3cret", "CLAUDEBOX_MODE_API_HOSTS": "a,b"}
+        named = ["--env", "CLAUDEBOX_MODE_API_HOSTS", "--env", "CLAUDEBOX_MODE_API_TOKEN"]
+        _, call = self.up("api", env, named + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"])
+        self.assertRegex(call.out, r"\Aclaudebox\S+_api is up: http://127.0.0.1:8080/\n\Z")
+        self.assertNotIn("s3cret", repr(call.engine))
+
+    def test_api_elsewhere(self):
+        env = {"CLAUDE_MODE_API_TOKEN": "x", "CLAUDE_MODE_API_PORT": "9000", "CLAUDEBOX_MODE_API_BIND": "::1"}
+        self.up("api", env, ["--env", "CLAUDE_MODE_API_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1", "--publish", "[::1]:9000:8080"])
+
+    def test_api_in_the_hosts_network(self):
+        env = {"CLAUDEBOX_MODE_API_TOKEN": "x", "CLAUDEBOX_NETWORK": "host"}
+        listen = ["--env", "CLAUDEBOX_MODE_API_BIND=127.0.0.1", "--env", "CLAUDEBOX_MODE_API_PORT=8080"]
+        self.up("api", env, ["--env", "CLAUDEBOX_MODE_API_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1"] + listen + ["--network", "host"])
+
+    def test_api_with_a_file_of_tokens(self):
+        env = {"CLAUDEBOX_MODE_API_TOKENS_FILE": "tokens.yml"}
+        file = bind("@WORK", "/run/claudebox/api", True) + ["--env", "CLAUDEBOX_MODE_API_TOKENS_FILE=/run/claudebox/api/tokens.yml"]
+        self.up("api", env, self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1"] + file + ["--publish", "127.0.0.1:8080:8080"])
+
+    def test_api_without_a_token_gets_one_and_keeps_it(self):
+        place = self.place()
+        call = place.run("up", "api")
+        token = call.out.splitlines()[1].removeprefix("its token, shown this once: ")
+        self.assertRegex(token, r"\A[0-9a-f]{48}\Z")
+        self.assertEqual(call.values["CLAUDEBOX_MODE_API_TOKEN"], token)
+        self.assertNotIn(token, repr(call.engine))
+        again = place.run("up", "api")
+        self.assertEqual((again.named("run"), again.named("rm"), again.code), ([], [], 0))
+        self.assertNotIn("token", again.out)
+
+    def test_telegram(self):
+        env = {"CLAUDE_TELEGRAM_BOT_TOKEN": "s3cret"}
+        self.up("telegram", env, ["--env", "CLAUDE_TELEGRAM_BOT_TOKEN"] + self.STAYS + ["--env", "CLAUDEBOX_MODE_TELEGRAM=1"])
+
+    def test_cron(self):
+        file = bind("@WORK", "/run/claudebox/cron", True) + ["--env", "CLAUDEBOX_MODE_CRON_FILE=/run/claudebox/cron/jobs.yml"]
+        for value in "jobs.yml", "@WORK/jobs.yml":
+            self.up("cron", {"CLAUDEBOX_MODE_CRON_FILE": value}, self.STAYS + ["--env", "CLAUDEBOX_MODE_CRON=1"] + file)
+
+    def test_the_predecessors_way(self):
+        place = self.place()
+        call = place.run(env={"CLAUDE_MODE_API": "1", "CLAUDE_MODE_API_TOKEN": "x", "CLAUDEBOX_MODE_TELEGRAM": "1", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
+        self.assertEqual([words[3] for words in call.named("run")], [container(place.workspace) + kind for kind in ("_api", "_telegram")])
+
+    def test_down(self):
+        place = self.place()
+        place.run("up", "api")
+        name = container(place.workspace) + "_api"
+        call = place.run("down", "api")
+        self.assertEqual([words for words in call.engine if words[0] != "inspect"], [["stop", f"id-{name}"], ["rm", "--force", f"id-{name}"]])
+        self.assertEqual(call.out, f"{name} is down\n")
+
+
+class DryRuns(Case):
+    """CLAUDEBOX_DRY_RUN=1 prints what would be called and calls nothing."""
+
+    def test_the_line_is_what_would_be_called(self):
+        import shlex
+
+        for text in HOSTILE:
+            if "\udcff" in text:
+                continue
+            place = self.place()
+            words = ["-p", text] if not text.startswith("-") else ["--", text]
+            dry = place.run(*words, env={"CLAUDEBOX_DRY_RUN": "1"})
+            self.assertEqual((dry.code, dry.engine, dry.err), (0, [], ""))
+            real = place.run(*words)
+            # A shell reads it as the very words; two commands, of which a prompt may hold line feeds.
+            expected = ["docker"] + real.named("run")[0] + ["docker"] + real.named("exec")[-1][:7] + ["ID"] + real.named("exec")[-1][8:]
+            self.assertEqual(shlex.split(dry.out), expected)
+
+    def test_secrets_are_masked(self):
+        place = self.place()
+        env = {"CLAUDEBOX_DRY_RUN": "1", "ANTHROPIC_API_KEY": "s3cret-key", "CLAUDE_ENV_PASSWORD": "hunter22 $(x)"}
+        call = place.run("use s3cret-key and hunter22 $(x)", env=env)
+        self.assertIn("'use *** and ***'", call.out)
+        self.assertNotIn("s3cret", call.out)
+
+    def test_every_command(self):
+        place = self.place()
+        (place.workspace / "jobs.yml").write_text("jobs")
+        env = {"CLAUDEBOX_DRY_RUN": "1", "CLAUDEBOX_MODE_CRON_FILE": "jobs.yml", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "s3cret"}
+        for words in (
+            ["doctor"], ["auth", "login"], ["mcp", "list"], ["setup-token"], ["stop"], ["clear-session"], ["--update"], ["logs"], ["ps"], ["shell"],
+            ["up", "api", "telegram", "cron"], ["down", "api"], ["uninstall", "--yes"], ["--version"], ["x"],
+        ):
+            call = place.run(*words, env=env)
+            self.assertEqual((call.code, call.engine, call.err), (0, [], ""), words)
+            self.assertIn("docker ", call.out)
+            self.assertNotIn("s3cret", call.out)
+
+
+class Script(Case):
+    """The script itself."""
+
+    def test_its_version_is_the_crates(self):
+        root = pathlib.Path(__file__).resolve().parents[2]
+        (version,) = [line for line in (root / "Cargo.toml").read_text().splitlines() if line.startswith("version = ")]
+        self.assertIn(f"\nversion={version.split(chr(34))[1]}\n", (root / "scripts" / "claudebox").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
