@@ -8,7 +8,7 @@ use crate::mcp_client::{Mcp, last};
 use crate::support::TestBox;
 
 const TOOLS: [&str; 8] =
-    ["claude_run", "run_status", "run_result", "run_cancel", "list_files", "read_file", "write_file", "delete_file"];
+    ["list_files", "read_file", "write_file", "delete_file", "claude_run", "run_status", "run_result", "run_cancel"];
 
 /// In a session and without.
 fn both(http: &Client) -> [Mcp; 2] {

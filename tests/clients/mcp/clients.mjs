@@ -29,7 +29,7 @@ async function tools(client, call) {
   assert.equal(client.getServerVersion().name, "claudebox");
   // From here on the client checks every result against the tool's output schema.
   const listed = await client.listTools();
-  assert.equal(listed.tools[0].name, "claude_run");
+  assert.ok(listed.tools.some(({ name }) => name === "claude_run"));
   assert.equal(listed.tools.length, 8);
   assert.deepEqual((await client.listResources()).resources, []);
   assert.deepEqual((await client.listPrompts()).prompts, []);
