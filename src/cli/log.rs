@@ -213,6 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn of_the_sdk_of_mcp_only_errors_are_told() {
+        let text = logged(true, LogFormat::Text, || {
+            tracing::debug!(target: "rmcp::service", request = "a prompt", "received request");
+            tracing::warn!(target: "rmcp", "response error");
+            tracing::error!(target: "rmcp::transport", "bad");
+            tracing::info!(target: "rmcpx", "another");
+        });
+        assert_eq!(text, "claudebox: error: bad\nclaudebox: another\n");
+    }
+
+    #[test]
     fn json_is_one_object_per_line() {
         let text = logged(false, LogFormat::Json, || {
             tracing::warn!(

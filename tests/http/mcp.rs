@@ -8,7 +8,7 @@ use crate::mcp_client::{Mcp, last};
 use crate::support::TestBox;
 
 const TOOLS: [&str; 8] =
-    ["claude_run", "run_status", "run_result", "run_cancel", "list_files", "read_file", "write_file", "delete_file"];
+    ["list_files", "read_file", "write_file", "delete_file", "claude_run", "run_status", "run_result", "run_cancel"];
 
 /// In a session and without.
 fn both(http: &Client) -> [Mcp; 2] {
@@ -56,6 +56,9 @@ fn who_it_is_and_what_it_has() {
         assert_eq!(mcp.result("resources/list", json!({}))["resources"], json!([]));
         assert_eq!(mcp.result("resources/templates/list", json!({}))["resourceTemplates"], json!([]));
         assert_eq!(mcp.result("prompts/list", json!({}))["prompts"], json!([]));
+        let code = if mcp.session.is_some() { -32002 } else { -32602 };
+        assert_eq!(mcp.error("resources/read", json!({"uri": "file:///etc/passwd"})).0, code);
+        assert_eq!(mcp.error("prompts/get", json!({"name": "x"})).0, -32602);
     }
     api.stop();
 }

@@ -64,7 +64,7 @@ impl Mcp {
         });
         let given = params["_meta"].take();
         params["_meta"] = if given.is_object() { with(meta, given) } else { meta };
-        let name = params["name"].as_str().map(str::to_owned);
+        let name = params["name"].as_str().or(params["uri"].as_str()).map(str::to_owned);
         let ask = self.post(&request(id, method, params)).header("mcp-protocol-version", WITHOUT);
         let ask = ask.header("mcp-method", method);
         match name {

@@ -84,7 +84,7 @@ pub(super) struct RunArguments {
 }
 
 fn object_or_text(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": ["object", "string"]})
+    schemars::json_schema!({"anyOf": [{"type": "object"}, {"type": "string"}]})
 }
 
 fn efforts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

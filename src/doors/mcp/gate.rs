@@ -59,6 +59,10 @@ pub(super) async fn pass(
         (Some(id), _) if method == Method::DELETE && response.status().is_success() => sessions.closed(id),
         _ => {}
     }
+    if method == Method::DELETE && response.status() == StatusCode::ACCEPTED {
+        // It is done, and some clients complain about a promise.
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     if let Some(stream) = stream {
         // It has no end of its own: the server's stop is one, and as long as it is open its session is in use.
         let stopped = async move {

@@ -46,6 +46,7 @@ pub(super) struct RunAnswer {
     result: Option<String>,
     /// The answer in the form of `json_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
     structured_output: Option<Value>,
     /// What went wrong, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,11 @@ pub(super) struct RunAnswer {
     /// How many turns it had.
     #[serde(skip_serializing_if = "Option::is_none")]
     num_turns: Option<u64>,
+}
+
+/// The CLI takes it from a tool's input, which is an object.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "additionalProperties": true})
 }
 
 impl RunAnswer {

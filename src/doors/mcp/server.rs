@@ -3,10 +3,12 @@
 use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ProgressToken, ServerCapabilities, ServerConfig, Tool,
+    GetPromptRequestParams, GetPromptResponse, Implementation, ListToolsResult, PaginatedRequestParams, ProgressToken,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{Peer, RequestContext, RoleServer};
 use rmcp::{ErrorData as McpError, ServerHandler};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Fault, refused};
@@ -90,13 +92,30 @@ impl ServerHandler for Server {
         }
     }
 
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, McpError> {
+        let said = "there are no resources here; read_file reads files";
+        Err(ErrorData::resource_not_found(said, Some(json!({"uri": request.uri}))))
+    }
+
+    async fn get_prompt(
+        &self,
+        _: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, McpError> {
+        Err(ErrorData::invalid_params("there are no prompts here", None))
+    }
+
     /// What is no request of the protocol as the SDK reads it: an unknown method, or parameters of the wrong kind.
     async fn on_custom_request(
         &self,
         request: CustomRequest,
         _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, McpError> {
-        let known = ["initialize", "tools/call", "tools/list", "resources/read", "prompts/get", "logging/setLevel"];
+        let known = ["tools/call", "tools/list", "resources/read", "prompts/get"];
         if known.contains(&request.method.as_str()) {
             let said = format!("the parameters of {} are not those of the protocol", request.method);
             return Err(ErrorData::invalid_params(said, None));

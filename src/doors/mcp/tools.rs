@@ -32,14 +32,14 @@ pub(super) enum Name {
 
 /// Every tool, in the order in which clients see them.
 const NAMES: [(&str, Name); 8] = [
-    ("claude_run", Name::Run),
-    ("run_status", Name::Status),
-    ("run_result", Name::Result),
-    ("run_cancel", Name::Cancel),
     ("list_files", Name::List),
     ("read_file", Name::Read),
     ("write_file", Name::Write),
     ("delete_file", Name::Delete),
+    ("claude_run", Name::Run),
+    ("run_status", Name::Status),
+    ("run_result", Name::Result),
+    ("run_cancel", Name::Cancel),
 ];
 
 static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| NAMES.iter().map(|(text, name)| name.tool(text)).collect());
