@@ -13,9 +13,13 @@ mod support;
 
 mod access;
 mod bot_api;
+#[path = "../http/client.rs"]
+#[expect(dead_code, reason = "not every binary of tests needs all of it")]
+mod client;
 mod commands;
 mod fixture;
 mod media;
 mod prompts;
 mod restarts;
 mod rules;
+mod together;

@@ -80,7 +80,6 @@ fn what_begins_at_one_door_is_seen_and_ended_from_the_others() {
 
     // What the API does in the chat's workspace.
     let begun = http.begin(prompt(&format!("chat_{ANN}"), "offline:tool exec sleep 1042"));
-    panic!("{}", http.end_of(&begun));
     bot.until("its tool runs", |all| sleeps(all, "1042"));
     let asked = bot.api.says(ANN, "/status");
     bot.api.answer(ANN, asked, "of http: offline:tool exec sleep 1042");

@@ -2,6 +2,7 @@
 
 use crate::claude::arguments::Effort;
 use clap::ValueEnum;
+use uuid::Uuid;
 
 /// The bot's menu: each command and what it does.
 pub(super) const MENU: [(&str, &str); 18] = [
@@ -40,6 +41,8 @@ pub(super) enum Command {
     Cancel {
         all: bool,
     },
+    /// Of one run.
+    CancelRun(Uuid),
     Config,
     Reload,
     Model(Change<String>),
@@ -87,7 +90,14 @@ pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
         "help" => Command::Help,
         "start" => Command::Start,
         "status" | "queue" => Command::Status,
-        "cancel" | "stop" => Command::Cancel { all: argument.eq_ignore_ascii_case("all") },
+        "cancel" | "stop" => match argument {
+            "" => Command::Cancel { all: false },
+            all if all.eq_ignore_ascii_case("all") => Command::Cancel { all: true },
+            run => Uuid::try_parse(run).map_or_else(
+                |_| Command::Misused("/cancel stands alone, or before all, or before a run's id from /status.".into()),
+                Command::CancelRun,
+            ),
+        },
         "config" => Command::Config,
         "reload" => Command::Reload,
         "model" => model_change(argument),

@@ -40,6 +40,7 @@ impl Inside {
             }
             Command::Status => self.status(place, key).await,
             Command::Cancel { all } => self.cancel(place, key, all).await?,
+            Command::CancelRun(run) => self.cancel_one(place, key, run).await?,
             Command::Config => self.config(place).await,
             Command::Reload => self.reload(place).await,
             Command::Model(change) => self.model(place, change).await,
@@ -135,7 +136,7 @@ impl Inside {
         }
     }
 
-    async fn end(&self, run: Uuid) -> String {
+    pub(super) async fn end(&self, run: Uuid) -> String {
         match self.engine.cancel(run, Cancel::Asked).await {
             Ok(Cancelled::Withdrawn) => "Taken out of the line.".into(),
             Ok(Cancelled::Ending) => "Stopping.".into(),
@@ -191,12 +192,8 @@ impl Inside {
         for id in &runs {
             let Ok(Some(run)) = self.engine.get(*id).await else { continue };
             let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 80);
-            let place = match (run.state, self.engine.ahead(&run)) {
-                (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
-                _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
-            };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{place}: {prompt}");
+            let _ = writeln!(text, "{}: {prompt}", running_for(&run, self.engine.ahead(&run)));
         }
         let shells = {
             let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,10 +205,14 @@ impl Inside {
         if text.is_empty() {
             text.push_str("Nothing is running here.\n");
         }
+        let (told, of_others) = self.tell_others(place.chat).await;
+        if told > 0 {
+            let _ = writeln!(text, "\nOf other doors:\n{}", of_others.trim_end());
+        }
         // Whose they are, and where, is nobody's business here.
-        let others = self.engine.status().live.len().saturating_sub(runs.len());
-        if others > 0 {
-            let _ = writeln!(text, "\nElsewhere in this box: {others} running or waiting.");
+        let elsewhere = self.engine.status().live.len().saturating_sub(runs.len() + told);
+        if elsewhere > 0 {
+            let _ = writeln!(text, "\nElsewhere in this box: {elsewhere} running or waiting.");
         }
         self.say(place, &Text::plain(text.trim_end())).await;
     }
@@ -458,6 +459,14 @@ fn config_text(chat: &Chat, overrides: &Overrides) -> String {
 }
 
 /// A span of time for a person.
+/// Where a run stands that has not ended.
+pub(super) fn running_for(run: &Run, ahead: Option<usize>) -> String {
+    match (run.state, ahead) {
+        (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
+        _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
+    }
+}
+
 fn age(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     match seconds {

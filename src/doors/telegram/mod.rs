@@ -15,6 +15,7 @@ mod follow;
 mod incoming;
 mod markdown;
 mod notes;
+mod others;
 mod overrides;
 mod poll;
 mod progress;

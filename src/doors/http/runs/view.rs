@@ -108,7 +108,7 @@ impl RunView {
 
 /// Options with how much each attachment holds in place of its data: megabytes are for who sent them.
 fn without_data(mut options: Value) -> Value {
-    for attachment in options["attachments"].as_array_mut().into_iter().flatten() {
+    for attachment in options.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
         let bytes = attachment.to_string().len();
         *attachment = json!({"type": attachment["type"], "bytes": bytes});
     }
