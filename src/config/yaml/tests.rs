@@ -50,7 +50,7 @@ fn what_cannot_be_read_is_told_with_its_place() {
             "chats.5.effort: unknown variant 'lwo', expected 'low' or 'medium'; did you mean 'low'?",
         ),
         ("allowed_chats: [1\n", ":2:1", "did not find expected ',' or ']'"),
-        ("model: * * *\n", ":1:8", "needs quotes"),
+        ("model: * * *\n", ":1:9", "needs quotes"),
     ];
     for (text, at, why) in cases {
         let error = serde_yaml::from_str::<File>(text).unwrap_err();
