@@ -101,10 +101,7 @@ fn it_reads_as_it_was_meant() {
     let cases = [
         ("# Title\n\nSome *text*\nin two lines.", "Title\n\nSome text\nin two lines."),
         ("1. one\n2. two\n   - inner\n   - more\n3. three", "1. one\n2. two\n   • inner\n   • more\n3. three"),
-        (
-            "text\n\n> quoted\n\n- item\n  > in it\n  > ```\n  > code\n  > ```",
-            "text\n\nquoted\n\n• item\nin it\ncode",
-        ),
+        ("text\n\n> quoted\n\n- item\n  > in it\n  > ```\n  > code\n  > ```", "text\n\nquoted\n\n• item\nin it\ncode"),
         ("- [x] done\n- [ ] open", "☑ done\n☐ open"),
         ("before\n\n---\n\nafter", "before\n\n———\n\nafter"),
         ("| a | b |\n|---|--:|\n| x | 10 |\n| yy | 2 |", "a  │  b\n───┼───\nx  │ 10\nyy │  2"),
