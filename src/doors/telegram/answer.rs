@@ -54,8 +54,14 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
 
 /// The messages of an answer.
 pub(super) fn said(markdown: &str) -> Vec<Part> {
+    said_below(Text::default(), markdown)
+}
+
+/// The messages of an answer that stands below `head`.
+pub(super) fn said_below(head: Text, markdown: &str) -> Vec<Part> {
     let (rest, files) = without_files(markdown);
-    let text = markdown::to_text(&rest);
+    let mut text = head;
+    text.append(&markdown::to_text(&rest));
     let mut messages = text.split(LONGEST_MESSAGE);
     let mut parts = Vec::new();
     if messages.is_empty() {

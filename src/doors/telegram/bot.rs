@@ -9,13 +9,13 @@ use teloxide::Bot;
 use teloxide::errors::{ApiError as Refusal, DownloadError, RequestError};
 use teloxide::net::Download;
 use teloxide::payloads::{
-    AnswerCallbackQuerySetters, EditMessageTextSetters, GetUpdatesSetters, SendChatActionSetters, SendDocumentSetters,
-    SendMessageSetters, SendPhotoSetters, SendVideoSetters,
+    AnswerCallbackQuerySetters, EditMessageTextSetters, SendChatActionSetters, SendDocumentSetters, SendMessageSetters,
+    SendPhotoSetters, SendVideoSetters,
 };
-use teloxide::requests::{Request, Requester};
+use teloxide::requests::{JsonRequest, Payload, Request, Requester};
 use teloxide::types::{
-    AllowedUpdate, BotCommand, CallbackQueryId, ChatAction, ChatId, FileId, InlineKeyboardButton, InlineKeyboardMarkup,
-    InputFile, LinkPreviewOptions, MessageId, ReplyParameters, ThreadId,
+    BotCommand, CallbackQueryId, ChatAction, ChatId, FileId, InlineKeyboardButton, InlineKeyboardMarkup, InputFile,
+    LinkPreviewOptions, MessageId, ReplyParameters, ThreadId,
 };
 use tokio::io::AsyncWrite;
 
@@ -103,7 +103,7 @@ impl TelegramBot {
         if secret.is_empty() { text } else { text.replace(secret, "TOKEN") }
     }
 
-    async fn call<R>(&self, request: R) -> Result<<R::Payload as teloxide::requests::Payload>::Output, ApiError>
+    async fn call<R>(&self, request: R) -> Result<<R::Payload as Payload>::Output, ApiError>
     where
         R: Request<Err = RequestError>,
         R::Send: Send,
@@ -128,6 +128,19 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+/// The library's own gives updates that it cannot read without what is in them.
+#[derive(Clone, serde::Serialize)]
+struct GetUpdates {
+    offset: i64,
+    timeout: u64,
+    allowed_updates: [&'static str; 2],
+}
+
+impl Payload for GetUpdates {
+    type Output = Vec<serde_json::Value>;
+    const NAME: &'static str = "GetUpdates";
 }
 
 fn keyboard(buttons: &Buttons) -> InlineKeyboardMarkup {
@@ -186,11 +199,10 @@ impl BotApi for TelegramBot {
 
     fn updates<'call>(&'call self, offset: i64, me: &'call Me) -> Answer<'call, Vec<Incoming>> {
         Box::pin(async move {
-            let seconds = u32::try_from(POLL.as_secs()).unwrap_or(u32::MAX);
-            let request = self.polls.get_updates().timeout(seconds).offset(i32::try_from(offset).unwrap_or(0));
-            let request = request.allowed_updates([AllowedUpdate::Message, AllowedUpdate::CallbackQuery]);
-            let updates = self.call(request).await?;
-            Ok(updates.into_iter().map(|update| incoming::read(update, me)).collect())
+            let updates =
+                GetUpdates { offset, timeout: POLL.as_secs(), allowed_updates: ["message", "callback_query"] };
+            let updates = self.call(JsonRequest::new(self.polls.clone(), updates)).await?;
+            Ok(updates.iter().filter_map(|update| incoming::read(update, me)).collect())
         })
     }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
 
-use teloxide::types::{MessageEntity, MessageEntityKind};
 use uuid::Uuid;
 
 use super::api::{Buttons, Place};
@@ -407,9 +406,7 @@ fn help() -> String {
 /// A setting and its value, in bold.
 fn titled(title: &str, value: &str) -> Text {
     let mut text = Text::plain(title);
-    let mut value = Text::plain(value);
-    value.entities.push(MessageEntity { kind: MessageEntityKind::Bold, offset: 0, length: value.units() });
-    text.append(&value);
+    text.append(&Text::bold(value));
     text
 }
 

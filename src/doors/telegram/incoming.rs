@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use teloxide::types::{
-    CallbackQuery, ChatId, FileMeta, MaybeInaccessibleMessage, MediaKind, Message as TelegramMessage, MessageCommon,
-    MessageEntity, MessageEntityKind, MessageKind, Update, UpdateKind,
+    FileMeta, MediaKind, Message as TelegramMessage, MessageCommon, MessageEntity, MessageEntityKind, MessageKind,
 };
 
 /// Who the bot is.
@@ -104,30 +103,25 @@ pub(super) struct Press {
     pub(super) data: String,
 }
 
-/// What an update is to this door.
-pub(super) fn read(update: Update, me: &Me) -> Incoming {
-    let number = i64::from(update.id.0);
-    let what = match update.kind {
-        UpdateKind::Message(message) => {
-            message_of(&message, me).map_or(What::Nothing, |message| What::Message(Box::new(message)))
-        }
-        UpdateKind::CallbackQuery(query) => press_of(query).map_or(What::Nothing, What::Press),
-        UpdateKind::Error(raw) => {
-            // Something newer than the library, or that it cannot read: who sent it is told, or it would be lost.
-            let known = plain(&raw["message"]);
-            let message = known.as_ref().and_then(|(message, useless)| {
-                let message = message_of(message, me)?;
-                Some(What::Message(Box::new(Message { useless: useless.clone(), ..message })))
-            });
-            message.unwrap_or(What::Nothing)
-        }
-        _ => What::Nothing,
+/// What an update is to this door. `None`: nothing that Telegram would send.
+pub(super) fn read(update: &Value, me: &Me) -> Option<Incoming> {
+    let number = update["update_id"].as_i64()?;
+    let what = if update["message"].is_object() {
+        let raw = &update["message"];
+        let message = match TelegramMessage::deserialize(raw) {
+            Ok(message) if !matches!(message.kind, MessageKind::Empty {}) => message_of(&message, me),
+            // What is newer than the library, or what it cannot read: it must not be lost without a word.
+            _ => plain_message(raw, me),
+        };
+        message.map(|message| What::Message(Box::new(message)))
+    } else {
+        press_of(&update["callback_query"]).map(What::Press)
     };
-    Incoming { update: number, what }
+    Some(Incoming { update: number, what: what.unwrap_or(What::Nothing) })
 }
 
-/// A message as one of text, and what it is if nothing can be made of it.
-fn plain(raw: &Value) -> Option<(TelegramMessage, Option<String>)> {
+/// A message as one of text.
+fn plain_message(raw: &Value, me: &Me) -> Option<Message> {
     let place = |place: &Value| Some((place["latitude"].as_f64()?, place["longitude"].as_f64()?));
     let venue = &raw["venue"];
     let (text, useless) = if let Some((latitude, longitude)) = place(&venue["location"]) {
@@ -146,9 +140,12 @@ fn plain(raw: &Value) -> Option<(TelegramMessage, Option<String>)> {
         let kept = keys[..count].iter().filter_map(|key| Some(((*key).to_owned(), raw.get(key)?.clone())));
         let mut message: serde_json::Map<String, Value> = kept.collect();
         message.insert("text".to_owned(), text.clone().into());
-        serde_json::from_value(message.into()).ok()
+        let message: TelegramMessage = serde_json::from_value(message.into()).ok()?;
+        matches!(message.kind, MessageKind::Common(_)).then_some(message)
     })?;
-    Some((message, useless))
+    let message = message_of(&message, me)?;
+    // In a group, it may be a notice of a kind that has been invented since.
+    (useless.is_none() || !message.group).then_some(Message { useless, ..message })
 }
 
 fn message_of(message: &TelegramMessage, me: &Me) -> Option<Message> {
@@ -296,13 +293,15 @@ fn part(text: &str, entity: &MessageEntity) -> Option<String> {
     String::from_utf16(units.get(entity.offset..entity.offset.checked_add(entity.length)?)?).ok()
 }
 
-fn press_of(query: CallbackQuery) -> Option<Press> {
-    let message = query.message?;
-    let (chat, id): (ChatId, i32) = (message.chat().id, message.id().0);
-    let thread = match &message {
-        MaybeInaccessibleMessage::Regular(message) => thread(message),
-        MaybeInaccessibleMessage::Inaccessible(_) => None,
-    };
-    let user = query.from.id.0;
-    Some(Press { id: query.id.0, chat: chat.0, thread, message: id, user, data: query.data? })
+fn press_of(query: &Value) -> Option<Press> {
+    let message = &query["message"];
+    let number = |value: &Value| value.as_i64().and_then(|number| i32::try_from(number).ok());
+    Some(Press {
+        id: query["id"].as_str()?.to_owned(),
+        chat: message["chat"]["id"].as_i64()?,
+        thread: number(&message["message_thread_id"]).filter(|_| message["is_topic_message"] == true),
+        message: number(&message["message_id"])?,
+        user: query["from"]["id"].as_u64()?,
+        data: query["data"].as_str()?.to_owned(),
+    })
 }

@@ -33,6 +33,8 @@ struct Writer {
     at_mark: bool,
     in_code: bool,
     quotes: usize,
+    /// Where the innermost quote began: its first block stands right there.
+    quote_from: Option<usize>,
     link: Option<Link>,
     table: Option<Table>,
 }
@@ -114,6 +116,7 @@ impl Writer {
                 self.block_unless_marked();
                 self.fill_gap();
                 self.quotes += 1;
+                self.quote_from = Some(self.text.len());
                 // Quotes do not nest.
                 self.begin((self.quotes == 1).then_some(Kind::Blockquote));
             }
@@ -275,7 +278,7 @@ impl Writer {
 
     fn fill_gap(&mut self) {
         let gap = std::mem::take(&mut self.gap);
-        if !self.text.is_empty() {
+        if !self.text.is_empty() && self.quote_from != Some(self.text.len()) {
             self.text.extend(std::iter::repeat_n('\n', gap));
             self.units += gap;
         }
@@ -419,3 +422,6 @@ fn disjoint(entities: Vec<MessageEntity>) -> Vec<MessageEntity> {
     all.extend(code);
     all
 }
+
+#[cfg(test)]
+mod tests;

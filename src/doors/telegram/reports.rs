@@ -8,10 +8,9 @@ use sha2::{Digest, Sha256};
 use super::answer::{self, Part};
 use super::api::{ApiError, Place};
 use super::files::Own;
-use super::markdown;
 use super::notes::{Recent, Told};
 use super::sender::Patience;
-use super::text::{LONGEST_MESSAGE, Text, cut};
+use super::text::{Text, cut};
 use super::{Inside, Telegram};
 use crate::doors::chats::{ChatError, ChatReport, Chats};
 use crate::runs::ledger::LedgerError;
@@ -84,14 +83,11 @@ fn progress_key(report: &ChatReport) -> String {
 
 /// The messages of a report: its job's name stands above the first.
 fn parts(report: &ChatReport) -> Vec<Part> {
-    let mut parts = answer::said(&report.text);
-    let job: String = report.job.chars().map(|letter| if "*_`[]\\".contains(letter) { ' ' } else { letter }).collect();
-    let mut head = markdown::to_text(&format!("⏰ **{job}**"));
+    let mut head = Text::plain("⏰ ");
+    head.append(&Text::bold(report.job.trim()));
     head.append(&Text::plain("\n\n"));
-    let first = if parts.is_empty() { Part::Text(Text::default()) } else { parts.remove(0) };
-    if let Part::Text(text) = &first {
-        head.append(text);
-    }
-    let texts = head.split(LONGEST_MESSAGE).into_iter().map(Part::Text).collect::<Vec<_>>();
-    texts.into_iter().chain((!matches!(first, Part::Text(_))).then_some(first)).chain(parts).collect()
+    answer::said_below(head, &report.text)
 }
+
+#[cfg(test)]
+mod tests;

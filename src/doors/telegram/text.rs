@@ -22,6 +22,14 @@ impl Text {
         Self { text: text.into(), entities: Vec::new() }
     }
 
+    /// Bold text, whatever stands in it.
+    pub(super) fn bold(text: impl Into<String>) -> Self {
+        let mut bold = Self::plain(text);
+        let length = bold.units();
+        bold.entities.push(MessageEntity { kind: MessageEntityKind::Bold, offset: 0, length });
+        bold
+    }
+
     /// How long it is.
     pub(super) fn units(&self) -> usize {
         units(&self.text)

@@ -1,0 +1,210 @@
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::io::AsyncWrite;
+use uuid::Uuid;
+
+use super::super::api::{Answer, Attachment, BotApi, Buttons};
+use super::super::incoming::{Incoming, Me, Message, Reply};
+use super::super::notes::Notes;
+use super::super::overrides::OverridesFile;
+use super::super::sender::Sender;
+use super::super::settings::Settings;
+use super::*;
+use crate::claude::arguments::{Options, OutputFormat};
+use crate::config::server::EngineConfig;
+use crate::runs::child::{EndTree, Workers};
+use crate::runs::engine::Engine;
+use crate::runs::ledger::Filter;
+use crate::runs::metrics::Metrics;
+use crate::runs::run::{Busy, NewRun, Origin, Request};
+use crate::workspace::Workspaces;
+
+/// A chat that keeps what it is told, and refuses what it is set to.
+#[derive(Default)]
+struct Chat {
+    told: Mutex<Vec<String>>,
+    /// After so many messages, this is the answer once.
+    refuses: Mutex<Option<(usize, ApiError)>>,
+}
+
+impl BotApi for Chat {
+    fn send<'call>(&'call self, _: Place, text: &'call Text, _: &'call Buttons) -> Answer<'call, i32> {
+        Box::pin(async move {
+            let mut told = self.told.lock().unwrap();
+            if let Some((_, error)) = self.refuses.lock().unwrap().take_if(|(after, _)| *after == told.len()) {
+                return Err(error);
+            }
+            told.push(text.text.clone());
+            Ok(i32::try_from(told.len()).unwrap())
+        })
+    }
+
+    fn typing(&self, _: Place) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn edit<'call>(&'call self, _: i64, _: i32, _: &'call Text, _: &'call Buttons) -> Answer<'call, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn me(&self) -> Answer<'_, Me> {
+        unreachable!("nobody asks")
+    }
+
+    fn delete_webhook(&self) -> Answer<'_, ()> {
+        unreachable!("nobody asks")
+    }
+
+    fn set_commands(&self, _: &[(&'static str, &'static str)]) -> Answer<'_, ()> {
+        unreachable!("nobody asks")
+    }
+
+    fn updates<'call>(&'call self, _: i64, _: &'call Me) -> Answer<'call, Vec<Incoming>> {
+        unreachable!("nobody asks")
+    }
+
+    fn answer_press<'call>(&'call self, _: &'call str, _: &'call str) -> Answer<'call, ()> {
+        unreachable!("nobody presses")
+    }
+
+    fn send_file<'call>(&'call self, _: Place, _: Attachment<'call>) -> Answer<'call, i32> {
+        unreachable!("no file is sent")
+    }
+
+    fn download<'call>(&'call self, _: &'call str, _: &'call mut (dyn AsyncWrite + Unpin + Send)) -> Answer<'call, ()> {
+        unreachable!("no file is sent")
+    }
+}
+
+fn new_run() -> NewRun {
+    NewRun {
+        origin: Origin { door: "cron", requester: "cron:nightly".into(), cost_per_day: None },
+        workspace: "/w".into(),
+        request: Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json },
+        busy: Busy::Queue,
+        idempotency_key: None,
+        webhook_url: None,
+        stays: true,
+    }
+}
+
+/// A door in front of an engine in which every run waits for ever.
+async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
+    let config = EngineConfig {
+        runs: 0,
+        queue: 10,
+        run_timeout: None,
+        run_silence: None,
+        cost_per_run: None,
+        cost_per_day: None,
+        keep: Duration::from_hours(1),
+        keep_bytes: 1 << 20,
+    };
+    let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+    let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
+    let engine = Engine::start(config, folder, workers, Metrics::register(&mut Registry::default())).await.unwrap();
+    let api = Arc::clone(chat) as Arc<dyn BotApi>;
+    Telegram {
+        inside: Arc::new(Inside {
+            notes: Notes::new(engine.ledger().clone()),
+            engine,
+            workspaces: Workspaces::open(folder).unwrap(),
+            sender: Sender::new(Arc::clone(&api)),
+            api,
+            settings_file: folder.join("telegram.yml"),
+            settings: std::sync::RwLock::new(Arc::new(Settings::default())),
+            overrides: OverridesFile::open(folder.join("overrides.json")),
+            me: std::sync::OnceLock::new(),
+            owed: Mutex::default(),
+            conversations: Mutex::default(),
+            shells: Mutex::default(),
+            strangers: Mutex::default(),
+            tasks: tokio_util::task::TaskTracker::new(),
+            stop: tokio_util::sync::CancellationToken::new(),
+        }),
+    }
+}
+
+fn report(run: Uuid, text: &str) -> ChatReport {
+    ChatReport { chat: 5, run, job: "nightly *check*".into(), workspace: "/w".into(), text: text.into() }
+}
+
+#[tokio::test]
+async fn a_report_that_comes_again_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Arc::new(Chat::default());
+    let telegram = door(folder.path(), &chat).await;
+    let run = Uuid::now_v7();
+    let long = (0..300).map(|number| format!("Line {number} of the report.\n\n")).collect::<Vec<_>>().concat();
+    let told = || chat.told.lock().unwrap().clone();
+    *chat.refuses.lock().unwrap() = Some((1, ApiError::Conflict));
+    let first = telegram.report(report(run, &long)).await;
+    assert!(matches!(first, Err(ChatError::Later(_))), "{first:?}");
+    assert_eq!(told().len(), 1);
+    for _ in 0..3 {
+        telegram.report(report(run, &long)).await.unwrap();
+        let all = told();
+        assert!(all.len() == 2 && all[0].starts_with("⏰ nightly *check*\n\nLine 0 of"), "{all:?}");
+        assert!(all[1].ends_with("Line 299 of the report."), "{all:?}");
+    }
+    // Another one of the same run is another one; without a run, the same words are news each time.
+    telegram.report(report(run, "It is tried again.")).await.unwrap();
+    for _ in 0..2 {
+        telegram.report(report(Uuid::nil(), "It could not start.")).await.unwrap();
+    }
+    assert_eq!(told().len(), 5);
+    *chat.refuses.lock().unwrap() = Some((5, ApiError::Refused("Forbidden: bot was blocked by the user".into())));
+    let refused = telegram.report(report(run, "another")).await;
+    assert!(matches!(refused, Err(ChatError::Never(_))), "{refused:?}");
+    let recent = telegram.inside.notes.recent(5).await.unwrap();
+    assert_eq!(recent.len(), 1, "a run is listed once: {recent:?}");
+}
+
+#[tokio::test]
+async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Arc::new(Chat::default());
+    let telegram = door(folder.path(), &chat).await;
+    let inside = &telegram.inside;
+    let run = inside.engine.submit(new_run()).await.unwrap().id;
+    telegram.report(report(run, "Two **errors** were found.")).await.unwrap();
+    let message = |id: i32, text: &str, reply: Option<i32>| Message {
+        chat: 5,
+        thread: None,
+        id,
+        user: Some(5),
+        group: false,
+        addressed: false,
+        text: text.into(),
+        file: None,
+        album: None,
+        reply: reply.map(|id| Reply { id, text: "Two errors were found.".into() }),
+        useless: None,
+    };
+    let asked = async |message: Message| {
+        assert!(inside.ask(&[message]).await.is_ok());
+        let filter = Filter { requester: Some("telegram:5".into()), limit: 10, ..Filter::default() };
+        let newest = inside.engine.list(filter).await.unwrap().remove(0).id;
+        inside.engine.get(newest).await.unwrap().unwrap().request
+    };
+    let about = asked(message(100, "Which ones?", Some(1))).await;
+    assert!(
+        about.prompt.contains("the report of the scheduled job \"nightly *check*\"")
+            && about.prompt.ends_with("Which ones?")
+    );
+    assert!(about.prompt.contains("It was asked:\nlook at the logs"), "{}", about.prompt);
+    assert_eq!(about.options.conversation, Some(format!("telegram:5:report:{run}")));
+    // Anywhere else in the chat, the report is known, once.
+    let first = asked(message(101, "Hello", None)).await;
+    assert!(
+        first.prompt.contains("scheduled jobs have reported") && first.prompt.contains("nightly *check*"),
+        "{}",
+        first.prompt
+    );
+    assert!(!first.options.conversation.unwrap().contains("report"));
+    let second = asked(message(102, "Hello again", None)).await;
+    assert_eq!(second.prompt, "Hello again");
+}
