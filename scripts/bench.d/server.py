@@ -1,6 +1,7 @@
 """claudebox as a server: requests beside nginx, what a run costs over the bare CLI, the start, and memory."""
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 from tables import over, percentile, print_table, print_target
@@ -27,6 +29,7 @@ TARGET_FIRST_MS = 10.0
 TARGET_LATER_MS = 20.0
 TARGET_READY_MS = 100.0
 TARGET_IDLE_KB = 25 * 1024
+TARGET_EVERY_DOOR_KB = 30 * 1024
 # One machine, 16 connections, as its own users would start it.
 PREDECESSOR = {"/health": "2800/s", "/files": "495/s", "ready": "3.6 s", "memory": "64-70 MB"}
 DEADLINE_SECONDS = 30
@@ -65,6 +68,8 @@ def measure(bench, options, user):
         pieces = measure_pieces(bench, box)
         loads = measure_loads(box, folder, options.seconds)
         memory["after all that load"] = box.memory()
+    with every_door(bench, folder) as box:
+        memory["idle, every door"] = box.memory()
     with Box(bench, folder) as box, box.streams(STREAMS):
         memory[f"{STREAMS} event streams"] = box.memory()
     print_ready(ready)
@@ -83,6 +88,8 @@ def measure(bench, options, user):
         median = statistics.median(ready)
         print_target(median <= TARGET_READY_MS, "/health", f"{median:.1f} ms after the start", f"{TARGET_READY_MS:.0f} ms")
         print_target(serve <= TARGET_IDLE_KB, "serve", f"{serve} KB resident, idle", f"{TARGET_IDLE_KB} KB")
+        doors = sum(found["Pss"] for found in memory["idle, every door"].values())
+        print_target(doors <= TARGET_EVERY_DOOR_KB, "every door", f"{doors} KB (PSS of all), idle", f"{TARGET_EVERY_DOOR_KB} KB")
 
     return print_targets
 
@@ -110,7 +117,7 @@ class Folder:
 class Box:
     """A box with the HTTP API on loopback, as PID 1 of a fresh namespace."""
 
-    def __init__(self, bench, folder):
+    def __init__(self, bench, folder, settings=None):
         self.port = free_port()
         self.log = folder.work / "serve.log"
         self.began = None
@@ -121,7 +128,7 @@ class Box:
             "CLAUDEBOX_MODE_API_PORT": str(self.port),
             "CLAUDEBOX_WORKSPACES_DIR": str(folder.workspaces),
             "CLAUDEBOX_STATE_DIR": str(folder.state),
-        }
+        } | (settings or {})
         self.command = [bench.child, "start", *bench.commands[CLAUDEBOX][:2]]
 
     def __enter__(self):
@@ -174,6 +181,63 @@ class Box:
                     seen += received(stream)
             time.sleep(0.5)
             yield
+
+
+@contextlib.contextmanager
+def every_door(bench, folder):
+    """A box with the API, a Telegram bot that nobody writes to, and a job that is not due."""
+    telegram, cron = folder.work / "telegram.yml", folder.work / "cron.yml"
+    telegram.write_text("allowed_chats: [1]\n")
+    cron.write_text("jobs: [{name: never, schedule: '0 0 1 1 *', instruction: nothing}]\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SilentBotApi) as api:
+        threading.Thread(target=api.serve_forever, daemon=True).start()
+        settings = {
+            "CLAUDEBOX_MODE_TELEGRAM": "1",
+            "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "1:bench",
+            "CLAUDEBOX_TELEGRAM_API_URL": f"http://127.0.0.1:{api.server_port}",
+            "CLAUDEBOX_TELEGRAM_CONFIG": str(telegram),
+            "CLAUDEBOX_MODE_CRON": "1",
+            "CLAUDEBOX_MODE_CRON_FILE": str(cron),
+            "CLAUDEBOX_MODE_CRON_HISTORY_DIR": str(folder.state / "cron"),
+            "CLAUDEBOX_WORKSPACE": str(folder.workspaces),
+        }
+        with Box(bench, folder, settings) as box:
+            if not SilentBotApi.polled.wait(DEADLINE_SECONDS):
+                sys.exit(f"bench: the Telegram door asks for nothing: {box.log.read_text()}")
+            time.sleep(5)
+            yield box
+        SilentBotApi.over.set()
+        api.shutdown()
+
+
+class SilentBotApi(http.server.BaseHTTPRequestHandler):
+    """A Bot API on which nothing happens."""
+
+    polled, over = threading.Event(), threading.Event()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        result = True
+        if self.path.lower().endswith("getme"):
+            result = {"id": 1, "is_bot": True, "first_name": "bench", "username": "bench_bot", "can_join_groups": True,
+                      "can_read_all_group_messages": False, "supports_inline_queries": False,
+                      "can_connect_to_business": False, "has_main_web_app": False}
+        elif self.path.lower().endswith("getupdates"):
+            self.polled.set()
+            self.over.wait(30)
+            result = []
+        body = json.dumps({"ok": True, "result": result}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
 
 
 def free_port():
