@@ -130,6 +130,11 @@ fn the_description_lists_every_route_and_no_other() {
             "GET /files/{path}",
             "PUT /files/{path}",
             "DELETE /files/{path}",
+            "GET /openai/v1/models",
+            "GET /openai/v1/models/{id}",
+            "POST /openai/v1/chat/completions",
+            "POST /openai/v1/responses",
+            "GET /openai/v1/responses/{id}",
         ]
         .map(str::to_owned),
     );
