@@ -83,7 +83,7 @@ struct StreamOptions {
     ),
     request_body(content = ChatBody, example = json!({"model": "haiku", "messages": [{"role": "user", "content": "hello"}]})),
     responses(
-        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
         (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
         (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
         (status = 404, description = "No such model, workspace, session", body = ErrorBody),

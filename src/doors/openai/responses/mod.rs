@@ -97,7 +97,7 @@ struct Echo {
     ),
     request_body(content = ResponsesBody, example = json!({"model": "haiku", "input": "hello"})),
     responses(
-        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
         (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
         (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
         (status = 404, description = "No such model, workspace, session or response", body = ErrorBody),
