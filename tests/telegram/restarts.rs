@@ -50,6 +50,7 @@ fn a_kill_in_mid_run_loses_no_message_and_answers_none_twice() {
     bot.api.answer(TEAM, shell, "It is not repeated.");
     assert_eq!(std::fs::read_to_string(bot.file(&format!("chat_{TEAM}/count"))).unwrap(), "once\n");
     // Again, with nothing open: nothing is told again.
+    bot.api.settle();
     let (ann, team) = (bot.api.sent(ANN).len(), bot.api.sent(TEAM).len());
     bot.kill_serve();
     let asked = bot.api.says(ANN, "/id");
