@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use crate::doors::openai::tool_line;
+use crate::doors::openai::{one_line, tool_line};
 
-/// How much of what the run says is shown.
-const LONGEST_CHARS: usize = 200;
 /// The type of an event with a whole message of the model.
 const MESSAGE: &[u8] = br#""assistant""#;
 
@@ -28,24 +26,16 @@ pub(super) fn lines(events: &[u8]) -> Vec<String> {
 
 fn block(block: &Value) -> Option<String> {
     match block["type"].as_str()? {
-        "text" => one_line(block["text"].as_str()?),
+        "text" => Some(one_line(block["text"].as_str()?)).filter(|line| !line.is_empty()),
         "tool_use" => Some(tool_line(block["name"].as_str()?, &block["input"].to_string())),
         _ => None,
     }
 }
 
-fn one_line(text: &str) -> Option<String> {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(LONGEST_CHARS) {
-        line.truncate(end);
-        line.push('\u{2026}');
-    }
-    (!line.is_empty()).then_some(line)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doors::openai::LONGEST_LINE_CHARS;
 
     #[test]
     fn what_the_run_itself_says_and_does() {
@@ -62,8 +52,9 @@ mod tests {
 
     #[test]
     fn a_long_one_is_cut_at_a_character() {
-        let line = one_line(&"ü".repeat(500)).unwrap();
-        assert_eq!(line.chars().count(), LONGEST_CHARS + 1);
-        assert_eq!(one_line(" \n "), None);
+        let said = |text: &str| block(&serde_json::json!({"type": "text", "text": text}));
+        let line = said(&"ü".repeat(500)).unwrap();
+        assert_eq!(line.chars().count(), LONGEST_LINE_CHARS + 1);
+        assert_eq!(said(" \n "), None);
     }
 }

@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::headers::LONGEST_ARGUMENT_BYTES;
 use super::material::Piece;
 use super::message::{Message, Part, Role, invalid};
+use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
 use crate::claude::envelope::hex;
 use crate::doors::http::problem::Problem;
 

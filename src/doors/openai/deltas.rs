@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// How much of a tool's input is shown.
-const LONGEST_INPUT_CHARS: usize = 200;
+/// How much of a tool's input, or of what a run says, is shown in a line.
+pub(in crate::doors) const LONGEST_LINE_CHARS: usize = 200;
 /// The type of an event with a piece of a message.
 const PIECE: &[u8] = br#""stream_event""#;
 
@@ -125,13 +125,17 @@ pub(in crate::doors) fn tool_line(name: &str, input: &str) -> String {
     let input: serde_json::Value = serde_json::from_str(input).unwrap_or_default();
     let telling = ["command", "file_path", "path", "pattern", "url", "query", "description", "prompt"];
     let shown = telling.iter().find_map(|key| input[*key].as_str());
-    let Some(shown) = shown else { return name.to_owned() };
-    let mut line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(LONGEST_INPUT_CHARS) {
+    shown.map_or_else(|| name.to_owned(), |shown| format!("{name}: {}", one_line(shown)))
+}
+
+/// A text in a line, cut at [`LONGEST_LINE_CHARS`].
+pub(in crate::doors) fn one_line(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST_LINE_CHARS) {
         line.truncate(end);
         line.push('\u{2026}');
     }
-    format!("{name}: {line}")
+    line
 }
 
 #[cfg(test)]
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn a_long_input_is_cut_and_an_unknown_one_left_out() {
         let long = format!(r#"{{"command":"{}"}}"#, "é".repeat(300));
-        assert_eq!(tool_line("Bash", &long).chars().count(), "Bash: ".len() + LONGEST_INPUT_CHARS + 1);
+        assert_eq!(tool_line("Bash", &long).chars().count(), "Bash: ".len() + LONGEST_LINE_CHARS + 1);
         assert_eq!(tool_line("Todo", r#"{"todos":[]}"#), "Todo");
         assert_eq!(tool_line("Todo", "{"), "Todo");
     }

@@ -13,14 +13,14 @@ use utoipa::ToSchema;
 
 use super::PREFIX;
 use crate::doors::http::problem::Problem;
-use crate::runs::run::{Run, State, now};
+use crate::doors::http::runs::rate_limited;
+use crate::runs::run::{Run, State};
 
 /// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// When to try again where nothing says when.
-const RETRY_SECONDS: u64 = 30;
-/// Problems of a run that has begun: what it did in its workspace is done, so nobody should do it again unasked.
-const OF_A_RUN: [&str; 9] = [
+/// Problems of a run that has begun: what it did in its workspace is done, so nobody should do it again unasked. Not of
+/// one at a rate limit: it says itself when to ask again.
+const OF_A_RUN: [&str; 8] = [
     "run_failed",
     "run_auth",
     "run_truncated",
@@ -29,7 +29,6 @@ const OF_A_RUN: [&str; 9] = [
     "run_cancelled",
     "run_interrupted",
     "run_schema_missed",
-    "run_rate_limited",
 ];
 
 /// An error as the API's description has it.
@@ -73,7 +72,7 @@ fn shaped(problem: &Problem, response: Response) -> Response {
             shaped.headers_mut().append(name, value.clone());
         }
     }
-    if OF_A_RUN.contains(&problem.code()) && problem.code() != "run_rate_limited" {
+    if OF_A_RUN.contains(&problem.code()) {
         shaped.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     *shaped.extensions_mut() = parts.extensions;
@@ -119,11 +118,7 @@ pub(super) fn of_run(run: &Run) -> Option<Problem> {
     let problem = match (run.state, outcome, api_status) {
         (State::Cancelled, ..) => bad_gateway("run_cancelled"),
         (State::Interrupted, ..) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "run_interrupted", said.clone()),
-        (_, "rate_limited", _) => {
-            let reset = end.and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
-            let wait = reset.map_or(RETRY_SECONDS, |at| u64::try_from(at - now() / 1000).unwrap_or(0).max(1));
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "run_rate_limited", said.clone()).retry_after(wait)
-        }
+        (_, "rate_limited", _) => rate_limited(end, said.clone()),
         (_, "model_error", Some(404)) => {
             Problem::new(StatusCode::NOT_FOUND, "model_not_found", said.clone()).with("field", "model")
         }

@@ -3,13 +3,12 @@
 use axum::http::{HeaderMap, StatusCode};
 use uuid::Uuid;
 
+use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
 use crate::doors::http::problem::Problem;
 use crate::runs::run::Busy;
 
 /// Both beginnings of every name: the predecessor's, and ours.
 const PREFIXES: [&str; 2] = ["x-claude-", "x-claudebox-"];
-/// Longest text that fits into one argument of the CLI.
-pub(super) const LONGEST_ARGUMENT_BYTES: usize = 131_071;
 
 /// Everything that headers can say.
 #[derive(Debug, Clone, Default, PartialEq)]

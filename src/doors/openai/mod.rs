@@ -34,7 +34,9 @@ use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(in crate::doors) use self::deltas::tool_line;
+#[cfg(test)]
+pub(in crate::doors) use self::deltas::LONGEST_LINE_CHARS;
+pub(in crate::doors) use self::deltas::{one_line, tool_line};
 use super::http::app::App;
 
 /// Where everything of this door is.

@@ -72,6 +72,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Of a run that has one: its last message, or the object that its schema asks for.
+    pub(super) fn of(run: Run) -> Self {
+        let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
+        let text = if run.request.options.json_schema.is_some() {
+            result["structuredOutput"].to_string()
+        } else {
+            result["result"].as_str().unwrap_or_default().to_owned()
+        };
+        Self { run, text }
+    }
+
     /// The CLI's result.
     pub(super) fn result(&self) -> &Value {
         self.run.end.as_ref().map_or(&Value::Null, |end| &end.result)
@@ -219,13 +230,10 @@ impl Turn {
         if let Some(problem) = error::of_run(&run) {
             return Err(problem);
         }
-        let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
-        let text = match spoken {
-            Some(spoken) if !spoken.is_empty() => spoken.to_owned(),
-            _ if self.schema => result["structuredOutput"].to_string(),
-            _ => result["result"].as_str().unwrap_or_default().to_owned(),
+        let answer = match spoken {
+            Some(spoken) if !spoken.is_empty() => Answer { run, text: spoken.to_owned() },
+            _ => Answer::of(run),
         };
-        let answer = Answer { run, text };
         if let Err(error) = self.remember(&answer).await {
             tracing::warn!(run = %answer.run.id, "its conversation will not be recognised: {error}");
         }

@@ -8,12 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::claude::arguments::{Effort, LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
 use crate::doors::http::problem::Problem;
 use crate::runs::run::{Busy, Request};
 
-/// Longest text that fits into one argument of the CLI.
-const LONGEST_ARGUMENT_BYTES: usize = 131_071;
 const LONGEST_MODEL_BYTES: usize = 200;
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 

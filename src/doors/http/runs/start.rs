@@ -16,7 +16,7 @@ use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
-use crate::runs::run::{NewRun, Origin, Run, State as RunState, now};
+use crate::runs::run::{End, NewRun, Origin, Run, State as RunState, now};
 use crate::runs::submission::{SubmitError, Submitted};
 
 /// The name of this door.
@@ -129,13 +129,18 @@ fn answer(run: &Run, strict: bool) -> Response {
     let end = run.end.as_ref();
     let said = end.and_then(|end| end.error.clone()).unwrap_or_else(|| "the run ended without an answer".into());
     let problem = if end.and_then(|end| end.outcome.as_deref()) == Some("rate_limited") {
-        let reset = end.and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
-        let wait = reset.map_or(RETRY_SECONDS, |at| u64::try_from(at - now() / 1000).unwrap_or(0).max(1));
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "run_rate_limited", said).retry_after(wait)
+        rate_limited(end, said)
     } else {
         Problem::new(StatusCode::BAD_GATEWAY, "run_failed", said)
     };
     problem.with("result", result).into_response()
+}
+
+/// The problem of a run that has met a rate limit, and when that resets.
+pub(in crate::doors) fn rate_limited(end: Option<&End>, said: String) -> Problem {
+    let reset = end.and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
+    let wait = reset.map_or(RETRY_SECONDS, |at| u64::try_from(at - now() / 1000).unwrap_or(0).max(1));
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "run_rate_limited", said).retry_after(wait)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -16,7 +16,7 @@ use super::headers::Headers;
 use super::message::{self, invalid};
 use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
-use crate::claude::arguments::Effort;
+use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::Body;
@@ -190,9 +190,9 @@ pub(super) fn schema(format: &Value, field: &str) -> Result<Option<String>, Prob
                 return Err(invalid(&format!("{field}.json_schema.schema"), why));
             }
             let text = schema.to_string();
-            if text.len() > super::headers::LONGEST_ARGUMENT_BYTES {
-                let most = super::headers::LONGEST_ARGUMENT_BYTES;
-                return Err(invalid(field, &format!("the schema has {} bytes, {most} are allowed", text.len())));
+            if text.len() > LONGEST_ARGUMENT_BYTES {
+                let why = format!("the schema has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
+                return Err(invalid(field, &why));
             }
             Ok(Some(text))
         }

@@ -191,7 +191,6 @@ pub(super) async fn one(
     let run = found(&app, &caller, &id).await?;
     let options = &run.request.options;
     let schema = options.json_schema.as_deref().and_then(|schema| serde_json::from_str::<Value>(schema).ok());
-    let has_schema = schema.is_some();
     let echo = Echo {
         model: options.model.clone().unwrap_or_else(|| "default".into()),
         instructions: options.system_prompt.clone(),
@@ -208,13 +207,7 @@ pub(super) async fn one(
     if let Some(problem) = error::of_run(&run) {
         return Ok(Json(echo.failed(run.id, run.created_at / 1000, &problem)));
     }
-    let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
-    let text = if has_schema {
-        result["structuredOutput"].to_string()
-    } else {
-        result["result"].as_str().unwrap_or_default().to_owned()
-    };
-    Ok(Json(echo.completed(&Answer { run, text })))
+    Ok(Json(echo.completed(&Answer::of(run))))
 }
 
 /// The run of a response.
