@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::api::Place;
 use super::conversation::{Handled, Outcome, answer_to};
 use super::files::{self, NotSaved, Own};
 use super::incoming::Message;
@@ -36,13 +37,7 @@ impl Inside {
             self.say(place, &Text::plain(format!("I cannot read a {useless}. Send text or files."))).await;
             return Ok(Handled::Done);
         }
-        let own = match self.own_workspace(&chat).await {
-            Ok(own) => own,
-            Err(why) => {
-                self.say(place, &Text::plain(format!("❌ The workspace cannot be used: {why}"))).await;
-                return Ok(Handled::Done);
-            }
-        };
+        let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
         let Some(saved) = self.save_files(messages, &own).await else { return Ok(Handled::Done) };
         let text: Vec<&str> =
             messages.iter().map(|message| message.text.trim()).filter(|text| !text.is_empty()).collect();
@@ -156,6 +151,17 @@ impl Inside {
         let (workspaces, name) = (self.workspaces.clone(), chat.workspace.clone());
         let opened = tokio::task::spawn_blocking(move || Own::open(&workspaces, &name)).await;
         opened.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// The same; `None`: it cannot be used, and that is said.
+    pub(super) async fn usable_workspace(&self, place: Place, chat: &Chat) -> Option<Own> {
+        match self.own_workspace(chat).await {
+            Ok(own) => Some(own),
+            Err(why) => {
+                self.say(place, &Text::plain(format!("❌ The workspace cannot be used: {why}"))).await;
+                None
+            }
+        }
     }
 
     /// Puts the files of messages into the workspace: the path of each, and what it is. `None`: that failed, and is said.

@@ -36,13 +36,7 @@ impl Inside {
                 .await;
             return Ok(Handled::Done);
         }
-        let own = match self.own_workspace(&chat).await {
-            Ok(own) => own,
-            Err(why) => {
-                self.say(place, &Text::plain(format!("❌ The workspace cannot be used: {why}"))).await;
-                return Ok(Handled::Done);
-            }
-        };
+        let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
         let cancel = CancellationToken::new();
         let shell = (key, message.id);
         self.shells.lock().unwrap_or_else(PoisonError::into_inner).insert(shell, cancel.clone());
