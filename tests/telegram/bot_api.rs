@@ -192,15 +192,6 @@ impl BotApi {
         self.told().calls.iter().filter(|(name, _)| *name == method).map(|(_, fields)| fields.clone()).collect()
     }
 
-    /// Waits until the bot has said that it has taken every update: none comes again, whatever happens to it.
-    #[track_caller]
-    pub(crate) fn settle(&self) {
-        self.wait("every update is taken", |api| {
-            let last = api.calls("getUpdates").pop().and_then(|call| call["offset"].as_i64());
-            last.is_some_and(|offset| offset >= api.told().next_update)
-        });
-    }
-
     /// Waits until something of the chat's messages is there.
     #[track_caller]
     pub(crate) fn until<T>(&self, what: &str, chat: i64, mut find: impl FnMut(&[Sent]) -> Option<T>) -> T {

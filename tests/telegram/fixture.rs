@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
+use rusqlite::{Connection, OpenFlags};
+
 use crate::bot_api::{BotApi, TOKEN};
 use crate::support::process::Process;
 use crate::support::{Finished, Launch, Running, TestBox, UID};
@@ -84,6 +86,15 @@ impl Bot {
 
     pub(crate) fn until(&mut self, what: &str, condition: impl FnMut(&[Process]) -> bool) {
         self.running.until(what, condition);
+    }
+
+    /// Waits until nothing is open in the ledger: an answer is seen here before the server can note that it was given,
+    /// and one that is killed in between gives it again.
+    pub(crate) fn settle(&mut self) {
+        let ledger = self.path("home/.claude/claudebox/box/runs.sqlite3");
+        let ledger = Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        let open = "SELECT count(*) FROM notes WHERE door = 'telegram' AND (key LIKE 'update:%' OR key LIKE 'owed:%')";
+        self.until("nothing is open", |_| ledger.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0);
     }
 
     /// Kills the server, and waits for the next one.

@@ -50,12 +50,13 @@ fn a_kill_in_mid_run_loses_no_message_and_answers_none_twice() {
     bot.api.answer(TEAM, shell, "It is not repeated.");
     assert_eq!(std::fs::read_to_string(bot.file(&format!("chat_{TEAM}/count"))).unwrap(), "once\n");
     // Again, with nothing open: nothing is told again.
-    bot.api.settle();
+    bot.settle();
     let (ann, team) = (bot.api.sent(ANN).len(), bot.api.sent(TEAM).len());
     bot.kill_serve();
     let asked = bot.api.says(ANN, "/id");
     bot.api.answer(ANN, asked, "This chat");
-    assert_eq!((bot.api.sent(ANN).len(), bot.api.sent(TEAM).len()), (ann + 1, team));
+    let now = (bot.api.sent(ANN), bot.api.sent(TEAM));
+    assert_eq!((now.0.len(), now.1.len()), (ann + 1, team), "{now:#?}");
     bot.stop();
 }
 
