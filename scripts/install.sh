@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=07b30eba7bc83dab3e4a0fc8151dd83a8e005161d5dc479644bbc8a9bee12062
+checksum=c3dfc37e2c2b05e431a0230c317cb7a3a60e4f4857b21a73943aa97b407c706d
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -494,6 +494,19 @@ class Recreation(Case):
         self.assertEqual(call.named("start"), [["start", f"id-{name}"]])
         self.assertEqual((call.code, call.err), (0, ""))
 
+    def test_one_that_is_being_made_is_waited_for(self):
+        """Two commands make the box; the other one has its name, and has yet to start it."""
+        for state in "created", "configured", "initialized":
+            with self.subTest(state):
+                place = self.place()
+                name = self.box(place, state)
+                there = place.double / "containers" / name
+                there.rename(place.double / "another")
+                call = place.run("x")
+                self.assertEqual((call.code, call.err), (0, ""))
+                self.assertEqual([words[0] for words in call.engine], ["exec", "inspect", "image", "inspect", "run", "exec", "inspect", "image", "start", "exec"])
+                self.assertEqual((call.named("start"), call.named("rm")), ([["start", f"id-{name}"]], []))
+
     def test_one_of_another_image_is_made_again(self):
         place = self.place()
         name = self.box(place, "exited", image="sha256:old")
