@@ -24,8 +24,8 @@ pub struct ShellEnd {
 }
 
 impl Engine {
-    /// Carries `command` out in `workspace`, its output in the file `output`; ends it after `limit`, or once `cancel` is
-    /// ready.
+    /// Carries `command` out in `workspace`, its output in the file `output`, whose name is removed; ends it after `limit`, or
+    /// once `cancel` is ready.
     pub async fn shell(
         &self,
         workspace: PathBuf,

@@ -14,14 +14,16 @@ use crate::config::name;
 use crate::process::events::Signals;
 
 /// Writes everything to the file that is its first argument. A pipe would hold up what nobody reads any more.
-const SCRIPT: &str = r#"exec bash -c "$2" >"$1" 2>&1"#;
+///
+/// Who reads it has it open, so its name goes at once: nothing is left of it, whoever is killed.
+const SCRIPT: &str = r#"exec >"$1" 2>&1 || exit; rm -f -- "$1"; exec bash -c "$2""#;
 
 /// A shell command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shell {
     /// What `bash -c` gets.
     pub command: String,
-    /// The file that takes its output.
+    /// The file that takes its output. Its name is removed.
     pub output: PathBuf,
 }
 

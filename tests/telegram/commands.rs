@@ -195,6 +195,9 @@ fn bash_runs_in_the_workspace_and_ends_as_a_tree() {
     assert!(shown.text.ends_with("chat_111\nclaude\né"), "{shown:?}");
     assert_eq!(shown.entities[0]["type"], "pre");
     says("/bash true", "✅ No output.");
+    // The file that it prints into has no name by then, so no kill leaves one.
+    let printed_to = says("/bash readlink /proc/self/fd/1", "claudebox-shell-").text;
+    assert!(printed_to.ends_with(" (deleted)"), "{printed_to}");
     assert_eq!(says("/bash echo no; exit 3", "❌ Exit code 3.").text, "no\n❌ Exit code 3.");
     says("/bash kill -9 $$", "❌ Exit code 137.");
     says("/bash echo 'a\nb' | tac", "b\na");

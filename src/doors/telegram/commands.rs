@@ -6,18 +6,17 @@ use std::sync::{Arc, PoisonError};
 use uuid::Uuid;
 
 use super::api::{Buttons, Place};
-use super::command::{Change, Command, MENU, MODELS, effort_change, efforts, model_change, name_of, nearest};
+use super::command::{Change, Command, MODELS, effort_change, efforts, model_change, name_of, nearest};
 use super::conversation::{Handled, Outcome, answer_to};
 use super::follow;
 use super::incoming::{Message, Press};
-use super::notes::Sessions;
 use super::sender::Patience;
-use super::settings::{Chat, Groups, Overrides, Settings};
+use super::settings::{Overrides, Settings};
 use super::text::{Text, cut};
-use super::{Inside, Key};
+use super::{Inside, Key, show};
 use crate::claude::arguments::Effort;
 use crate::runs::ledger::{Filter, LedgerError};
-use crate::runs::run::{self, Busy, Cancel, Run, State};
+use crate::runs::run::{self, Cancel, Run};
 use crate::runs::submission::Cancelled;
 
 /// Runs that `/runs` lists.
@@ -31,8 +30,8 @@ impl Inside {
     pub(super) async fn obey(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: Command) -> Outcome {
         let (place, chat) = (answer_to(message), message.chat);
         match command {
-            Command::Help => self.say_markdown(place, &help()).await,
-            Command::Start => self.say_markdown(place, START).await,
+            Command::Help => self.say_markdown(place, &show::help()).await,
+            Command::Start => self.say_markdown(place, show::START).await,
             Command::Id => {
                 let user = message.user.map_or_else(|| "unknown".to_owned(), |user| format!("`{user}`"));
                 self.say_markdown(place, &format!("This chat: `{chat}`\nYou: {user}")).await;
@@ -58,7 +57,7 @@ impl Inside {
             }
             Command::Sessions => {
                 let sessions = self.notes.sessions(chat, message.thread).await?;
-                let (text, buttons) = session_list(&sessions);
+                let (text, buttons) = show::sessions(&sessions);
                 self.say_with(place, &text, &buttons).await;
             }
             Command::Cost => self.cost(place).await?,
@@ -101,7 +100,7 @@ impl Inside {
             "session" => match self.notes.switch(chat, press.thread, value).await {
                 Ok(true) => {
                     if let Ok(sessions) = self.notes.sessions(chat, press.thread).await {
-                        let (text, buttons) = session_list(&sessions);
+                        let (text, buttons) = show::sessions(&sessions);
                         self.redraw(chat, message, &text, &buttons).await;
                     }
                     "Switched.".to_owned()
@@ -192,7 +191,7 @@ impl Inside {
             let Ok(Some(run)) = self.engine.get(*id).await else { continue };
             let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 80);
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}: {prompt}", running_for(&run, self.engine.ahead(&run)));
+            let _ = writeln!(text, "{}: {prompt}", show::running_for(&run, self.engine.ahead(&run)));
         }
         let shells = {
             let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +219,7 @@ impl Inside {
         let overrides = self.overrides.of(place.chat);
         let settings = self.settings();
         let chat = settings.chat(place.chat, &overrides);
-        self.say_markdown(place, &config_text(&chat, &overrides)).await;
+        self.say_markdown(place, &show::config(&chat, &overrides)).await;
     }
 
     async fn reload(&self, place: Place) {
@@ -294,13 +293,13 @@ impl Inside {
         let now = self.settings().chat(chat, &self.overrides.of(chat)).model;
         let shown = now.as_deref().unwrap_or("the CLI's default");
         let models = MODELS.map(str::to_owned);
-        (titled("Model: ", shown), choice("model", &models, now.as_deref()))
+        (show::titled("Model: ", shown), show::choice("model", &models, now.as_deref()))
     }
 
     fn effort_choice(&self, chat: i64) -> (Text, Buttons) {
         let now = self.settings().chat(chat, &self.overrides.of(chat)).effort.map(name_of);
         let shown = now.as_deref().unwrap_or("the CLI's default");
-        (titled("Effort: ", shown), choice("effort", &efforts(), now.as_deref()))
+        (show::titled("Effort: ", shown), show::choice("effort", &efforts(), now.as_deref()))
     }
 
     async fn prompt_setting(
@@ -362,114 +361,10 @@ impl Inside {
 
     async fn runs(&self, place: Place) -> Result<(), LedgerError> {
         let runs = self.own_listed(place.chat, LISTED_RUNS).await?;
-        let now = run::now();
-        let lines = runs.iter().map(|run| {
-            let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 60);
-            let cost =
-                run.end.as_ref().and_then(|end| end.cost_usd).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
-            let mark = match run.state {
-                State::Succeeded => "✅",
-                State::Failed => "❌",
-                State::Cancelled => "✋",
-                State::Interrupted => "⚠️",
-                State::Queued => "🕒",
-                State::Running => "▶️",
-            };
-            format!(
-                "{mark} {} ago, {}{cost}\n{prompt}\n{}",
-                age(now - run.created_at),
-                follow::name_of(run.state),
-                run.id
-            )
-        });
+        let lines = runs.iter().map(show::listed);
         let text = lines.collect::<Vec<_>>().join("\n\n");
         let text = if text.is_empty() { "There were no runs in this chat yet.".to_owned() } else { text };
         self.say(place, &Text::plain(text)).await;
         Ok(())
-    }
-}
-
-const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say what to do with it in its \
-                     caption. Everything happens in this chat's own workspace.\n\n/help lists what else there is.";
-
-fn help() -> String {
-    let mut text =
-        "Write a prompt, or send files with a caption. While one runs, others wait their turn.\n\n**Commands**\n"
-            .to_owned();
-    for (name, about) in MENU.iter().filter(|(name, _)| !["start", "queue"].contains(name)) {
-        let _ = write!(text, "\n/{} - {about}", name.replace('_', "\\_"));
-    }
-    text.push_str("\n\nReply to a message to ask about it. `[SEND_FILE: path]` in an answer sends that file.");
-    text
-}
-
-/// A setting and its value, in bold.
-fn titled(title: &str, value: &str) -> Text {
-    let mut text = Text::plain(title);
-    text.append(&Text::bold(value));
-    text
-}
-
-/// Buttons for a choice, three in a row; the one that holds is marked.
-fn choice(what: &str, options: &[String], now: Option<&str>) -> Buttons {
-    let button = |option: &String| {
-        let label = if now == Some(option) { format!("✓ {option}") } else { option.clone() };
-        (label, format!("{what}:{option}"))
-    };
-    let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
-    rows.push(vec![("Reset".to_owned(), format!("{what}:reset"))]);
-    rows
-}
-
-fn session_list(sessions: &Sessions) -> (Text, Buttons) {
-    let now = run::now();
-    let rows = sessions.known.iter().map(|session| {
-        let title = if session.title.is_empty() { "(nothing yet)" } else { &session.title };
-        let mark = if session.name == sessions.current { "✓ " } else { "" };
-        vec![(format!("{mark}{title} · {} ago", age(now - session.used_at)), format!("session:{}", session.name))]
-    });
-    (Text::plain("Sessions of this chat. Press one to go on with it; /new begins a fresh one."), rows.collect())
-}
-
-fn config_text(chat: &Chat, overrides: &Overrides) -> String {
-    let own = |set: bool| if set { " (set here)" } else { "" };
-    let code = |text: &str| format!("`{}`", text.replace('`', "'"));
-    let or_default = |value: Option<String>| value.map_or_else(|| "the CLI's default".to_owned(), |value| code(&value));
-    let prompt =
-        |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), |text| code(&cut(text, 300)));
-    let lines = [
-        format!("Workspace: {}", code(&chat.workspace)),
-        format!("Model: {}{}", or_default(chat.model.clone()), own(overrides.model.is_some())),
-        format!("Effort: {}{}", or_default(chat.effort.map(name_of)), own(overrides.effort.is_some())),
-        format!("Continues its session: {}", if chat.continues { "yes" } else { "no" }),
-        format!("System prompt: {}{}", prompt(&chat.system_prompt), own(overrides.system_prompt.is_some())),
-        format!("Added: {}{}", prompt(&chat.append_system_prompt), own(overrides.append_system_prompt.is_some())),
-        format!(
-            "Budget of a run: {}",
-            chat.max_budget_usd.map_or_else(|| "none".to_owned(), |budget| format!("${budget}"))
-        ),
-        format!("While busy: {}", if chat.busy == Busy::Queue { "prompts wait" } else { "prompts are refused" }),
-        format!("In groups: {}", if chat.groups == Groups::All { "every message" } else { "when named or replied to" }),
-        format!("/bash: {}", if chat.bash { format!("at most {} s", chat.bash_timeout) } else { "off".to_owned() }),
-    ];
-    format!("**This chat's settings**\n\n- {}", lines.join("\n- "))
-}
-
-/// A span of time for a person.
-/// Where a run stands that has not ended.
-pub(super) fn running_for(run: &Run, ahead: Option<usize>) -> String {
-    match (run.state, ahead) {
-        (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
-        _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
-    }
-}
-
-fn age(milliseconds: i64) -> String {
-    let seconds = milliseconds.max(0) / 1000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }

@@ -24,6 +24,7 @@ mod reports;
 mod sender;
 mod settings;
 mod shell;
+mod show;
 #[cfg(test)]
 mod tests;
 mod text;

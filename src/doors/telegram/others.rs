@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::api::Place;
-use super::commands::running_for;
+use super::show::running_for;
 use super::text::{Text, cut};
 use super::{Inside, Key};
 use crate::doors::cron::tick;

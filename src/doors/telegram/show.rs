@@ -1,0 +1,116 @@
+//! What commands show: their texts and buttons.
+
+use std::fmt::Write as _;
+
+use super::api::Buttons;
+use super::command::{MENU, name_of};
+use super::follow;
+use super::notes::Sessions;
+use super::settings::{Chat, Groups, Overrides};
+use super::text::{Text, cut};
+use crate::runs::run::{self, Busy, Run, State};
+
+/// What /start says.
+pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say what to do with it in its \
+                     caption. Everything happens in this chat's own workspace.\n\n/help lists what else there is.";
+
+/// What /help says.
+pub(super) fn help() -> String {
+    let mut text =
+        "Write a prompt, or send files with a caption. While one runs, others wait their turn.\n\n**Commands**\n"
+            .to_owned();
+    for (name, about) in MENU.iter().filter(|(name, _)| !["start", "queue"].contains(name)) {
+        let _ = write!(text, "\n/{} - {about}", name.replace('_', "\\_"));
+    }
+    text.push_str("\n\nReply to a message to ask about it. `[SEND_FILE: path]` in an answer sends that file.");
+    text
+}
+
+/// A setting and its value, in bold.
+pub(super) fn titled(title: &str, value: &str) -> Text {
+    let mut text = Text::plain(title);
+    text.append(&Text::bold(value));
+    text
+}
+
+/// Buttons for a choice, three in a row; the one that holds is marked.
+pub(super) fn choice(what: &str, options: &[String], now: Option<&str>) -> Buttons {
+    let button = |option: &String| {
+        let label = if now == Some(option) { format!("✓ {option}") } else { option.clone() };
+        (label, format!("{what}:{option}"))
+    };
+    let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
+    rows.push(vec![("Reset".to_owned(), format!("{what}:reset"))]);
+    rows
+}
+
+/// The conversation's sessions, a button each.
+pub(super) fn sessions(sessions: &Sessions) -> (Text, Buttons) {
+    let now = run::now();
+    let rows = sessions.known.iter().map(|session| {
+        let title = if session.title.is_empty() { "(nothing yet)" } else { &session.title };
+        let mark = if session.name == sessions.current { "✓ " } else { "" };
+        vec![(format!("{mark}{title} · {} ago", age(now - session.used_at)), format!("session:{}", session.name))]
+    });
+    (Text::plain("Sessions of this chat. Press one to go on with it; /new begins a fresh one."), rows.collect())
+}
+
+/// What /config says.
+pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
+    let own = |set: bool| if set { " (set here)" } else { "" };
+    let code = |text: &str| format!("`{}`", text.replace('`', "'"));
+    let or_default = |value: Option<String>| value.map_or_else(|| "the CLI's default".to_owned(), |value| code(&value));
+    let prompt =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), |text| code(&cut(text, 300)));
+    let lines = [
+        format!("Workspace: {}", code(&chat.workspace)),
+        format!("Model: {}{}", or_default(chat.model.clone()), own(overrides.model.is_some())),
+        format!("Effort: {}{}", or_default(chat.effort.map(name_of)), own(overrides.effort.is_some())),
+        format!("Continues its session: {}", if chat.continues { "yes" } else { "no" }),
+        format!("System prompt: {}{}", prompt(&chat.system_prompt), own(overrides.system_prompt.is_some())),
+        format!("Added: {}{}", prompt(&chat.append_system_prompt), own(overrides.append_system_prompt.is_some())),
+        format!(
+            "Budget of a run: {}",
+            chat.max_budget_usd.map_or_else(|| "none".to_owned(), |budget| format!("${budget}"))
+        ),
+        format!("While busy: {}", if chat.busy == Busy::Queue { "prompts wait" } else { "prompts are refused" }),
+        format!("In groups: {}", if chat.groups == Groups::All { "every message" } else { "when named or replied to" }),
+        format!("/bash: {}", if chat.bash { format!("at most {} s", chat.bash_timeout) } else { "off".to_owned() }),
+    ];
+    format!("**This chat's settings**\n\n- {}", lines.join("\n- "))
+}
+
+/// A run in a list, with its prompt.
+pub(super) fn listed(run: &Run) -> String {
+    let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 60);
+    let cost = run.end.as_ref().and_then(|end| end.cost_usd).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+    let mark = match run.state {
+        State::Succeeded => "✅",
+        State::Failed => "❌",
+        State::Cancelled => "✋",
+        State::Interrupted => "⚠️",
+        State::Queued => "🕒",
+        State::Running => "▶️",
+    };
+    let (ago, state) = (age(run::now() - run.created_at), follow::name_of(run.state));
+    format!("{mark} {ago} ago, {state}{cost}\n{prompt}\n{}", run.id)
+}
+
+/// Where a run stands that has not ended.
+pub(super) fn running_for(run: &Run, ahead: Option<usize>) -> String {
+    match (run.state, ahead) {
+        (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
+        _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
+    }
+}
+
+/// A span of time for a person.
+fn age(milliseconds: i64) -> String {
+    let seconds = milliseconds.max(0) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
