@@ -66,7 +66,8 @@ impl Live {
     /// The run, as it stands; `None` if it has ended since it was looked up, and how is in the ledger alone.
     pub(super) fn unfinished(&self) -> Option<Run> {
         let run = self.run();
-        (!run.state.is_final()).then_some(run)
+        // Its end is noted before its state: by then the ledger has both.
+        (run.end.is_none() && !run.state.is_final()).then_some(run)
     }
 
     /// Notes when its CLI was started.
@@ -142,12 +143,27 @@ mod tests {
         assert_eq!(live.run().state, State::Running);
     }
 
-    /// Who looks a run up in the moment of its end must not get an end without a result.
+    /// Who looks a run up in the moment of its end must not get an end without a result, nor one that runs and has ended.
     #[test]
     fn a_run_that_has_ended_meanwhile_is_the_ledgers() {
-        let live = live(State::Running);
-        assert_eq!(live.unfinished().map(|run| run.state), Some(State::Running));
-        live.progress.send_modify(|progress| progress.state = State::Succeeded);
-        assert_eq!(live.unfinished(), None);
+        let state_first = live(State::Running);
+        assert_eq!(state_first.unfinished().map(|run| run.state), Some(State::Running));
+        state_first.progress.send_modify(|progress| progress.state = State::Succeeded);
+        assert_eq!(state_first.unfinished(), None);
+
+        let end_first = live(State::Running);
+        let end = End {
+            at: 2,
+            outcome: Some("ok".into()),
+            resets_at: None,
+            error: None,
+            result: serde_json::Value::Null,
+            cost_usd: None,
+            session_id: None,
+            reaped: 0,
+        };
+        let ended = end_first.ended(State::Succeeded, end.clone());
+        assert_eq!((ended.state, ended.end), (State::Succeeded, Some(end)));
+        assert_eq!(end_first.unfinished(), None);
     }
 }
