@@ -20,6 +20,7 @@
 //! | `request` | what of a request's JSON matters here |
 //! | `scenario` | prompt -> scenario |
 //! | `reply` | request and scenario -> blocks of a message, or an API error |
+//! | `tokens` | how much of a request a cache would have |
 //! | `wire` | a message -> JSON, or the pieces of an event stream |
 //! | `schema` | JSON schema -> an instance of it |
 //! | `server` | the HTTP routes; the only one that does anything |
@@ -31,6 +32,7 @@ mod request;
 mod scenario;
 mod schema;
 mod server;
+mod tokens;
 mod wire;
 
 use std::io::{self, Write as _};

@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use super::tokens::Tokens;
+
 /// The tool the CLI offers for `--json-schema`.
 pub(super) const SCHEMA_TOOL: &str = "StructuredOutput";
 
@@ -15,9 +17,6 @@ const NUDGE: &str = "[structured-output-enforce]";
 const IMAGE_NOTE: &str = "[Image: ";
 
 const REMINDER: (&str, &str) = ("<system-reminder>", "</system-reminder>");
-
-/// Characters per token, roughly, in English prose.
-const CHARS_PER_TOKEN: usize = 4;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Request {
@@ -36,7 +35,7 @@ pub(super) struct Request {
     pub(super) nudged: bool,
     pub(super) offers_bash: bool,
     pub(super) wanted: Option<Wanted>,
-    pub(super) input_tokens: usize,
+    pub(super) tokens: Tokens,
 }
 
 /// What a tool call came to.
@@ -86,7 +85,7 @@ impl Request {
             nudged: turn.nudged,
             offers_bash: tool(body, "Bash").is_some(),
             wanted: wanted(body),
-            input_tokens: (characters(body) / CHARS_PER_TOKEN).max(1),
+            tokens: Tokens::of(body),
         })
     }
 }
@@ -142,7 +141,7 @@ fn is_users(message: &Value) -> bool {
 }
 
 /// A message's blocks; a plain string counts as one block.
-fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
     match &message["content"] {
         Value::Array(blocks) => blocks.iter(),
         other => std::slice::from_ref(other).iter(),
@@ -214,18 +213,6 @@ fn wanted(body: &Value) -> Option<Wanted> {
     let formats = [&body["output_config"]["format"], &body["output_format"]];
     let format = formats.into_iter().find(|format| format["type"] == "json_schema")?;
     Some(Wanted::JsonText(format["schema"].clone()))
-}
-
-/// Characters in all strings but the data of images and files.
-fn characters(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.chars().count(),
-        Value::Array(items) => items.iter().map(characters).sum(),
-        Value::Object(fields) => {
-            fields.iter().filter(|(key, _)| *key != "data").map(|(_, field)| characters(field)).sum()
-        }
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
@@ -316,7 +303,7 @@ mod tests {
         let image = json!({"type": "image", "source": {"type": "base64", "data": "A".repeat(4000)}});
         let request = read(&json!([{"role": "user", "content": [image]}]));
         assert_eq!(request.images, 1);
-        assert!(request.input_tokens < 20, "{}", request.input_tokens);
+        assert!(request.tokens.total() < 20, "{:?}", request.tokens);
     }
 
     proptest! {

@@ -82,7 +82,7 @@ async fn not_found(request: HttpRequest) -> Response {
 
 async fn count_tokens(body: Result<Bytes, BytesRejection>) -> Response {
     match read(body) {
-        Ok(request) => Json(json!({"input_tokens": request.input_tokens})).into_response(),
+        Ok(request) => Json(json!({"input_tokens": request.tokens.total()})).into_response(),
         Err(refused) => *refused,
     }
 }
@@ -129,11 +129,8 @@ fn is_first(cut: &Cut, headers: &HeaderMap, prompt_at: usize) -> bool {
 }
 
 fn answer(message: &Message, request: Request) -> Response {
-    let envelope = Envelope {
-        model: request.model,
-        id: format!("offline_{}", Uuid::now_v7().simple()),
-        input_tokens: request.input_tokens,
-    };
+    let envelope =
+        Envelope { model: request.model, id: format!("offline_{}", Uuid::now_v7().simple()), tokens: request.tokens };
     let (kind, pieces) = if request.stream {
         ("text/event-stream", stream(message, &envelope))
     } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::reply::{Block, Message, Pace};
+use super::tokens::Tokens;
 
 /// What the server does next with an open response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct Envelope {
     pub(super) model: String,
     /// Unique over all servers there ever were: a resumed session must not see a tool's id twice.
     pub(super) id: String,
-    pub(super) input_tokens: usize,
+    pub(super) tokens: Tokens,
 }
 
 /// A thinking block without a signature is refused when the CLI sends it back; nobody checks ours.
@@ -164,9 +165,9 @@ fn message_json(envelope: &Envelope, content: &[Value], stop_reason: Option<&str
         "stop_reason": stop_reason,
         "stop_sequence": null,
         "usage": {
-            "input_tokens": envelope.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
+            "input_tokens": envelope.tokens.fresh,
+            "cache_creation_input_tokens": envelope.tokens.written,
+            "cache_read_input_tokens": envelope.tokens.read,
             "output_tokens": output_tokens,
             "service_tier": "standard",
         },
@@ -198,7 +199,11 @@ mod tests {
     use rstest::rstest;
 
     fn envelope() -> Envelope {
-        Envelope { model: "claude-test".to_owned(), id: "1".to_owned(), input_tokens: 7 }
+        Envelope {
+            model: "claude-test".to_owned(),
+            id: "1".to_owned(),
+            tokens: Tokens { fresh: 7, written: 5, read: 3 },
+        }
     }
 
     fn message(pace: Pace) -> Message {
@@ -273,7 +278,9 @@ mod tests {
         let block = ["content_block_start", "content_block_delta", "content_block_stop"];
         let expected = [&["message_start"][..], &block, &block, &block, &["message_delta", "message_stop"]].concat();
         assert_eq!(kinds, expected);
-        assert_eq!(events[0]["message"]["usage"]["input_tokens"], 7);
+        let usage = &events[0]["message"]["usage"];
+        let input = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"].map(|key| &usage[key]);
+        assert_eq!(input, [7, 5, 3].map(Value::from).each_ref());
         assert_eq!(events[events.len() - 2]["delta"]["stop_reason"], "tool_use");
     }
 

@@ -89,7 +89,7 @@ fn entry(name: &str, more: &str) -> String {
     format!("- {{name: {name}, sha256: {sum}{more}}}\n")
 }
 
-fn with_tokens<'testbox>(testbox: &'testbox TestBox, launch: Launch<'testbox>) -> Launch<'testbox> {
+pub(crate) fn with_tokens<'testbox>(testbox: &'testbox TestBox, launch: Launch<'testbox>) -> Launch<'testbox> {
     let tokens = [
         entry("boss", ""),
         entry("team", ", workspaces: [team]"),
@@ -102,7 +102,7 @@ fn with_tokens<'testbox>(testbox: &'testbox TestBox, launch: Launch<'testbox>) -
     launch.env("CLAUDEBOX_MODE_API_TOKENS_FILE", file.to_str().unwrap())
 }
 
-fn token(api: &Api, name: &str) -> Client {
+pub(crate) fn token(api: &Api, name: &str) -> Client {
     api.http.with_token(&format!("{name}-token"))
 }
 

@@ -85,16 +85,16 @@ fn a_run_has_a_time_and_a_stream_that_may_not_be_silent() {
 fn money_has_limits_for_a_run_and_for_a_day() {
     let Some(testbox) = TestBox::new() else { return };
     let Some(launch) = with_cli(&testbox) else { return };
-    // What one answer costs is below the limits, and what two cost is above that of a run.
-    let launch = launch.env("CLAUDEBOX_MAX_COST_PER_DAY", "0.1").env("CLAUDEBOX_MAX_COST_PER_RUN", "0.05");
+    // A short prompt costs about 0.055, 40,000 letters 0.0375 more.
+    let launch = launch.env("CLAUDEBOX_MAX_COST_PER_DAY", "0.15").env("CLAUDEBOX_MAX_COST_PER_RUN", "0.07");
     let mut api = start(&testbox, launch);
     let stopped = api.http.run(with(prompt("a", "hi"), json!({"maxBudgetUsd": 0.0001})));
     assert_eq!((&stopped["outcome"], &stopped["status"]), (&json!("budget"), &json!("failed")), "{stopped}");
     assert_eq!(api.http.run(prompt("b", "hi"))["status"], "completed");
-    assert_eq!(api.http.run(prompt("b", "offline:tool true"))["outcome"], "budget");
+    assert_eq!(api.http.run(prompt("d", &"long".repeat(10_000)))["outcome"], "budget");
     let answer = api.http.asks(prompt("c", "hi")).send();
     let problem = answer.problem(429, "over_budget");
-    assert!(problem["detail"].as_str().unwrap().contains("limit of 0.1 USD a day"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("limit of 0.15 USD a day"), "{problem}");
     assert!((1..=86_400).contains(&answer.retry_after()), "{}", answer.retry_after());
     // What was spent is not forgotten by the next server.
     api.kill_serve();

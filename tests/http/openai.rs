@@ -66,7 +66,9 @@ fn an_answer_whole_and_in_pieces() {
     assert_eq!(whole["usage"]["completion_tokens"], used["outputTokens"]);
     let input =
         ["inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"].map(|key| used[key].as_u64().unwrap());
+    assert!(input[2] > 0, "nothing went through the cache, so nothing is told of it here: {used}");
     assert_eq!(whole["usage"]["prompt_tokens"], input.iter().sum::<u64>());
+    assert_eq!(whole["usage"]["prompt_tokens_details"]["cache_write_tokens"], input[2]);
 
     let more = json!({"stream": true, "stream_options": {"include_usage": true}});
     let mut answering = chat(http, "a", user("offline:slow 1"), more).open();

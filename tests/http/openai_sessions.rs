@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::access::{token, with_tokens};
 use crate::client::{Answer, Client};
-use crate::fixture::{Api, start, with_cli};
+use crate::fixture::{start, with_cli};
 use crate::openai::{ask, chat, user};
 use crate::support::TestBox;
 
@@ -20,8 +21,8 @@ fn add(messages: &mut Value, role: &str, content: &str) {
 }
 
 /// What a run was told before its prompt.
-fn attachments(api: &Api, answer: &Answer) -> usize {
-    api.http.look(answer.header("x-run-id"))["options"]["attachments"].as_array().map_or(0, Vec::len)
+fn attachments(http: &Client, answer: &Answer) -> usize {
+    http.look(answer.header("x-run-id"))["options"]["attachments"].as_array().map_or(0, Vec::len)
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn a_conversation_is_told_again_or_its_session_resumed() {
     let second = chat(http, "a", longer.clone(), json!({})).send();
     assert_eq!(said(&second), "[claudebox offline model] two");
     assert_ne!(first.header("x-claude-session"), second.header("x-claude-session"));
-    assert_eq!(attachments(&api, &second), 1);
+    assert_eq!(attachments(&api.http, &second), 1);
 
     // With it, the same conversation is recognised, and only what is new is told.
     let first = go_on(http, &messages);
@@ -53,14 +54,30 @@ fn a_conversation_is_told_again_or_its_session_resumed() {
         add(&mut conversation, "user", &format!("offline:echo {turn}"));
         let answer = go_on(http, &conversation);
         assert_eq!(said(&answer), format!("[claudebox offline model] {turn}"));
-        assert_eq!((answer.header("x-claude-session"), attachments(&api, &answer)), (session.as_str(), 0));
+        assert_eq!((answer.header("x-claude-session"), attachments(&api.http, &answer)), (session.as_str(), 0));
     }
     // One that went another way at an earlier point cannot be resumed there.
     let mut other = messages.clone();
     add(&mut other, "assistant", &said(&first));
     add(&mut other, "user", "offline:echo other");
     let answer = go_on(http, &other);
-    assert_eq!((said(&answer).as_str(), attachments(&api, &answer)), ("[claudebox offline model] other", 1));
+    assert_eq!((said(&answer).as_str(), attachments(&api.http, &answer)), ("[claudebox offline model] other", 1));
+    api.stop();
+}
+
+#[test]
+fn a_conversation_is_the_callers_own() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let api = start(&testbox, with_tokens(&testbox, launch));
+    let (boss, talker) = (token(&api, "boss"), token(&api, "talker"));
+    let mut messages = user("offline:echo one");
+    let first = go_on(&boss, &messages);
+    add(&mut messages, "assistant", &said(&first));
+    add(&mut messages, "user", "offline:echo two");
+    // Somebody else's, of the same words in the same workspace, is told whole.
+    let theirs = go_on(&talker, &messages);
+    assert_eq!((said(&theirs).as_str(), attachments(&boss, &theirs)), ("[claudebox offline model] two", 1));
     api.stop();
 }
 
@@ -80,7 +97,7 @@ fn a_conversation_whose_session_is_gone_is_told_again() {
         let answer = chat(&api.http, "a", longer, json!({"stream": stream})).header("x-claude-continue", "1").send();
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(answer.text().contains("two"), "{}", answer.text());
-        assert_eq!(attachments(&api, &answer), 1);
+        assert_eq!(attachments(&api.http, &answer), 1);
     }
     api.stop();
 }
