@@ -2,7 +2,7 @@
 //!
 //! Only what reads is fuzzed: a door that leaked here could destroy the machine it is fuzzed on.
 //!
-//! `cargo +nightly fuzz run client_path`
+//! `scripts/fuzz` builds and runs it; `cargo +nightly fuzz run client_path` works too.
 
 #![no_main]
 
