@@ -56,12 +56,20 @@ fn a_conversation_is_told_again_or_its_session_resumed() {
         assert_eq!(said(&answer), format!("[claudebox offline model] {turn}"));
         assert_eq!((answer.header("x-claude-session"), attachments(&api.http, &answer)), (session.as_str(), 0));
     }
-    // One that went another way at an earlier point cannot be resumed there.
+    // One that went another way at an earlier point cannot be resumed there, and has a session of its own from then on.
     let mut other = messages.clone();
     add(&mut other, "assistant", &said(&first));
     add(&mut other, "user", "offline:echo other");
+    let branch = go_on(http, &other);
+    assert_eq!((said(&branch).as_str(), attachments(http, &branch)), ("[claudebox offline model] other", 1));
+    assert_ne!(branch.header("x-claude-session"), session);
+    add(&mut other, "assistant", &said(&branch));
+    add(&mut other, "user", "offline:echo more");
     let answer = go_on(http, &other);
-    assert_eq!((said(&answer).as_str(), attachments(&api.http, &answer)), ("[claudebox offline model] other", 1));
+    assert_eq!((answer.header("x-claude-session"), attachments(http, &answer)), (branch.header("x-claude-session"), 0));
+    // The first message of one goes on with the workspace's last session.
+    let answer = go_on(http, &user("offline:echo on"));
+    assert_eq!(answer.header("x-claude-session"), branch.header("x-claude-session"));
     api.stop();
 }
 
@@ -78,6 +86,10 @@ fn a_conversation_is_the_callers_own() {
     // Somebody else's, of the same words in the same workspace, is told whole.
     let theirs = go_on(&talker, &messages);
     assert_eq!((said(&theirs).as_str(), attachments(&boss, &theirs)), ("[claudebox offline model] two", 1));
+    assert_ne!(theirs.header("x-claude-session"), first.header("x-claude-session"));
+    // And leaves the first one as it was.
+    let own = go_on(&boss, &messages);
+    assert_eq!((own.header("x-claude-session"), attachments(&boss, &own)), (first.header("x-claude-session"), 0));
     api.stop();
 }
 
