@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=c3dfc37e2c2b05e431a0230c317cb7a3a60e4f4857b21a73943aa97b407c706d
+checksum=313559a5da8a1ac62cf2d0f223e94e72c801d07077096d8f2cc89ee3b3a72b9f
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

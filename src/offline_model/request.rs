@@ -140,10 +140,15 @@ fn is_users(message: &Value) -> bool {
     message["role"] == "user"
 }
 
-/// A message's blocks; a plain string counts as one block.
+/// A message's blocks.
 pub(super) fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
-    match &message["content"] {
-        Value::Array(blocks) => blocks.iter(),
+    items(&message["content"])
+}
+
+/// The items of a list; a plain string counts as one.
+pub(super) fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    match value {
+        Value::Array(items) => items.iter(),
         other => std::slice::from_ref(other).iter(),
     }
 }

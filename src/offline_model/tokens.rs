@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::request::blocks;
+use super::request::{blocks, items};
 
 /// Characters per token, roughly, in English prose.
 const CHARS_PER_TOKEN: usize = 4;
@@ -53,14 +53,6 @@ impl Tokens {
     /// All of them.
     pub(super) const fn total(self) -> usize {
         self.fresh + self.written + self.read
-    }
-}
-
-/// The items of a list; a plain string counts as one.
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    match value {
-        Value::Array(items) => items.iter(),
-        other => std::slice::from_ref(other).iter(),
     }
 }
 

@@ -144,15 +144,15 @@ impl Turn {
             Some((_, false)) => Vec::new(),
             _ => material::prepare(&app.fetcher, &conversation.history).await?,
         };
-        let whole = conversation.tell(Some(&history), &newest);
-        let (request, replay) = if let Some((id, may_be_gone)) = session {
-            let resumed = Options { resume: Some(id), ..options.clone() };
-            let replay = may_be_gone.then(|| request(Options { no_continue: true, ..options }, whole));
-            (request(resumed, conversation.tell(None, &newest)), replay)
-        } else {
-            // A conversation told whole is none that the workspace's last session has begun.
-            let no_continue = options.no_continue || !conversation.history.is_empty();
-            (request(Options { no_continue, ..options }, whole), None)
+        // A conversation told whole is none that the workspace's last session has begun.
+        let no_continue = options.no_continue || !conversation.history.is_empty();
+        let whole = request(Options { no_continue, ..options.clone() }, conversation.tell(Some(&history), &newest));
+        let (request, replay) = match session {
+            Some((id, may_be_gone)) => {
+                let resumed = Options { resume: Some(id), ..options };
+                (request(resumed, conversation.tell(None, &newest)), may_be_gone.then_some(whole))
+            }
+            None => (whole, None),
         };
         let origin = Origin { door: DOOR, requester: caller.name.clone(), cost_per_day: caller.cost_per_day };
         let new = NewRun {

@@ -12,7 +12,7 @@ use super::follow;
 use super::incoming::{Message, Press};
 use super::sender::Patience;
 use super::settings::{Overrides, Settings};
-use super::text::{Text, cut};
+use super::text::{Text, cut, line};
 use super::{Inside, Key, show};
 use crate::claude::arguments::Effort;
 use crate::runs::ledger::{Filter, LedgerError};
@@ -189,7 +189,7 @@ impl Inside {
         let runs = self.own_runs(key);
         for id in &runs {
             let Ok(Some(run)) = self.engine.get(*id).await else { continue };
-            let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 80);
+            let prompt = line(&run.request.prompt, 80);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}: {prompt}", show::running_for(&run, self.engine.ahead(&run)));
         }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::api::Place;
 use super::show::running_for;
-use super::text::{Text, cut};
+use super::text::{Text, line};
 use super::{Inside, Key};
 use crate::doors::cron::tick;
 use crate::runs::ledger::LedgerError;
@@ -46,7 +46,7 @@ impl Inside {
         });
         let mut text = String::new();
         for run in &others {
-            let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 80);
+            let prompt = line(&run.request.prompt, 80);
             let who = if run.door == "cron" { format!("the job {}", run.requester) } else { run.door.clone() };
             let at = running_for(run, self.engine.ahead(run));
             // Writing to a String cannot fail.

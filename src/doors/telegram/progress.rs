@@ -4,7 +4,7 @@ use serde_json::Value;
 use teloxide::types::{MessageEntity, MessageEntityKind};
 
 use super::markdown;
-use super::text::{LONGEST_MESSAGE, Text, cut};
+use super::text::{LONGEST_MESSAGE, Text, line};
 
 /// Longest description of a tool's use.
 const LONGEST_LINE: usize = 120;
@@ -124,6 +124,6 @@ fn tool(name: Option<&str>, input: &Value) -> String {
     let name = name.unwrap_or("tool");
     let about = ["description", "command", "file_path", "path", "pattern", "query", "url", "prompt", "skill"];
     let about = about.iter().find_map(|key| input[*key].as_str()).unwrap_or_default();
-    let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
-    if about.is_empty() { format!("🔧 {name}") } else { format!("🔧 {name}: {}", cut(&about, LONGEST_LINE)) }
+    let about = line(about, LONGEST_LINE);
+    if about.is_empty() { format!("🔧 {name}") } else { format!("🔧 {name}: {about}") }
 }

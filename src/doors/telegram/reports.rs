@@ -10,7 +10,7 @@ use super::api::{ApiError, Place};
 use super::files::Own;
 use super::notes::{Recent, Told};
 use super::sender::Patience;
-use super::text::{Text, cut};
+use super::text::{Text, line};
 use super::{Inside, Telegram};
 use crate::doors::chats::{ChatError, ChatReport, Chats};
 use crate::runs::ledger::LedgerError;
@@ -64,7 +64,7 @@ impl Inside {
             // Without a run, the next one may read the same.
             return self.notes.forget_reported(&progress).await.map_err(later);
         }
-        let beginning = cut(&report.text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST_BEGINNING);
+        let beginning = line(&report.text, LONGEST_BEGINNING);
         let recent = Recent { run: report.run, job: report.job, at: run::now(), beginning, known: false };
         self.notes.add_recent(report.chat, recent).await.map_err(later)
     }

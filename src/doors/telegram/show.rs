@@ -7,12 +7,13 @@ use super::command::{MENU, name_of};
 use super::follow;
 use super::notes::Sessions;
 use super::settings::{Chat, Groups, Overrides};
-use super::text::{Text, cut};
+use super::text::{Text, cut, line};
 use crate::runs::run::{self, Busy, Run, State};
 
 /// What /start says.
-pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say what to do with it in its \
-                     caption. Everything happens in this chat's own workspace.\n\n/help lists what else there is.";
+pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say \
+                                what to do with it in its caption. Everything happens in this chat's own workspace.\n\n\
+                                /help lists what else there is.";
 
 /// What /help says.
 pub(super) fn help() -> String {
@@ -82,7 +83,7 @@ pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
 
 /// A run in a list, with its prompt.
 pub(super) fn listed(run: &Run) -> String {
-    let prompt = cut(&run.request.prompt.split_whitespace().collect::<Vec<_>>().join(" "), 60);
+    let prompt = line(&run.request.prompt, 60);
     let cost = run.end.as_ref().and_then(|end| end.cost_usd).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
     let mark = match run.state {
         State::Succeeded => "✅",

@@ -146,6 +146,11 @@ pub(super) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
+/// The beginning of a text in a line, at most `longest` units.
+pub(super) fn line(text: &str, longest: usize) -> String {
+    cut(&text.split_whitespace().collect::<Vec<_>>().join(" "), longest)
+}
+
 /// The beginning of a text, at most `longest` units; what is left out is marked.
 pub(super) fn cut(text: &str, longest: usize) -> String {
     if units(text) <= longest {
