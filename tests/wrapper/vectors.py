@@ -507,6 +507,25 @@ class Recreation(Case):
                 self.assertEqual([words[0] for words in call.engine], ["exec", "inspect", "image", "inspect", "run", "exec", "inspect", "image", "start", "exec"])
                 self.assertEqual((call.named("start"), call.named("rm")), ([["start", f"id-{name}"]], []))
 
+    def test_one_that_cannot_be_started_is_not_left_behind(self):
+        for words, kind, what in (["x"], "prog", "the box"), (["up", "api"], "api", None):
+            with self.subTest(kind):
+                place = self.place()
+                name = f"{container(place.workspace)}_{kind}"
+                (place.double / "unstartable").touch()
+                call = place.run(*words)
+                self.assertEqual((call.code, call.out, call.err), (69, "", f"claudebox: error: {what or name} cannot be made: no such network\n"))
+                self.assertEqual(call.named("rm"), [["rm", "--force", f"id-{name}"]])
+
+    def test_a_service_that_somebody_else_makes_is_left_alone(self):
+        place = self.place()
+        name = f"{container(place.workspace)}_api"
+        (place.double / "another").write_text(f"created id-{name} 0 sha256:one 0abc\n")
+        call = place.run("up", "api")
+        self.assertEqual(call.code, 69)
+        self.assertIn(f"claudebox: error: {name} cannot be made: Conflict.", call.err)
+        self.assertEqual(call.named("rm"), [])
+
     def test_one_of_another_image_is_made_again(self):
         place = self.place()
         name = self.box(place, "exited", image="sha256:old")
