@@ -15,6 +15,7 @@ pub const LONGEST_ARGUMENT_BYTES: usize = 131_071;
 
 /// Options of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[serde(default)]
 pub struct Options {
     /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full model name
@@ -59,6 +60,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
+    /// Whether the prompt is text and nothing else: no slash command in it is carried out, no file named with `@` is read.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub literal: bool,
     /// Content blocks of the Messages API that go before the prompt: images, documents, an earlier conversation.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,16 +71,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the CLI reads on standard input for this prompt: the prompt itself, or one message of stream-json with the
-    /// attachments.
+    /// What the CLI reads on standard input for this prompt: one message of stream-json.
     #[must_use]
     pub fn input(&self, prompt: &str) -> String {
-        if self.attachments.is_empty() {
-            return prompt.to_owned();
-        }
         let mut content = self.attachments.clone();
         content.push(json!({"type": "text", "text": prompt}));
-        let message = json!({"type": "user", "message": {"role": "user", "content": content}});
+        let message = json!({
+            "type": "user",
+            "message": {"role": "user", "content": content},
+            "parent_tool_use_id": null,
+            "session_id": "",
+            "client_composed": self.literal,
+        });
         format!("{message}\n")
     }
 }
@@ -129,15 +136,13 @@ impl Session {
     }
 }
 
-/// Arguments of a one-shot run with these standing instructions. The prompt is not among them: it goes through standard input, because one argument
-/// holds at most 131,071 bytes.
+/// Arguments of a one-shot run with these standing instructions and settings. The prompt is not among them: it goes
+/// through standard input, because one argument holds at most 131,071 bytes.
 #[must_use]
-pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ["-p", "--output-format", "stream-json", "--verbose"].map(Into::into).to_vec();
-    if !options.attachments.is_empty() {
-        args.extend(["--input-format", "stream-json"].map(Into::into));
-    }
-    args.extend(common(options, session, standing));
+pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
+    let stream = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+    let mut args: Vec<OsString> = stream.map(Into::into).to_vec();
+    args.extend(common(options, session, standing, settings));
     if let Some(schema) = &options.json_schema {
         args.extend(["--json-schema".into(), schema.into()]);
     }
@@ -158,12 +163,12 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>) -
 
 /// Arguments of the interactive CLI.
 #[must_use]
-pub fn interactive(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
-    common(options, session, standing)
+pub fn interactive(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
+    common(options, session, standing, settings)
 }
 
-fn common(options: &Options, session: &Session, standing: Option<&Path>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec!["--dangerously-skip-permissions".into()];
+fn common(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["--dangerously-skip-permissions".into(), "--settings".into(), settings.into()];
     if let Some(file) = standing {
         args.extend(["--append-system-prompt-file".into(), file.into()]);
     }
@@ -213,11 +218,10 @@ mod tests {
 
     #[test]
     fn a_plain_run_streams_json_and_takes_its_prompt_from_standard_input() {
-        let args = one_shot(&Options::default(), &Session::Fresh, None);
-        assert_eq!(
-            strings(&args),
-            ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
-        );
+        let args = one_shot(&Options::default(), &Session::Fresh, None, "{}");
+        let streams = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+        assert_eq!(strings(&args)[..6], streams);
+        assert_eq!(strings(&args)[6..], ["--dangerously-skip-permissions", "--settings", "{}"]);
     }
 
     #[test]
@@ -232,7 +236,7 @@ mod tests {
             max_turns: Some(3),
             ..Options::default()
         };
-        let args = one_shot(&options, &Session::Resume("id".into()), None);
+        let args = one_shot(&options, &Session::Resume("id".into()), None, "{}");
         let tail = [
             "--model",
             "sonnet[1m]",
@@ -251,7 +255,7 @@ mod tests {
             "--max-turns",
             "3",
         ];
-        assert_eq!(strings(&args)[5..], tail);
+        assert_eq!(strings(&args)[9..], tail);
     }
 
     #[test]

@@ -70,6 +70,21 @@ impl Event {
         &self.0
     }
 
+    /// The event of a result that another one has followed, under a name that nobody takes for the run's result.
+    #[must_use]
+    pub fn interim(&self) -> Self {
+        let mut value = self.0.clone();
+        value["type"] = "system".into();
+        value["subtype"] = "interim_result".into();
+        Self(value)
+    }
+
+    /// The result `value`.
+    #[must_use]
+    pub const fn of_result(value: Value) -> Self {
+        Self(value)
+    }
+
     /// The session it belongs to.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
@@ -98,6 +113,12 @@ impl Event {
             ("result", _) => Kind::Result,
             (other, _) => Kind::Other(other),
         }
+    }
+
+    /// The tool call it belongs to, if a sub-agent says it.
+    #[must_use]
+    pub fn parent_tool_use_id(&self) -> Option<&str> {
+        self.text("parent_tool_use_id")
     }
 
     fn text(&self, key: &str) -> Option<&str> {

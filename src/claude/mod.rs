@@ -4,12 +4,14 @@
 //! it printed.
 
 pub mod arguments;
+pub mod background;
 pub mod binary;
 pub mod envelope;
 pub mod event;
 pub mod first_run;
 pub mod outcome;
 pub mod sessions;
+pub mod settings;
 pub mod standing;
 pub mod transcript;
 

@@ -1,7 +1,7 @@
 //! How a run ended.
 //!
-//! Success is a `result` event with `is_error: false`, and with a schema also `structured_output`. Never the exit code
-//! of the CLI, which is 0 after an interrupt, and never `subtype`, which is "success" next to an API error.
+//! Success is a last `result` event with `is_error: false`, and with a schema also `structured_output`. Never the exit
+//! code of the CLI, which is 0 after an interrupt, and never `subtype`, which is "success" next to an API error.
 
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ pub struct Refusal {
 /// Everything that decides an outcome.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'run> {
-    /// The last `result` event.
+    /// The last `result` event, if nothing that was to change the answer was left.
     pub result: Option<&'run Value>,
     /// Whether the run had to follow a JSON Schema.
     pub schema: bool,
@@ -90,7 +90,10 @@ impl Outcome {
     #[must_use]
     pub fn decide(evidence: &Evidence<'_>) -> Self {
         match evidence.result {
-            Some(result) if result["is_error"] == false => Self::of_answer(result, evidence.schema),
+            // A turn that was cut for another message says no error, and has no answer.
+            Some(result) if result["is_error"] == false && !was_aborted(result) => {
+                Self::of_answer(result, evidence.schema)
+            }
             Some(result) => Self::of_error(result, evidence),
             None => Self::without_result(evidence),
         }
@@ -111,7 +114,7 @@ impl Outcome {
         if let Some(outcome) = evidence.intervention.map(Self::of_intervention) {
             return outcome;
         }
-        if result["terminal_reason"].as_str().is_some_and(|reason| reason.starts_with("aborted")) {
+        if was_aborted(result) {
             return Self::Killed { signal: None };
         }
         match (result["api_error_status"].as_u64(), evidence.error) {
@@ -205,6 +208,10 @@ impl Outcome {
     }
 }
 
+fn was_aborted(result: &Value) -> bool {
+    result["terminal_reason"].as_str().is_some_and(|reason| reason.starts_with("aborted"))
+}
+
 /// The texts in which a result says what went wrong.
 pub fn error_texts(result: &Value) -> impl Iterator<Item = &str> {
     let errors = result["errors"].as_array().into_iter().flatten();
@@ -257,6 +264,7 @@ mod tests {
     #[case(json!({"is_error": true, "api_error_status": 429}), Outcome::RateLimited { resets_at: None })]
     #[case(json!({"is_error": true, "api_error_status": 529}), Outcome::ModelError)]
     #[case(json!({"is_error": true, "terminal_reason": "aborted_tools"}), Outcome::Killed { signal: None })]
+    #[case(json!({"is_error": false, "terminal_reason": "aborted_streaming"}), Outcome::Killed { signal: None })]
     #[case(json!({"is_error": true, "errors": ["No conversation found with session ID: x"]}), Outcome::SessionNotFound)]
     fn errors_are_told_apart(#[case] result: Value, #[case] expected: Outcome) {
         assert_eq!(Outcome::decide(&evidence(Some(&result))), expected);

@@ -16,7 +16,7 @@ use crate::atomic_file;
 use crate::boot::{self, Booted, Place, person};
 use crate::claude::arguments;
 use crate::claude::sessions::Sessions;
-use crate::claude::{binary, first_run, standing};
+use crate::claude::{binary, first_run, settings, standing};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
@@ -133,7 +133,12 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let standing = place.settle(&config, env);
     let session = place.sessions.choose(&run.options, &place.workspace);
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(&run.options, &session, standing.as_deref()));
+    command.extend(arguments::interactive(
+        &run.options,
+        &session,
+        standing.as_deref(),
+        &settings::of_command_line(config.offline, env),
+    ));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
     match helper::execute(&command, None, sys::inherited_signals()) {
@@ -163,10 +168,15 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         sessions: place.sessions,
         standing,
         silence: None,
+        background: config.background,
+        settings: settings::of_command_line(config.offline, env),
     };
     let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
         tracing::error!("{complaint}");
+    }
+    if let Some(notice) = finished.notice() {
+        tracing::warn!("{notice}");
     }
     Ok(finished.outcome.exit_code())
 }
@@ -222,8 +232,13 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         sessions: place.sessions,
         standing,
         silence: job.silence,
+        background: config.background,
+        settings: settings::of_command_line(config.offline, env),
     };
-    job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
+    let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
+    if let Some(notice) = finished.notice() {
+        tracing::warn!("run {}: {notice}", job.run_id);
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -4,6 +4,7 @@
 //! too and the canonical one wins. An empty value counts as unset, because compose files write those.
 
 pub mod environment;
+pub mod offline;
 pub mod server;
 pub(crate) mod yaml;
 
@@ -17,6 +18,9 @@ use environment::Environment;
 /// that `docker stop` allows.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 const LONGEST_GRACE_SECONDS: u64 = 3600;
+/// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
+pub const DEFAULT_BACKGROUND: Duration = Duration::from_secs(10);
+const LONGEST_BACKGROUND_SECONDS: u64 = 86_400;
 const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_mins(10);
 const LONGEST_HOOK_SECONDS: u64 = 86_400;
 
@@ -106,6 +110,8 @@ pub mod name {
     pub const RUN_TIMEOUT_SECONDS: &str = "CLAUDEBOX_RUN_TIMEOUT_SECONDS";
     /// Longest a run may be silent while no tool runs, seconds.
     pub const RUN_SILENCE_SECONDS: &str = "CLAUDEBOX_RUN_SILENCE_SECONDS";
+    /// How long a run's background work may go on after the answer, seconds.
+    pub const BACKGROUND_SECONDS: &str = "CLAUDEBOX_BACKGROUND_SECONDS";
     /// Most a run may cost, US dollars.
     pub const MAX_COST_PER_RUN: &str = "CLAUDEBOX_MAX_COST_PER_RUN";
     /// Most all runs of a day may cost, US dollars.
@@ -177,6 +183,8 @@ pub struct Config {
     pub system_hint: Option<String>,
     /// Whether the built-in offline model answers.
     pub offline: bool,
+    /// How long background shells and wake-ups of a run may go on after the answer.
+    pub background: Duration,
     /// Whether debug logs are written.
     pub debug: bool,
     /// The server modes that were asked for, by the name of their setting.
@@ -232,6 +240,9 @@ impl Config {
             git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
             system_hint: settings.text(name::SYSTEM_HINT)?,
             offline: settings.flag(name::OFFLINE)?,
+            background: settings
+                .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)?
+                .unwrap_or(DEFAULT_BACKGROUND),
             debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
             server_modes,
         })

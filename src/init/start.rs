@@ -11,6 +11,7 @@ use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::Config;
 use crate::config::environment::Environment;
+use crate::config::offline;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::process::events;
@@ -20,15 +21,6 @@ use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
 const OFFLINE_MODEL_DEADLINE: Duration = Duration::from_secs(10);
 /// The key the CLI is given when the offline model answers. It opens nothing.
 const OFFLINE_KEY: &str = "sk-ant-claudebox-offline-model";
-/// Variables that would lead the CLI past the offline model, to a real API.
-const REAL_API: [&str; 6] = [
-    "ANTHROPIC_AUTH_TOKEN",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_FOUNDRY",
-    "CLAUDE_CODE_USE_VERTEX",
-    "ANTHROPIC_MODEL",
-];
 
 /// Changes of an environment: a value sets, `None` removes.
 type Changes = Vec<(String, Option<OsString>)>;
@@ -173,7 +165,7 @@ fn read_line(output: &mut ChildStdout, printed: &mut Vec<u8>) -> io::Result<Opti
 }
 
 fn offline_environment(url: &str, booted: &Booted, env: &impl Environment) -> Changes {
-    let mut changes: Changes = REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
+    let mut changes: Changes = offline::REAL_API.iter().map(|&name| (name.to_owned(), None)).collect();
     for (name, value) in [
         ("ANTHROPIC_BASE_URL", url),
         ("ANTHROPIC_API_KEY", OFFLINE_KEY),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LABEL;
-use super::request::{Outcome, Request, SCHEMA_TOOL, Wanted};
+use super::request::{Notice, Outcome, Request, SCHEMA_TOOL, Wanted};
 use super::scenario::{Failure, Scenario, list};
 use super::schema::instance;
 
@@ -59,10 +59,12 @@ pub(super) fn reply(request: &Request, scenario: &Scenario, cut: bool) -> Reply 
     if let Scenario::Error(failure) = scenario {
         return Reply::Error(*failure);
     }
-    let mut message = if request.outcomes.is_empty() {
-        first_turn(request, scenario, cut)
-    } else {
+    let mut message = if !request.outcomes.is_empty() {
         at_once(vec![text(after_tools(&request.outcomes))])
+    } else if let (true, Some(notice)) = (request.prompt.is_empty(), request.notices.last()) {
+        at_once(vec![text(reported(request.notices.len(), notice))])
+    } else {
+        first_turn(request, scenario, cut)
     };
     let asks_for_a_tool = message.stop_reason() == "tool_use";
     let delivered = request.outcomes.iter().any(|outcome| outcome.tool == SCHEMA_TOOL);
@@ -77,6 +79,8 @@ fn first_turn(request: &Request, scenario: &Scenario, cut: bool) -> Message {
         Scenario::Say | Scenario::NoSchema | Scenario::Error(_) => at_once(vec![text(said(request))]),
         Scenario::Echo(words) => at_once(vec![text(words)]),
         Scenario::Tool { command, background } => at_once(bash(request, command, *background)),
+        Scenario::Agents { count, prompt } => at_once(agents(request, *count, prompt)),
+        Scenario::Wakeup { delay, prompt } => at_once(wakeup(request, *delay, prompt)),
         Scenario::Think => {
             let thought = format!("{LABEL} Thinking is made up too: there is no model here.");
             at_once(vec![Block::Thinking(thought), text("Thought about it. Nothing came of it.")])
@@ -134,6 +138,34 @@ fn bash(request: &Request, command: &str, background: bool) -> Vec<Block> {
     }
     let call = Block::ToolUse { name: "Bash", input };
     vec![text("Running the command with the Bash tool."), call]
+}
+
+/// The calls that start sub-agents, or why there are none.
+fn agents(request: &Request, count: usize, prompt: &str) -> Vec<Block> {
+    let Some(name) = request.agent_tool else {
+        return vec![text("Sub-agents are not offered in this session, so none was started.")];
+    };
+    let call = |number| Block::ToolUse {
+        name,
+        input: json!({
+            "description": format!("offline agent {number}"), "prompt": prompt, "subagent_type": "general-purpose",
+        }),
+    };
+    std::iter::once(text("Handing the prompt over.")).chain((1..=count).map(call)).collect()
+}
+
+fn wakeup(request: &Request, delay: Duration, prompt: &str) -> Vec<Block> {
+    if !request.offers_wakeups {
+        return vec![text("Wake-ups are not offered in this session, so none was scheduled.")];
+    }
+    let input = json!({"delaySeconds": delay.as_secs(), "reason": format!("{LABEL} As asked"), "prompt": prompt});
+    vec![text("Scheduling a wake-up."), Block::ToolUse { name: "ScheduleWakeup", input }]
+}
+
+/// What a turn says that the CLI began because background work ended.
+fn reported(count: usize, notice: &Notice) -> String {
+    let report = capped(&notice.report, OUTPUT_SHOWN);
+    format!("Background work that has ended: {count}. The last: {}. {report}", notice.summary).trim_end().to_owned()
 }
 
 fn after_tools(outcomes: &[Outcome]) -> String {

@@ -19,6 +19,7 @@ const IMAGE_NOTE: &str = "[Image: ";
 const REMINDER: (&str, &str) = ("<system-reminder>", "</system-reminder>");
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Request {
     pub(super) model: String,
     pub(super) stream: bool,
@@ -34,8 +35,22 @@ pub(super) struct Request {
     /// The CLI has reminded us to call [`SCHEMA_TOOL`].
     pub(super) nudged: bool,
     pub(super) offers_bash: bool,
+    pub(super) offers_wakeups: bool,
+    /// The name of the tool that starts sub-agents, if it is offered: it has changed between versions of the CLI.
+    pub(super) agent_tool: Option<&'static str>,
+    /// What the CLI said of background work that has ended, since the prompt, oldest first.
+    pub(super) notices: Vec<Notice>,
     pub(super) wanted: Option<Wanted>,
     pub(super) tokens: Tokens,
+}
+
+/// What became of background work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// The CLI's line about it.
+    pub(super) summary: String,
+    /// A sub-agent's report; empty for a shell.
+    pub(super) report: String,
 }
 
 /// What a tool call came to.
@@ -84,6 +99,9 @@ impl Request {
             outcomes: turn.outcomes,
             nudged: turn.nudged,
             offers_bash: tool(body, "Bash").is_some(),
+            offers_wakeups: tool(body, "ScheduleWakeup").is_some(),
+            agent_tool: ["Agent", "Task"].into_iter().find(|name| tool(body, name).is_some()),
+            notices: since_prompt(messages).iter().filter(|message| is_users(message)).flat_map(notices).collect(),
             wanted: wanted(body),
             tokens: Tokens::of(body),
         })
@@ -134,6 +152,30 @@ impl Turn {
             }
         }
     }
+}
+
+/// The messages from the one on that holds the newest prompt.
+fn since_prompt(messages: &[Value]) -> &[Value] {
+    let is_prompt = |message: &Value| is_users(message) && blocks(message).any(|block| prompt_text(block).is_some());
+    &messages[messages.iter().rposition(is_prompt).unwrap_or_default()..]
+}
+
+/// The notices in a message: the CLI puts each into a reminder of its own.
+fn notices(message: &Value) -> Vec<Notice> {
+    let texts = blocks(message).filter_map(|block| block.as_str().or_else(|| block["text"].as_str()));
+    let notice = |text: &str| {
+        let body = between(text, "<task-notification>", "</task-notification>")?;
+        Some(Notice {
+            summary: between(body, "<summary>", "</summary>")?.to_owned(),
+            report: between(body, "<result>", "</result>").unwrap_or_default().to_owned(),
+        })
+    };
+    texts.filter(|text| text.contains(REMINDER.0)).filter_map(notice).collect()
+}
+
+fn between<'text>(text: &'text str, open: &str, close: &str) -> Option<&'text str> {
+    let (_, rest) = text.split_once(open)?;
+    Some(rest.split_once(close)?.0.trim())
 }
 
 fn is_users(message: &Value) -> bool {
@@ -301,6 +343,20 @@ mod tests {
     #[case(json!({"messages": [{"role": "assistant", "content": "x"}]}))]
     fn a_request_without_a_user_is_refused(#[case] body: Value) {
         assert_eq!(Request::from_value(&body), Err(Malformed::NoUserMessage));
+    }
+
+    #[test]
+    fn a_notice_about_background_work_is_read_and_is_no_prompt() {
+        let notice = "<system-reminder>\nNOT USER INPUT\n<task-notification>\n<task-id>a</task-id>\n\
+                      <summary>Agent \"x\" finished</summary>\n<result>done</result>\n</task-notification>\n\
+                      </system-reminder>";
+        let request = read(&json!([
+            {"role": "user", "content": "offline:agent x"},
+            {"role": "assistant", "content": "started"},
+            {"role": "user", "content": [{"type": "text", "text": notice}]},
+        ]));
+        assert_eq!(request.prompt, "");
+        assert_eq!(request.notices, [Notice { summary: "Agent \"x\" finished".into(), report: "done".into() }]);
     }
 
     #[test]

@@ -14,6 +14,12 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("offline:echo TEXT", "answers with TEXT, however long"),
     ("offline:tool COMMAND", "runs COMMAND with the Bash tool, then quotes its output"),
     ("offline:background COMMAND", "the same with run_in_background, so the call returns at once"),
+    (
+        "offline:agent PROMPT",
+        "hands PROMPT to a sub-agent, which may be one of these again, and answers with its report",
+    ),
+    ("offline:agents NUMBER PROMPT", "the same with up to 10 of them at once"),
+    ("offline:wakeup SECONDS PROMPT", "schedules PROMPT as a turn of its own, with the ScheduleWakeup tool"),
     ("offline:think", "thinks before it answers"),
     ("offline:slow [SECONDS]", "streams one word at a time over that many seconds (10)"),
     ("offline:silent [SECONDS]", "starts a message and sends nothing for that many seconds (600)"),
@@ -24,6 +30,8 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("offline:no-schema", "answers in plain text although a JSON schema was given"),
 ];
 
+/// The most sub-agents a prompt may ask for.
+const MOST_AGENTS: usize = 10;
 /// The longest wait a prompt may ask for, seconds: a day.
 const LONGEST_WAIT: u64 = 86_400;
 
@@ -35,6 +43,14 @@ pub(super) enum Scenario {
     Tool {
         command: String,
         background: bool,
+    },
+    Agents {
+        count: usize,
+        prompt: String,
+    },
+    Wakeup {
+        delay: Duration,
+        prompt: String,
     },
     Think,
     Slow(Duration),
@@ -89,6 +105,12 @@ impl Scenario {
             "echo" => Self::Echo(argument.to_owned()),
             "tool" => tool("tool", argument),
             "background" => tool("background", argument),
+            "agent" => agents("agent", 1, argument),
+            "agents" => {
+                let (count, prompt) = argument.split_once(char::is_whitespace).unwrap_or((argument, ""));
+                agents("agents", count.parse().unwrap_or(0), prompt.trim())
+            }
+            "wakeup" => wakeup(argument),
             "think" => Self::Think,
             "slow" => seconds("slow", argument, 10).map_or_else(Self::Misused, Self::Slow),
             "silent" => seconds("silent", argument, 600).map_or_else(Self::Misused, Self::Silent),
@@ -109,6 +131,8 @@ impl Scenario {
             Self::Echo(_) => "echo",
             Self::Tool { background: false, .. } => "tool",
             Self::Tool { background: true, .. } => "background",
+            Self::Agents { .. } => "agents",
+            Self::Wakeup { .. } => "wakeup",
             Self::Think => "think",
             Self::Slow(_) => "slow",
             Self::Silent(_) => "silent",
@@ -148,6 +172,28 @@ fn tool(scenario: &'static str, command: &str) -> Scenario {
         return Scenario::Misused(Misuse { scenario, given: String::new(), allowed: "a shell command" });
     }
     Scenario::Tool { command: command.to_owned(), background: scenario == "background" }
+}
+
+fn agents(scenario: &'static str, count: usize, prompt: &str) -> Scenario {
+    if prompt.is_empty() || !(1..=MOST_AGENTS).contains(&count) {
+        let allowed = if scenario == "agent" { "a prompt" } else { "a number from 1 to 10 and a prompt" };
+        return Scenario::Misused(Misuse { scenario, given: prompt.to_owned(), allowed });
+    }
+    Scenario::Agents { count, prompt: prompt.to_owned() }
+}
+
+fn wakeup(argument: &str) -> Scenario {
+    let (delay, prompt) = argument.split_once(char::is_whitespace).unwrap_or((argument, ""));
+    match (seconds("wakeup", delay, 0), prompt.trim()) {
+        (Ok(delay), prompt) if !argument.is_empty() && !prompt.is_empty() => {
+            Scenario::Wakeup { delay, prompt: prompt.to_owned() }
+        }
+        _ => Scenario::Misused(Misuse {
+            scenario: "wakeup",
+            given: argument.to_owned(),
+            allowed: "a number of seconds from 0 to 86400 and a prompt",
+        }),
+    }
 }
 
 fn seconds(scenario: &'static str, given: &str, default: u64) -> Result<Duration, Misuse> {
@@ -200,6 +246,9 @@ mod tests {
     #[case::many_lines("offline:tool cat <<X\na\nX", bash("cat <<X\na\nX", false))]
     #[case::background("offline:background sleep 9", bash("sleep 9", true))]
     #[case::echo("offline:echo  a b ", Scenario::Echo("a b".into()))]
+    #[case::agent("offline:agent offline:tool ls", agents("agent", 1, "offline:tool ls"))]
+    #[case::agents("offline:agents 3 look", agents("agents", 3, "look"))]
+    #[case::wakeup("offline:wakeup 60 look again", Scenario::Wakeup { delay: Duration::from_mins(1), prompt: "look again".into() })]
     #[case::slow("offline:slow", Scenario::Slow(Duration::from_secs(10)))]
     #[case::slow_some("offline:slow 0.5", Scenario::Slow(Duration::from_millis(500)))]
     #[case::silent("offline:silent", Scenario::Silent(Duration::from_mins(10)))]
@@ -220,6 +269,12 @@ mod tests {
 
     #[rstest]
     #[case("offline:tool", "offline:tool takes a shell command; it was given ''.")]
+    #[case("offline:agent", "offline:agent takes a prompt; it was given ''.")]
+    #[case("offline:agents 11 x", "offline:agents takes a number from 1 to 10 and a prompt; it was given 'x'.")]
+    #[case(
+        "offline:wakeup 60",
+        "offline:wakeup takes a number of seconds from 0 to 86400 and a prompt; it was given '60'."
+    )]
     #[case("offline:slow soon", "offline:slow takes a number of seconds from 0 to 86400; it was given 'soon'.")]
     #[case("offline:slow -1", "offline:slow takes a number of seconds from 0 to 86400; it was given '-1'.")]
     #[case("offline:silent nan", "offline:silent takes a number of seconds from 0 to 86400; it was given 'nan'.")]
@@ -233,7 +288,8 @@ mod tests {
     #[test]
     fn every_listed_scenario_exists() {
         for (usage, _) in SCENARIOS {
-            let prompt = usage.split(" [").next().unwrap_or(usage).replace("STATUS", "500");
+            let prompt = usage.split(" [").next().unwrap_or(usage).replace("STATUS", "500").replace("NUMBER", "2");
+            let prompt = prompt.replace("SECONDS", "60");
             let scenario = Scenario::of_prompt(&prompt);
             let listed = !matches!(scenario, Scenario::Say | Scenario::Unknown(_) | Scenario::Misused(_));
             assert!(listed, "{usage} is {scenario:?}");

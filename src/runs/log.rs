@@ -1,5 +1,6 @@
 //! Each run's events on disk, one JSON object per line: readable while they grow, from any offset, as often as one likes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,30 +10,37 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use uuid::Uuid;
 
 const EXTENSION: &str = "ndjson";
 /// How much is read at once.
 const BLOCK: usize = 64 * 1024;
 
+/// Share of all logs' bytes that one run's log may take.
+const SHARE: u64 = 4;
+
 /// The folder of event logs. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Logs {
     folder: PathBuf,
+    /// Longest a log may get, bytes.
+    longest: u64,
 }
 
 impl Logs {
-    /// The logs in `folder`, which is made if it is not there.
-    pub fn open(folder: PathBuf) -> io::Result<Self> {
+    /// The logs in `folder`, which is made if it is not there. `most` bytes of them are kept; a log that is written gets no
+    /// longer than a quarter of that.
+    pub fn open(folder: PathBuf, most: u64) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        Ok(Self { folder })
+        Ok(Self { folder, longest: most / SHARE })
     }
 
     /// Begins the log of `run`.
     pub fn create(&self, run: Uuid) -> io::Result<Log> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(run))?;
         let length = file.metadata()?.len();
-        Ok(Log { file, length })
+        Ok(Log { file, length, longest: self.longest, dropped: 0 })
     }
 
     /// The log of `run`, to read. `None`: there is none, or not any more.
@@ -88,11 +96,53 @@ impl Logs {
 pub struct Log {
     file: File,
     length: u64,
+    longest: u64,
+    /// How many events were left out.
+    dropped: u64,
+}
+
+/// What a log that is full still takes.
+#[derive(Deserialize)]
+struct Kind<'line> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'line, str>,
+}
+
+fn is_result(line: &[u8]) -> bool {
+    serde_json::from_slice::<Kind<'_>>(line).is_ok_and(|line| line.kind == "result")
 }
 
 impl Log {
-    /// Appends whole lines, each with its line feed; how long the log is now.
+    /// Appends whole lines, each with its line feed; how long the log is now. One that is full takes the run's result and
+    /// says once, in an event of its own, that the rest is left out.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<u64> {
+        if self.dropped == 0 && self.length + lines.len() as u64 <= self.longest {
+            return self.write(lines);
+        }
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            if self.dropped == 0 && self.length + line.len() as u64 <= self.longest || is_result(line) {
+                self.write(line)?;
+                continue;
+            }
+            self.dropped += 1;
+            if self.dropped == 1 {
+                let limit = self.longest;
+                self.write(
+                    format!("{{\"type\":\"system\",\"subtype\":\"events_dropped\",\"limitBytes\":{limit}}}\n")
+                        .as_bytes(),
+                )?;
+            }
+        }
+        Ok(self.length)
+    }
+
+    /// How many events were left out because the log was full.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<u64> {
         self.file.write_all(lines)?;
         self.length += lines.len() as u64;
         Ok(self.length)
@@ -164,7 +214,7 @@ mod tests {
 
     fn logs() -> (tempfile::TempDir, Logs) {
         let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::open(folder.path().join("runs")).unwrap();
+        let logs = Logs::open(folder.path().join("runs"), 1 << 30).unwrap();
         (folder, logs)
     }
 
@@ -218,5 +268,22 @@ mod tests {
         assert_eq!(logs.prune(250, &kept).unwrap(), 2);
         let there: Vec<bool> = runs.iter().map(|run| logs.read(*run).unwrap().is_some()).collect();
         assert_eq!(there, [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_full_log_takes_the_result_and_says_what_it_left_out() {
+        let (_folder, mut logs) = logs();
+        logs.longest = 100;
+        let run = Uuid::now_v7();
+        let mut log = logs.create(run).unwrap();
+        let event = format!("{{\"type\":\"assistant\",\"text\":\"{}\"}}\n", "x".repeat(50));
+        let result = "{\"cost\":1,\"type\":\"result\"}\n";
+        log.append(event.as_bytes()).unwrap();
+        assert_eq!(log.dropped(), 0);
+        let length = log.append([event.as_str(), &event, result].concat().as_bytes()).unwrap();
+        assert_eq!(log.dropped(), 2);
+        let text = logs.read(run).unwrap().unwrap().lines(0, length).unwrap();
+        let note = "{\"type\":\"system\",\"subtype\":\"events_dropped\",\"limitBytes\":100}\n";
+        assert_eq!(text, [event.as_str(), note, result].concat());
     }
 }

@@ -82,7 +82,7 @@ impl Engine {
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         let ledger = Ledger::open(state_dir)?;
-        let logs = Logs::open(state_dir.join("runs"))
+        let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
         let mut queued = Vec::new();
         for run in ledger.unfinished().await? {

@@ -49,6 +49,13 @@ pub struct Request {
     pub format: OutputFormat,
 }
 
+/// Whether prompts that come through `door` are text and nothing else. Where the box's own people write them, in a shell
+/// or in the file of jobs, the CLI's slash commands and `@file` work as in the CLI.
+#[must_use]
+pub fn prompt_is_text(door: &str) -> bool {
+    !matches!(door, "local" | "cron")
+}
+
 /// What happens to a run whose workspace is busy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -57,6 +57,7 @@ impl Shared {
     async fn converse<'run>(&self, live: &'run Live, worker: Worker) -> (State, End, Traces<'run>) {
         let request = live.run().request;
         let mut options = request.options;
+        options.literal = run::prompt_is_text(&live.run().door);
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         let budgets = [options.max_budget_usd, self.config.cost_per_run].into_iter().flatten();
         options.max_budget_usd = budgets.min_by(f64::total_cmp);
@@ -73,13 +74,16 @@ impl Shared {
         let mut log = EventLog { log: self.logs.create(live.id), live };
         let (ended, leaving) =
             self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
-        let (state, end) = match ended {
+        let (state, mut end) = match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
                 (state, self.without_report(live, &why, "truncated", reaped))
             }
         };
+        if let Some(dropped) = log.dropped() {
+            end.result["droppedEvents"] = dropped.into();
+        }
         (state, end, Traces { log, leaving })
     }
 
@@ -156,6 +160,15 @@ impl EventLog<'_> {
             }
             Err(_) => {}
         }
+    }
+
+    /// How many events were left out, if any were.
+    fn dropped(&self) -> Option<u64> {
+        let dropped = self.log.as_ref().map_or(0, Log::dropped);
+        (dropped > 0).then(|| {
+            tracing::warn!("run {}: its event log is full, {dropped} events are left out", self.live.id);
+            dropped
+        })
     }
 
     async fn sync(self) {

@@ -5,6 +5,7 @@
 pub mod job;
 pub mod one_shot;
 pub mod output;
+mod pipe;
 pub mod process;
 pub mod prompt;
 pub mod shell;

@@ -12,7 +12,7 @@ use crate::claude::arguments::{self, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
 use crate::claude::sessions::Sessions;
-use crate::claude::transcript::{End, Transcript};
+use crate::claude::transcript::{End, Rest, Transcript};
 use crate::config::name;
 use crate::process::events::Signals;
 
@@ -40,6 +40,10 @@ pub struct Request {
     pub standing: Option<PathBuf>,
     /// Longest the CLI may say nothing while no tool of it runs.
     pub silence: Option<Duration>,
+    /// How long background shells and wake-ups may go on after the answer.
+    pub background: Duration,
+    /// The CLI's settings of the command line.
+    pub settings: String,
 }
 
 /// A run that has ended, and every process of it.
@@ -127,18 +131,24 @@ impl Attempt<'_> {
         let Self { request, deadline, signals, control } = *self;
         let run_id = request.run_id;
         let mut command = vec![request.claude_bin.clone().into()];
-        command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref()));
+        command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref(), &request.settings));
         let launch = Launch {
             command,
             workspace: request.workspace.clone(),
-            environment: vec![(name::RUN_ID.into(), Some(run_id.to_string().into()))],
+            environment: vec![
+                (name::RUN_ID.into(), Some(run_id.to_string().into())),
+                // Says when nothing is left to do.
+                ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS".into(), Some("1".into())),
+            ],
             input: request.options.input(&request.prompt),
             deadline,
             silence: request.silence,
+            background: request.background,
         };
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
-        let mut listener = Listener { transcript: Transcript::default(), audience };
+        let mut listener = Listener { transcript: Transcript::default(), audience, held: None };
         let ended = process::run(signals, control, &launch, &mut listener)?;
+        listener.release();
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;
         let outcome = transcript.outcome(&end_of(&ended, schema));
@@ -150,13 +160,36 @@ impl Attempt<'_> {
 struct Listener<'run, A> {
     transcript: Transcript,
     audience: &'run mut A,
+    /// The newest result. The audience hears of it as the result once no other one can follow.
+    held: Option<Event>,
+}
+
+impl<A: Audience> Listener<'_, A> {
+    /// Tells the audience of `event`, results excepted.
+    fn tell(&mut self, event: Event) -> io::Result<()> {
+        match event.kind() {
+            Kind::Result => match self.held.replace(event) {
+                Some(earlier) => self.audience.event(&earlier.interim()),
+                None => Ok(()),
+            },
+            // Asked for by us, for us.
+            Kind::System("session_state_changed") => Ok(()),
+            _ => self.audience.event(&event),
+        }
+    }
+
+    /// Tells the audience of the result. An interim one is said to be that.
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let result = self.transcript.result().map_or_else(|| held.interim(), Event::of_result);
+        // A client that goes away now has its answer in the ledger.
+        let _ = self.audience.event(&result);
+    }
 }
 
 impl<A: Audience> process::Reader for Listener<'_, A> {
     fn line(&mut self, line: &[u8]) -> Verdict {
-        // The first result is the answer. A CLI that stays for a background task starts another turn by itself when
-        // the task ends, and that turn's result answers the task's notification.
-        if line.trim_ascii().is_empty() || self.transcript.has_result() {
+        if line.trim_ascii().is_empty() {
             return Verdict::Continue;
         }
         let event = match Event::parse(line) {
@@ -169,19 +202,34 @@ impl<A: Audience> process::Reader for Listener<'_, A> {
             }
         };
         self.transcript.add(&event);
-        match (self.audience.event(&event), event.kind()) {
-            // A client that goes away ends its run.
-            (Err(_), _) => Verdict::Stop(Intervention::Cancelled(libc::SIGPIPE)),
-            (Ok(()), Kind::Result) => Verdict::Finished,
-            (Ok(()), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) }) => {
-                Verdict::Stop(Intervention::AuthRefused)
-            }
-            (Ok(()), _) => Verdict::Continue,
+        let refused = matches!(event.kind(), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) });
+        let told = self.tell(event);
+        if self.transcript.rest() == Rest::Nothing {
+            self.release();
         }
+        match told {
+            // A client that goes away ends its run.
+            Err(_) => Verdict::Stop(Intervention::Cancelled(libc::SIGPIPE)),
+            Ok(()) if refused => Verdict::Stop(Intervention::AuthRefused),
+            Ok(()) => Verdict::Continue,
+        }
+    }
+
+    fn dropped(&mut self, bytes: usize) {
+        self.transcript.add_dropped();
+        tracing::warn!("an event of the CLI has {bytes} bytes, more than is read of one: it is left out");
     }
 
     fn waits_for_a_tool(&self) -> bool {
         self.transcript.waits_for_a_tool()
+    }
+
+    fn rest(&self) -> Rest {
+        self.transcript.rest()
+    }
+
+    fn cut(&mut self) {
+        self.transcript.note_cut();
     }
 
     fn stuck(&mut self) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::one_shot::Finished;
 use crate::claude::arguments::OutputFormat;
+use crate::claude::background;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
@@ -111,7 +112,7 @@ impl Finished {
         if format == OutputFormat::JsonVerbose {
             self.transcript.add_details(&mut envelope);
         }
-        Ending { outcome: self.outcome.clone(), envelope, has_result: self.transcript.has_result() }
+        Ending { outcome: self.outcome.clone(), envelope, has_result: self.transcript.settled() }
     }
 
     /// The run as one JSON object.
@@ -121,6 +122,12 @@ impl Finished {
         envelope["workspace"] = json!(self.workspace);
         envelope["leftoverProcesses"] = self.ended.leftovers.into();
         envelope
+    }
+
+    /// One line for a person about background work that was ended with the run. `None`: there was none.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        background::notice(self.transcript.background_ended()?)
     }
 
     /// One line for a person: what went wrong and what to do. `None` if nothing did.

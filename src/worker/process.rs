@@ -5,15 +5,16 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::pipe::{Line, Source, set_nonblocking};
 use crate::claude::outcome::Intervention;
+use crate::claude::transcript::Rest;
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Mode;
 use crate::process::events::{self, Interest, Signals};
@@ -25,7 +26,7 @@ use crate::sys;
 
 /// How long the CLI has between TERM and KILL. It ends its own children in 0.2 s.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
-/// How long the CLI may stay after its result before it is ended: a background task of it can stay for ever.
+/// How long the CLI may stay when it has nothing left to do.
 const AFTER_RESULT: Duration = Duration::from_secs(3);
 /// How long what the CLI left behind has between TERM and KILL.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
@@ -33,6 +34,9 @@ const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 const KILL_GRACE: Duration = Duration::from_secs(1);
 /// How long somebody with more rights has to end what is left.
 const STUCK_GRACE: Duration = Duration::from_secs(2);
+/// How many times a pipe is emptied after the CLI has gone. What it wrote fits into one pipe; who holds it open still may
+/// write for ever.
+const LAST_GULPS: usize = 4;
 /// How much of standard error is kept, its end.
 const STDERR_BYTES: usize = 64 * 1024;
 
@@ -51,14 +55,24 @@ pub struct Launch {
     pub deadline: Option<Instant>,
     /// Longest it may say nothing while no tool of it runs.
     pub silence: Option<Duration>,
+    /// How long its background work may go on after the answer.
+    pub background: Duration,
 }
 
 /// Who reads what the CLI prints.
 pub trait Reader {
     /// Takes one line of its output.
     fn line(&mut self, line: &[u8]) -> Verdict;
+    /// A line of this many bytes was dropped: it was too long.
+    fn dropped(&mut self, _bytes: usize) {}
     /// Whether it is a tool's turn to say something.
     fn waits_for_a_tool(&self) -> bool;
+    /// What the CLI has left to do, after the lines so far.
+    fn rest(&self) -> Rest {
+        Rest::Work
+    }
+    /// The CLI is about to be ended.
+    fn cut(&mut self) {}
     /// Processes are left that this one may not end: somebody with the right to has to.
     fn stuck(&mut self) {}
 }
@@ -72,8 +86,6 @@ pub type Control<'fd> = BorrowedFd<'fd>;
 pub enum Verdict {
     /// Go on.
     Continue,
-    /// That was the result: the CLI should end by itself now.
-    Finished,
     /// End the CLI.
     Stop(Intervention),
 }
@@ -102,17 +114,20 @@ pub fn run(
     while running.status.is_none() {
         running.wait(signals, reader)?;
         running.pump(reader)?;
-        running.take_signals(signals)?;
-        running.take_control()?;
+        running.take_rest(reader.rest());
+        running.take_signals(signals, reader)?;
+        running.take_control(reader)?;
         running.take_deadlines(reader);
     }
     // It is gone, so what it wrote is in the pipes already; a process it left behind may hold them open for ever.
-    running.pump(reader)?;
+    for _ in 0..LAST_GULPS {
+        running.pump(reader)?;
+    }
     running.finish_line(reader);
     let leftovers = end_leftovers(signals, reader)?;
     Ok(Ended {
         status: running.status.unwrap_or(ChildStatus::Exited(u8::MAX)),
-        stderr: String::from_utf8_lossy(&running.stderr.data).into_owned(),
+        stderr: running.stderr.text(),
         intervention: running.intervention,
         leftovers,
     })
@@ -122,6 +137,8 @@ struct Running<'run> {
     pid: i32,
     control: Option<Control<'run>>,
     silence: Option<Duration>,
+    background: Duration,
+    rest: Rest,
     /// When it last said something.
     heard_at: Instant,
     stdin: Option<PipeWriter>,
@@ -155,6 +172,8 @@ impl<'run> Running<'run> {
             pid: child.pid,
             control,
             silence: launch.silence,
+            background: launch.background,
+            rest: Rest::Work,
             heard_at: Instant::now(),
             stdin: Some(child.stdin),
             unsent: launch.input.as_bytes(),
@@ -186,8 +205,16 @@ impl<'run> Running<'run> {
             self.heard_at = Instant::now();
         }
         while let Some(line) = self.stdout.take_line() {
-            let verdict = reader.line(&line);
-            self.follow(verdict);
+            let verdict = match line {
+                Line::Whole(line) => reader.line(&line),
+                Line::Dropped(bytes) => {
+                    reader.dropped(bytes);
+                    Verdict::Continue
+                }
+            };
+            if let Verdict::Stop(why) = verdict {
+                self.stop(why, reader);
+            }
         }
         self.stderr.fill()?;
         self.stderr.keep_end(STDERR_BYTES);
@@ -211,27 +238,34 @@ impl<'run> Running<'run> {
 
     /// A last line without its line feed, from a CLI that was cut off.
     fn finish_line(&mut self, reader: &mut dyn Reader) {
-        if !self.stdout.data.is_empty() {
-            let line = std::mem::take(&mut self.stdout.data);
-            reader.line(&line);
+        match self.stdout.take_rest() {
+            Some(Line::Whole(line)) => {
+                reader.line(&line);
+            }
+            Some(Line::Dropped(bytes)) => reader.dropped(bytes),
+            None => {}
         }
     }
 
-    /// When the CLI will have been silent for too long. A tool may take its time, and so may a CLI that has its result.
+    /// When the CLI will have been silent for too long. A tool may take its time, and so may a CLI that has its answer.
     fn silent_at(&self, reader: &dyn Reader) -> Option<Instant> {
         let may_be_silent = self.end_at.is_some() || self.intervention.is_some() || reader.waits_for_a_tool();
         self.silence.filter(|_| !may_be_silent).map(|longest| self.heard_at + longest)
     }
 
-    fn follow(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Continue => {}
-            Verdict::Finished => self.end_at = Some(Instant::now() + AFTER_RESULT),
-            Verdict::Stop(why) => self.stop(why),
+    /// Plans the end of a CLI that has its answer. One that begins another turn stays.
+    fn take_rest(&mut self, rest: Rest) {
+        if rest == std::mem::replace(&mut self.rest, rest) {
+            return;
         }
+        self.end_at = match rest {
+            Rest::Work => None,
+            Rest::Background => Some(Instant::now() + self.background),
+            Rest::Nothing => Some(Instant::now() + AFTER_RESULT),
+        };
     }
 
-    fn take_signals(&mut self, signals: &Signals) -> io::Result<()> {
+    fn take_signals(&mut self, signals: &Signals, reader: &mut dyn Reader) -> io::Result<()> {
         while let Some(signal) = signals.next()? {
             match signal {
                 libc::SIGCHLD => {
@@ -243,22 +277,22 @@ impl<'run> Running<'run> {
                         }
                     });
                 }
-                signal if events::asks_to_stop(signal) => self.cancel(signal),
+                signal if events::asks_to_stop(signal) => self.cancel(signal, reader),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn take_control(&mut self) -> io::Result<()> {
+    fn take_control(&mut self, reader: &mut dyn Reader) -> io::Result<()> {
         let mut buffer = [0; 64];
         while let Some(control) = self.control.filter(|control| events::is_readable(control).unwrap_or(true)) {
             match nix::unistd::read(control, &mut buffer) {
                 Ok(0) | Err(Errno::ECONNRESET) => {
                     self.control = None;
-                    self.stop(Intervention::Cancelled(libc::SIGTERM));
+                    self.stop(Intervention::Cancelled(libc::SIGTERM), reader);
                 }
-                Ok(_) => self.cancel(libc::SIGTERM),
+                Ok(_) => self.cancel(libc::SIGTERM, reader),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -266,26 +300,26 @@ impl<'run> Running<'run> {
         Ok(())
     }
 
-    fn cancel(&mut self, signal: i32) {
+    fn cancel(&mut self, signal: i32, reader: &mut dyn Reader) {
         if self.intervention.is_some() {
             // Asked twice: no more patience.
             self.kill_at = Some(Instant::now());
         } else {
-            self.stop(Intervention::Cancelled(signal));
+            self.stop(Intervention::Cancelled(signal), reader);
         }
     }
 
-    fn take_deadlines(&mut self, reader: &dyn Reader) {
+    fn take_deadlines(&mut self, reader: &mut dyn Reader) {
         let now = Instant::now();
         if self.silent_at(reader).is_some_and(|at| at <= now) {
-            self.stop(Intervention::Silent);
+            self.stop(Intervention::Silent, reader);
         }
         if self.give_up_at.take_if(|at| *at <= now).is_some() {
-            self.stop(Intervention::TimedOut);
+            self.stop(Intervention::TimedOut, reader);
         }
         if self.end_at.take_if(|at| *at <= now).is_some() {
-            tracing::debug!("the result is there and the CLI stays: ending it");
-            self.terminate();
+            tracing::debug!("the answer is there and the CLI stays: ending it");
+            self.terminate(reader);
         }
         if self.kill_at.take_if(|at| *at <= now).is_some() {
             self.signal(libc::SIGKILL);
@@ -293,14 +327,15 @@ impl<'run> Running<'run> {
     }
 
     /// Ends the CLI early; the first reason counts.
-    fn stop(&mut self, why: Intervention) {
+    fn stop(&mut self, why: Intervention, reader: &mut dyn Reader) {
         if self.intervention.is_none() {
             self.intervention = Some(why);
-            self.terminate();
+            self.terminate(reader);
         }
     }
 
-    fn terminate(&mut self) {
+    fn terminate(&mut self, reader: &mut dyn Reader) {
+        reader.cut();
         self.signal(libc::SIGTERM);
         self.signal(libc::SIGCONT);
         self.kill_at = Some(Instant::now() + CANCEL_GRACE);
@@ -312,63 +347,6 @@ impl<'run> Running<'run> {
             let _ = sys::kill(self.pid, signal);
         }
     }
-}
-
-/// A pipe from the CLI, and what came through it and was not taken yet.
-struct Source<R> {
-    pipe: Option<R>,
-    data: Vec<u8>,
-    /// This much of `data` is known to hold no line feed.
-    searched: usize,
-}
-
-impl<R: Read + AsFd> Source<R> {
-    fn new(pipe: R) -> io::Result<Self> {
-        set_nonblocking(&pipe)?;
-        Ok(Self { pipe: Some(pipe), data: Vec::new(), searched: 0 })
-    }
-
-    /// Takes what is in the pipe; how many bytes that was.
-    fn fill(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; 16 * 1024];
-        let mut filled = 0;
-        while let Some(pipe) = &mut self.pipe {
-            match pipe.read(&mut buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(count) => {
-                    self.data.extend_from_slice(&buffer[..count]);
-                    filled += count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    /// The next whole line, without its line feed.
-    fn take_line(&mut self) -> Option<Vec<u8>> {
-        let Some(end) = self.data[self.searched..].iter().position(|&byte| byte == b'\n') else {
-            self.searched = self.data.len();
-            return None;
-        };
-        let mut line: Vec<u8> = self.data.drain(..=self.searched + end).collect();
-        line.pop();
-        self.searched = 0;
-        Some(line)
-    }
-
-    fn keep_end(&mut self, most: usize) {
-        let excess = self.data.len().saturating_sub(most);
-        self.data.drain(..excess);
-    }
-}
-
-fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
-    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }
 
 /// Ends every process below this one, TERM first, and says how many there were.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,7 @@ impl Shell {
             input: String::new(),
             deadline: job.options.timeout.map(|timeout| Instant::now() + timeout),
             silence: None,
+            background: Duration::ZERO,
         };
         let mut wire = Wire { out };
         let ended = process::run(signals, Some(input.as_fd()), &launch, &mut wire)?;

@@ -10,6 +10,7 @@
 mod support;
 
 mod access;
+mod answers;
 mod bad_input;
 mod busy;
 mod cancel;

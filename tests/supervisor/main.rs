@@ -9,6 +9,7 @@
 #[expect(dead_code, reason = "other suites need other parts of it")]
 mod support;
 
+mod background;
 mod boot_kill;
 mod doctor;
 mod hardening;

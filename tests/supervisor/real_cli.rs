@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Launch, TestBox};
 
 /// `claudebox init -- ARGS` with the real CLI and the offline model, in a network of its own.
-fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<'testbox>> {
+pub(crate) fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<'testbox>> {
     let Ok(cli) = std::env::var("CLAUDEBOX_TEST_CLI") else {
         eprintln!("skipped: CLAUDEBOX_TEST_CLI does not name a CLI");
         return None;
@@ -140,4 +140,33 @@ fn the_clis_own_commands_reach_it_as_the_boxs_user() {
     assert!(state.contains("\"echo\""), "{state}");
     let list = claude(&testbox, &["mcp", "list"]).unwrap();
     assert!(list.start().finish().out.contains("echo"));
+}
+
+/// The CLI prefers what settings files say to its environment.
+#[test]
+fn no_settings_file_leads_past_the_offline_model() {
+    let Some(testbox) = TestBox::new() else { return };
+    let elsewhere = serde_json::json!({"env": {
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_AUTH_TOKEN": "sk-real", "CLAUDE_CODE_USE_BEDROCK": "1",
+        "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "",
+        "ANTHROPIC_UNIX_SOCKET": "/nowhere", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-real",
+    }});
+    for folder in ["work/.claude", "home/.claude"] {
+        fs::create_dir_all(testbox.path(folder)).unwrap();
+        fs::write(testbox.path(folder).join("settings.json"), elsewhere.to_string()).unwrap();
+        std::os::unix::fs::chown(testbox.path(folder), Some(crate::support::UID), Some(crate::support::UID)).unwrap();
+    }
+    let Some((result, _)) = answer(&testbox, &["offline:echo here", "--timeout", "30"], 0) else { return };
+    assert_eq!(result["result"], "[claudebox offline model] here");
+    assert_eq!(result["system"]["model"].as_str().map(|model| model.contains("bedrock")), Some(false));
+}
+
+/// In a shell, slash commands work as in the CLI.
+#[test]
+fn a_slash_command_of_a_script_is_carried_out() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some((first, _)) = answer(&testbox, &["offline:echo one"], 0) else { return };
+    let (cleared, _) = answer(&testbox, &["/clear"], 0).unwrap();
+    assert!(!cleared["result"].as_str().unwrap_or_default().contains("You said"), "{cleared}");
+    assert_ne!(cleared["sessionId"], first["sessionId"]);
 }

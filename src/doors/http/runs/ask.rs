@@ -163,6 +163,7 @@ impl RunBody {
             include_partial_messages: self.include_partial_messages,
             attachments: Vec::new(),
             conversation: None,
+            literal: false,
         };
         let format = match self.output_format {
             Format::Json => OutputFormat::Json,
