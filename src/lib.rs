@@ -12,6 +12,7 @@ pub mod exit_code;
 pub mod fetch;
 pub mod init;
 pub mod json_file;
+pub mod json_text;
 pub mod manifest;
 pub mod offline_model;
 pub mod privilege;

@@ -7,23 +7,38 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("atomic_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
-    ("json_file", &["atomic_file"]),
+    ("json_file", &["atomic_file", "json_text"]),
+    ("json_text", &[]),
     ("offline_model", &[]),
     ("config", &["privilege"]),
     ("privilege", &["exit_code", "sys"]),
     ("process", &["exit_code", "privilege", "sys"]),
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
-    ("claude", &["atomic_file", "config", "exit_code", "json_file", "process"]),
+    ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "process"]),
     ("manifest", &["atomic_file", "boot", "config", "privilege", "sys"]),
-    ("worker", &["claude", "config", "exit_code", "privilege", "process", "sys"]),
+    ("worker", &["claude", "config", "exit_code", "json_text", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),
-    ("runs", &["atomic_file", "claude", "config", "exit_code", "fetch", "process", "sys", "worker", "workspace"]),
+    (
+        "runs",
+        &[
+            "atomic_file",
+            "claude",
+            "config",
+            "exit_code",
+            "fetch",
+            "json_text",
+            "process",
+            "sys",
+            "worker",
+            "workspace",
+        ],
+    ),
     ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "workspace"]),
     (
         "cli",

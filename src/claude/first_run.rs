@@ -36,11 +36,15 @@ pub fn settle(config_dir: &Path, workspace: &Path, api_key: Option<&str>) -> Res
         .create(config_dir)
         .map_err(|source| FirstRunError::Folder { path: config_dir.into(), source })?;
     let lock = config_dir.join(".claudebox.lock");
-    json_file::update(&config_dir.join(".claude.json"), &lock, |state| settle_state(state, workspace, api_key))?;
-    json_file::update(&config_dir.join("settings.json"), &lock, |settings| {
+    let state =
+        json_file::edit(&config_dir.join(".claude.json"), &lock, |state| settle_state(state, workspace, api_key));
+    let settings = json_file::edit(&config_dir.join("settings.json"), &lock, |settings| {
         settings.insert("skipDangerousModePermissionPrompt".into(), true.into());
-    })?;
-    Ok(())
+    });
+    if let (Err(error), Err(_)) = (&state, &settings) {
+        tracing::warn!("{error}");
+    }
+    Ok(settings.and(state)?)
 }
 
 fn settle_state(state: &mut Map<String, Value>, workspace: &Path, api_key: Option<&str>) {
@@ -124,6 +128,16 @@ mod tests {
         assert_eq!(after["theme"], "dark");
         assert_eq!(after["projects"]["/work"], json!({"history": [1], "hasTrustDialogAccepted": true}));
         assert_eq!(after["customApiKeyResponses"], 3);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_changed_does_not_keep_the_other_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join(".claude.json");
+        std::os::unix::fs::symlink("/nonexistent/.claude.json", &link).unwrap();
+        let error = settle(folder.path(), Path::new("/work"), None).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/.claude.json"), "{error}");
+        assert!(folder.path().join("settings.json").is_file() && fs::read_link(&link).is_ok());
     }
 
     #[test]

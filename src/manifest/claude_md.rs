@@ -55,7 +55,8 @@ pub fn write_claude_md(workspace: &Path, block: &str) -> io::Result<Written> {
         Renewed::Same => Ok(Written::Unchanged),
         // Who may write to the folder could replace a file that is read-only on purpose.
         Renewed::Changed(_) if access(&path, AccessFlags::W_OK).is_err() => Ok(Written::NotReplaceable),
-        Renewed::Changed(text) => atomic_file::replace(&path, &text, 0o644).map(|()| Written::Renewed),
+        // It may be AGENTS.md by another name.
+        Renewed::Changed(text) => atomic_file::replace_for_all_names(&path, &text, 0o644).map(|()| Written::Renewed),
     }
 }
 
@@ -90,6 +91,16 @@ mod tests {
         let folder = workspace("# Mine\n<!-- claudebox:begin -->\nold\n<!-- claudebox:end -->\nmine too");
         assert_eq!(write_claude_md(folder.path(), BLOCK).unwrap(), Written::Renewed);
         assert_eq!(text(&folder), format!("# Mine\n{BLOCK}\nmine too"));
+    }
+
+    #[test]
+    fn a_file_with_another_name_keeps_it() {
+        let folder = workspace("<!-- claudebox:begin -->\nold\n<!-- claudebox:end -->\n");
+        let other = folder.path().join("AGENTS.md");
+        fs::hard_link(folder.path().join(NAME), &other).unwrap();
+        assert_eq!(write_claude_md(folder.path(), BLOCK).unwrap(), Written::Renewed);
+        assert_eq!(fs::read_to_string(other).unwrap(), format!("{BLOCK}\n"));
+        assert_eq!(text(&folder), format!("{BLOCK}\n"));
     }
 
     #[test]
