@@ -85,6 +85,11 @@ impl Event {
         Self(value)
     }
 
+    /// The same, to be changed.
+    pub const fn json_mut(&mut self) -> &mut Value {
+        &mut self.0
+    }
+
     /// The session it belongs to.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {

@@ -32,6 +32,7 @@ mod openai_fetch;
 mod openai_sessions;
 mod restart;
 mod results;
+mod schemas;
 mod sessions;
 mod shutdown;
 mod webhooks;

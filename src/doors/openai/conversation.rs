@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::material::Piece;
 use super::message::{Message, Part, Role, invalid};
-use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
+use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::claude::envelope::hex;
 use crate::doors::http::problem::Problem;
 
@@ -44,12 +44,9 @@ impl Conversation {
             }
         });
         let system = texts.collect::<Result<Vec<_>, _>>()?.join("\n\n");
-        if system.len() > LONGEST_ARGUMENT_BYTES {
-            let why = format!("the system messages have {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", system.len());
+        if system.len() > LONGEST_PROMPT_BYTES {
+            let why = format!("the system messages have {} bytes, {LONGEST_PROMPT_BYTES} are allowed", system.len());
             return Err(invalid(field, &why));
-        }
-        if system.contains('\0') {
-            return Err(invalid(field, "a system message holds a NUL character, which no argument can"));
         }
         let last_answer = history.iter().rposition(|message| message.role == Role::Assistant);
         let newest = history.split_off(last_answer.map_or(0, |index| index + 1));
@@ -265,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(Conversation::new(messages, "messages").unwrap_err().code(), "invalid_field");
         }
-        let long = say(Role::System, &"x".repeat(LONGEST_ARGUMENT_BYTES + 1));
+        let long = say(Role::System, &"x".repeat(LONGEST_PROMPT_BYTES + 1));
         assert!(Conversation::new(vec![long, say(Role::User, "a")], "messages").is_err());
     }
 

@@ -3,7 +3,6 @@
 use axum::http::{HeaderMap, StatusCode};
 use uuid::Uuid;
 
-use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
 use crate::doors::http::problem::Problem;
 use crate::runs::run::Busy;
 
@@ -44,10 +43,6 @@ pub(super) enum Progress {
 impl Headers {
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let append = text(headers, "append-system-prompt")?;
-        if let Some(text) = append.as_ref().filter(|text| text.len() > LONGEST_ARGUMENT_BYTES) {
-            let why = format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
-            return Err(invalid("append-system-prompt", &why, &[]));
-        }
         let session = match text(headers, "session")? {
             None => None,
             Some(id) => {

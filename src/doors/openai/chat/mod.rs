@@ -16,7 +16,8 @@ use super::headers::Headers;
 use super::message::{self, invalid};
 use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
-use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES};
+use crate::claude::arguments::Effort;
+use crate::claude::schema::Schema;
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::Body;
@@ -183,18 +184,15 @@ pub(super) fn schema(format: &Value, field: &str) -> Result<Option<String>, Prob
         Some("json_object") => Ok(Some(json!({"type": "object"}).to_string())),
         Some("json_schema") => {
             // Chat Completions has it one level deeper than Responses.
-            let schema =
-                if format["json_schema"].is_object() { &format["json_schema"]["schema"] } else { &format["schema"] };
-            if !schema.is_object() {
-                let why = "a JSON Schema is needed, an object";
-                return Err(invalid(&format!("{field}.json_schema.schema"), why));
+            let (schema, place) = if format["json_schema"].is_object() {
+                (&format["json_schema"]["schema"], ".json_schema.schema")
+            } else {
+                (&format["schema"], ".schema")
+            };
+            match Schema::new(schema.clone()) {
+                Ok(_) => Ok(Some(schema.to_string())),
+                Err(fault) => Err(invalid(&format!("{field}{place}"), &fault.to_string())),
             }
-            let text = schema.to_string();
-            if text.len() > LONGEST_ARGUMENT_BYTES {
-                let why = format!("the schema has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
-                return Err(invalid(field, &why));
-            }
-            Ok(Some(text))
         }
         _ => {
             let allowed = ["text", "json_object", "json_schema"];
