@@ -27,6 +27,7 @@ mod mcp_access;
 mod mcp_client;
 mod mcp_runs;
 mod openai;
+mod openai_clients;
 mod openai_errors;
 mod openai_fetch;
 mod openai_sessions;

@@ -22,8 +22,8 @@ pub(super) struct Headers {
     pub(super) append_system_prompt: Option<String>,
     /// `X-Claude-Session`: the session to go on with.
     pub(super) session: Option<String>,
-    /// `X-Claude-Busy`: what to do if the workspace is busy.
-    pub(super) busy: Busy,
+    /// `X-Claude-Busy`: what to do if the workspace is busy, if the client says so.
+    pub(super) busy: Option<Busy>,
     /// `X-Claude-Progress`: how thinking and tools show in a stream.
     pub(super) progress: Progress,
 }
@@ -59,7 +59,7 @@ impl Headers {
             busy: choice(
                 headers,
                 "busy",
-                &[("reject", Busy::Reject), ("queue", Busy::Queue), ("replace", Busy::Replace)],
+                &[("reject", Some(Busy::Reject)), ("queue", Some(Busy::Queue)), ("replace", Some(Busy::Replace))],
             )?,
             progress: choice(
                 headers,
