@@ -209,8 +209,8 @@ impl Transcript {
     /// Why the answer was rejected, if it missed its schema.
     #[must_use]
     pub fn schema_errors(&self) -> String {
-        let errors = self.result.iter().filter_map(|result| result["errors"].as_array()).flatten();
-        errors.filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+        let errors = self.results.last().and_then(|result| result["errors"].as_array());
+        errors.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
     }
 
     /// The result as one JSON object, our keys in camelCase. A run without a result gets one that says so.

@@ -1,5 +1,5 @@
 // Node's clients of the OpenAI protocol against a running claudebox: openai, Vercel's ai with @ai-sdk/openai-compatible
-// and @ai-sdk/openai.
+// and @ai-sdk/openai, LangChain.
 //
 // Usage: node clients.mjs API TOKEN, with API such as http://127.0.0.1:8082: a box with the real CLI and the offline
 // model.
@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { ChatOpenAI } from "@langchain/openai";
 import { APICallError, generateObject, generateText, jsonSchema, streamText, tool } from "ai";
 import OpenAI from "openai";
 
@@ -138,7 +139,24 @@ async function responses() {
   assert.equal(requests, 1);
 }
 
-for (const test of [openai, vercel, responses]) {
+// LangChain, which asks again at everything but 400 to 409, six times by default.
+async function langchain() {
+  let requests = 0;
+  const counting = (...args) => (requests++, fetch(...args));
+  const model = (more) => new ChatOpenAI({ model: "haiku", apiKey: token, configuration: { baseURL, defaultHeaders: headers, fetch: counting }, ...more });
+  assert.equal((await model().invoke("offline:echo hi")).content, `${label}hi`);
+  const structured = model().withStructuredOutput({ $schema: "https://json-schema.org/draft/2020-12/schema", title: "book", ...book }, { method: "jsonSchema" });
+  assert.equal(typeof (await structured.invoke("a book")).author, "string");
+  const called = model().withStructuredOutput({ title: "book", ...book }, { method: "functionCalling" });
+  assert.equal(typeof (await called.invoke("a book")).author, "string");
+  const answers = await model().batch(["offline:echo 1", "offline:echo 2", "offline:echo 3"]);
+  assert.deepEqual(answers.map((answer) => answer.content), [1, 2, 3].map((n) => `${label}${n}`));
+  requests = 0;
+  await assert.rejects(model().invoke("offline:error 500"));
+  assert.equal(requests, 1);
+}
+
+for (const test of [openai, vercel, responses, langchain]) {
   const began = performance.now();
   await test();
   console.log(`${test.name}: passed (${((performance.now() - began) / 1000).toFixed(1)} s)`);
