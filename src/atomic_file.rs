@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_writable_file_in_a_folder_that_is_read_only_is_written_in_place() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let (folder, outside) = (tempfile::tempdir().unwrap(), NamedTempFile::new().unwrap());
         if !has_own_mounts() {
             return;
         }
@@ -244,7 +244,7 @@ mod tests {
         let file = folder.path().join("file");
         create(&file, b"one", 0o640).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
-        assert_eq!(create(&file, b"two", 0o640).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(create(&file, b"two", 0o640).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&file).unwrap(), b"one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

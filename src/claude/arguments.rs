@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::schema::{self, Schema};
+
 /// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
 pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
 /// Longest text that fits into one argument of the CLI: the kernel's limit, its closing NUL left out.
@@ -144,7 +146,7 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, s
     let mut args: Vec<OsString> = stream.map(Into::into).to_vec();
     args.extend(common(options, session, standing, settings));
     if let Some(schema) = &options.json_schema {
-        args.extend(["--json-schema".into(), schema.into()]);
+        args.extend(["--json-schema".into(), schema::for_cli(schema).into()]);
     }
     if let Some(budget) = options.max_budget_usd {
         args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
@@ -189,11 +191,7 @@ fn common(options: &Options, session: &Session, standing: Option<&Path>, setting
 }
 
 fn parse_schema(text: &str) -> Result<String, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(_)) => Ok(text.to_owned()),
-        Ok(_) => Err("a JSON Schema is a JSON object".into()),
-        Err(error) => Err(format!("not valid JSON: {error}")),
-    }
+    Schema::parse(text).map(|_| text.to_owned()).map_err(|fault| fault.to_string())
 }
 
 fn parse_positive(text: &str) -> Result<f64, String> {
@@ -230,7 +228,7 @@ mod tests {
             model: Some("sonnet[1m]".into()),
             system_prompt: Some("-x".into()),
             append_system_prompt: Some("b".into()),
-            json_schema: Some("{}".into()),
+            json_schema: Some(r#"{"type":"object","x-ui":1}"#.into()),
             effort: Some(Effort::Xhigh),
             max_budget_usd: Some(0.5),
             max_turns: Some(3),
@@ -249,7 +247,7 @@ mod tests {
             "--resume",
             "id",
             "--json-schema",
-            "{}",
+            r#"{"type":"object"}"#,
             "--max-budget-usd",
             "0.5",
             "--max-turns",
@@ -261,7 +259,7 @@ mod tests {
     #[test]
     fn bad_values_say_what_is_allowed() {
         assert!(parse_schema("[1]").unwrap_err().contains("object"));
-        assert!(parse_schema("{").unwrap_err().contains("not valid JSON"));
+        assert!(parse_schema("{").unwrap_err().contains("not JSON"));
         for text in ["0", "-1", "nan", "inf", "x"] {
             assert!(parse_positive(text).is_err(), "{text}");
             assert!(parse_seconds(text).is_err(), "{text}");

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 pub const LONGEST_TOOL_RESULT_CHARS: usize = 2000;
 
 /// Values that belong to the user or to a tool: nothing below them is renamed.
-const OPAQUE: [&str; 5] = ["input", "tool_input", "structured_output", "tool_use_result", "input_schema"];
+const OPAQUE: [&str; 6] =
+    ["input", "tool_input", "structured_output", "rejected_output", "tool_use_result", "input_schema"];
 /// Objects whose keys are data (model and agent names): their keys stay, what is below is ours again.
 const KEYED_BY_DATA: [&str; 3] = ["modelUsage", "model_usage_since_last_result", "by_type"];
 

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::json_text;
+
 /// One event, as the CLI printed it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event(Value);
@@ -60,7 +62,7 @@ pub enum MalformedLine {
 impl Event {
     /// Parses one line, without its line feed.
     pub fn parse(line: &[u8]) -> Result<Self, MalformedLine> {
-        let value: Value = serde_json::from_slice(line)?;
+        let value: Value = json_text::parse(line)?;
         if value.get("type").is_some_and(Value::is_string) { Ok(Self(value)) } else { Err(MalformedLine::NotAnEvent) }
     }
 
@@ -83,6 +85,11 @@ impl Event {
     #[must_use]
     pub const fn of_result(value: Value) -> Self {
         Self(value)
+    }
+
+    /// The same, to be changed.
+    pub const fn json_mut(&mut self) -> &mut Value {
+        &mut self.0
     }
 
     /// The session it belongs to.
@@ -166,6 +173,16 @@ mod tests {
     #[case("warning: something")]
     fn other_lines_are_malformed(#[case] line: &str) {
         assert!(Event::parse(line.as_bytes()).is_err());
+    }
+
+    /// The CLI is a JavaScript program: it prints half of an emoji, bytes of a file that is not text, and any nesting.
+    #[rstest]
+    #[case::lone_surrogate(br#"{"type":"result","result":"cut \ud83d"}"#.to_vec(), "cut \u{fffd}")]
+    #[case::not_utf8(b"{\"type\":\"result\",\"result\":\"cut \xff\"}".to_vec(), "cut \u{fffd}")]
+    #[case::deep(format!(r#"{{"type":"result","result":"x","structured_output":{}1{}}}"#, "[".repeat(200), "]".repeat(200)).into(), "x")]
+    fn what_only_javascript_takes_is_an_event(#[case] line: Vec<u8>, #[case] text: &str) {
+        let event = Event::parse(&line).unwrap();
+        assert_eq!((event.kind(), event.json()["result"].as_str()), (Kind::Result, Some(text)));
     }
 
     #[test]

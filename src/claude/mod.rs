@@ -10,6 +10,8 @@ pub mod envelope;
 pub mod event;
 pub mod first_run;
 pub mod outcome;
+pub mod prompt_files;
+pub mod schema;
 pub mod sessions;
 pub mod settings;
 pub mod standing;

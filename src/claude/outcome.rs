@@ -100,8 +100,8 @@ impl Outcome {
     }
 
     fn of_answer(result: &Value, schema: bool) -> Self {
-        let followed = result.get("structured_output").is_some_and(|output| !output.is_null());
-        if schema && !followed { Self::SchemaMissed } else { Self::Ok }
+        // Null can be what a schema asks for: an answer that missed it has no such field (`Schema::settle`).
+        if schema && result.get("structured_output").is_none() { Self::SchemaMissed } else { Self::Ok }
     }
 
     fn of_error(result: &Value, evidence: &Evidence<'_>) -> Self {

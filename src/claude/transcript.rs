@@ -206,6 +206,13 @@ impl Transcript {
         if errors.is_empty() { stderr.trim().to_owned() } else { errors.join("; ") }
     }
 
+    /// Why the answer was rejected, if it missed its schema.
+    #[must_use]
+    pub fn schema_errors(&self) -> String {
+        let errors = self.results.last().and_then(|result| result["errors"].as_array());
+        errors.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+    }
+
     /// The result as one JSON object, our keys in camelCase. A run without a result gets one that says so.
     #[must_use]
     pub fn envelope(&self, outcome: &Outcome, end: &End<'_>) -> Value {

@@ -102,6 +102,8 @@ pub mod name {
     pub const MODE_API_MAX_UPLOAD_MB: &str = "CLAUDEBOX_MODE_API_MAX_UPLOAD_MB";
     /// Most connections at once.
     pub const MODE_API_MAX_CONNECTIONS: &str = "CLAUDEBOX_MODE_API_MAX_CONNECTIONS";
+    /// Names of models for clients of OpenAI's protocol: `gpt-4o=sonnet,*=default`.
+    pub const OPENAI_MODELS: &str = "CLAUDEBOX_OPENAI_MODELS";
     /// Most runs at once, over all workspaces.
     pub const MAX_RUNS: &str = "CLAUDEBOX_MAX_RUNS";
     /// Most runs that wait.

@@ -52,6 +52,8 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub origins: Vec<String>,
+    /// Names of models for clients of OpenAI's protocol: theirs, and the CLI's for each.
+    pub openai_models: Vec<(String, String)>,
     /// Longest JSON body, bytes.
     pub body_limit: u64,
     /// Longest upload, bytes; `None` has no limit.
@@ -176,6 +178,7 @@ impl HttpConfig {
             tokens_file: settings.absolute_path(name::MODE_API_TOKENS_FILE)?,
             hosts: settings.list(name::MODE_API_HOSTS)?,
             origins: settings.list(name::MODE_API_ORIGINS)?,
+            openai_models: settings.pairs(name::OPENAI_MODELS)?,
             body_limit: settings.number(name::MODE_API_MAX_BODY_MB, 1, MOST)?.unwrap_or(16) * MEGABYTE,
             upload_limit: settings.number(name::MODE_API_MAX_UPLOAD_MB, 1, MOST)?.map(|megabytes| megabytes * MEGABYTE),
             connections: settings.count(name::MODE_API_MAX_CONNECTIONS)?.unwrap_or(1024),
@@ -268,6 +271,17 @@ impl<E: Environment> Settings<'_, E> {
         Ok(value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
     }
 
+    /// Comma-separated pairs of names, `a=b`.
+    fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, ConfigError> {
+        let pair = |part: String| match part.split_once('=') {
+            Some((theirs, ours)) if !theirs.trim().is_empty() && !ours.trim().is_empty() => {
+                Ok((theirs.trim().to_owned(), ours.trim().to_owned()))
+            }
+            _ => Err(wrong(name, &part, "pairs with commas, such as gpt-4o=sonnet,*=default")),
+        };
+        self.list(name)?.into_iter().map(pair).collect()
+    }
+
     fn log_format(&self) -> Result<LogFormat, ConfigError> {
         let Some((name, value)) = self.find(name::LOG_FORMAT)? else { return Ok(LogFormat::default()) };
         match value.as_str() {
@@ -342,6 +356,7 @@ mod tests {
     #[case("CLAUDEBOX_MODE_API_TOKENS_FILE", "tokens", "it must be an absolute path")]
     #[case("CLAUDEBOX_MAX_RUNS", "0", "a whole number from 1 to 1000000")]
     #[case("CLAUDEBOX_MAX_COST_PER_DAY", "-1", "US dollars, a number above 0, such as 2.50")]
+    #[case("CLAUDEBOX_OPENAI_MODELS", "gpt-4o", "pairs with commas, such as gpt-4o=sonnet,*=default")]
     #[case("CLAUDEBOX_LOG_FORMAT", "xml", "allowed are text and json")]
     #[case("CLAUDEBOX_RUN_TIMEOUT_SECONDS", "soon", "whole seconds from 0 to 2592000")]
     fn a_bad_value_is_named_with_what_is_allowed(#[case] name: &str, #[case] value: &str, #[case] allowed: &str) {

@@ -7,3 +7,4 @@ pub mod local;
 pub mod mcp;
 pub mod openai;
 pub mod telegram;
+mod waiting;

@@ -61,7 +61,7 @@ pub(super) fn reply(request: &Request, scenario: &Scenario, cut: bool) -> Reply 
     }
     let mut message = if !request.outcomes.is_empty() {
         at_once(vec![text(after_tools(&request.outcomes))])
-    } else if let (true, Some(notice)) = (request.prompt.is_empty(), request.notices.last()) {
+    } else if let (true, Some(notice)) = (request.prompt.is_empty() || request.nudged, request.notices.last()) {
         at_once(vec![text(reported(request.notices.len(), notice))])
     } else {
         first_turn(request, scenario, cut)

@@ -89,7 +89,11 @@ impl Request {
     pub(super) fn from_value(body: &Value) -> Result<Self, Malformed> {
         let messages = body["messages"].as_array().ok_or(Malformed::NoUserMessage)?;
         let last = messages.iter().rposition(is_users).ok_or(Malformed::NoUserMessage)?;
-        let turn = Turn::read(messages, last);
+        let mut turn = Turn::read(messages, last);
+        if notices(&messages[last]).next().is_some() {
+            // The CLI began this turn to report. Results in the same message are of the turn before.
+            turn = Turn { prompt_at: last, ..Turn::default() };
+        }
         Ok(Self {
             model: body["model"].as_str().unwrap_or("claude-offline").to_owned(),
             stream: body["stream"].as_bool().unwrap_or(false),
@@ -161,7 +165,7 @@ fn since_prompt(messages: &[Value]) -> &[Value] {
 }
 
 /// The notices in a message: the CLI puts each into a reminder of its own.
-fn notices(message: &Value) -> Vec<Notice> {
+fn notices(message: &Value) -> impl Iterator<Item = Notice> {
     let texts = blocks(message).filter_map(|block| block.as_str().or_else(|| block["text"].as_str()));
     let notice = |text: &str| {
         let body = between(text, "<task-notification>", "</task-notification>")?;
@@ -170,7 +174,7 @@ fn notices(message: &Value) -> Vec<Notice> {
             report: between(body, "<result>", "</result>").unwrap_or_default().to_owned(),
         })
     };
-    texts.filter(|text| text.contains(REMINDER.0)).filter_map(notice).collect()
+    texts.filter(|text| text.contains(REMINDER.0)).filter_map(notice)
 }
 
 fn between<'text>(text: &'text str, open: &str, close: &str) -> Option<&'text str> {
@@ -353,9 +357,9 @@ mod tests {
         let request = read(&json!([
             {"role": "user", "content": "offline:agent x"},
             {"role": "assistant", "content": "started"},
-            {"role": "user", "content": [{"type": "text", "text": notice}]},
+            {"role": "user", "content": [{"type": "tool_result", "content": "old"}, {"type": "text", "text": notice}]},
         ]));
-        assert_eq!(request.prompt, "");
+        assert_eq!((request.prompt.as_str(), request.outcomes.as_slice()), ("", [].as_slice()));
         assert_eq!(request.notices, [Notice { summary: "Agent \"x\" finished".into(), report: "done".into() }]);
     }
 

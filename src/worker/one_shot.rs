@@ -11,6 +11,8 @@ use super::process::{self, Control, Ended, Launch, Verdict};
 use crate::claude::arguments::{self, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
+use crate::claude::prompt_files::PromptFiles;
+use crate::claude::schema::Schema;
 use crate::claude::sessions::Sessions;
 use crate::claude::transcript::{End, Rest, Transcript};
 use crate::config::name;
@@ -131,7 +133,10 @@ impl Attempt<'_> {
         let Self { request, deadline, signals, control } = *self;
         let run_id = request.run_id;
         let mut command = vec![request.claude_bin.clone().into()];
-        command.extend(arguments::one_shot(&request.options, session, request.standing.as_deref(), &request.settings));
+        let (mut options, standing) = (request.options.clone(), request.standing.as_deref());
+        let files = PromptFiles::write(&mut options, standing, &request.sessions.state_dir, run_id)?;
+        command.extend(arguments::one_shot(&options, session, files.append(standing), &request.settings));
+        command.extend(files.arguments());
         let launch = Launch {
             command,
             workspace: request.workspace.clone(),
@@ -146,7 +151,8 @@ impl Attempt<'_> {
             background: request.background,
         };
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
-        let mut listener = Listener { transcript: Transcript::default(), audience, held: None };
+        let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());
+        let mut listener = Listener { transcript: Transcript::default(), schema, audience, held: None };
         let ended = process::run(signals, control, &launch, &mut listener)?;
         listener.release();
         let schema = request.options.json_schema.is_some();
@@ -159,6 +165,7 @@ impl Attempt<'_> {
 /// Reads the CLI's lines as events, into a transcript and to an audience.
 struct Listener<'run, A> {
     transcript: Transcript,
+    schema: Option<Schema>,
     audience: &'run mut A,
     /// The newest result. The audience hears of it as the result once no other one can follow.
     held: Option<Event>,
@@ -192,7 +199,7 @@ impl<A: Audience> process::Reader for Listener<'_, A> {
         if line.trim_ascii().is_empty() {
             return Verdict::Continue;
         }
-        let event = match Event::parse(line) {
+        let mut event = match Event::parse(line) {
             Ok(event) => event,
             Err(error) => {
                 self.transcript.add_malformed();
@@ -201,6 +208,9 @@ impl<A: Audience> process::Reader for Listener<'_, A> {
                 return Verdict::Continue;
             }
         };
+        if let (Some(schema), Kind::Result) = (&self.schema, event.kind()) {
+            schema.settle(event.json_mut());
+        }
         self.transcript.add(&event);
         let refused = matches!(event.kind(), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) });
         let told = self.tell(event);

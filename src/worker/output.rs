@@ -150,7 +150,11 @@ impl Finished {
             }
             Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),
             Outcome::MaxTurns => format!("stopped at --max-turns: {said}"),
-            Outcome::SchemaMissed => "the answer does not follow --json-schema".to_owned(),
+            Outcome::SchemaMissed => {
+                let why = self.transcript.schema_errors();
+                let why = if why.is_empty() { why } else { format!(": {why}") };
+                format!("the answer does not follow --json-schema{why}")
+            }
             Outcome::SessionNotFound => {
                 format!("{said}; leave --resume out to continue this workspace's last session")
             }

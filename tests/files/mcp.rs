@@ -54,6 +54,7 @@ fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
         tokens_file: tokens.map(Path::to_owned),
         hosts: Vec::new(),
         origins: Vec::new(),
+        openai_models: Vec::new(),
         body_limit: 1 << 20,
         upload_limit: None,
         connections: 8,

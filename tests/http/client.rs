@@ -342,6 +342,11 @@ impl Answer {
         found.map_or_else(|| panic!("no {name}: {:?}", self.headers), |(_, value)| value.as_str())
     }
 
+    /// Whether it has this header.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known == name)
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

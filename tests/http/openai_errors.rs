@@ -25,8 +25,8 @@ fn bad_input_is_named() {
     let post =
         |body: &str| http.post("/openai/v1/chat/completions").header("content-type", "application/json").body(body);
     error(&post("{").send(), 400, "malformed_json");
-    error(&post("[]").send(), 422, "invalid_field");
-    assert_eq!(error(&post(r#"{"model":"haiku"}"#).send(), 422, "invalid_field")["param"], "messages");
+    error(&post("[]").send(), 400, "invalid_field");
+    assert_eq!(error(&post(r#"{"model":"haiku"}"#).send(), 400, "invalid_field")["param"], "messages");
     let cases = [
         (json!([]), json!({}), "messages"),
         (json!([{"role": "user", "content": " "}]), json!({}), "messages"),
@@ -36,16 +36,24 @@ fn bad_input_is_named() {
         (user("x"), json!({"reasoning_effort": "huge"}), "reasoning_effort"),
         (user("x"), json!({"response_format": {"type": "xml"}}), "response_format.type"),
         (user("x"), json!({"tool_choice": "required"}), "tool_choice"),
+        (user("x"), json!({"function_call": {"name": "f"}}), "function_call"),
+        (user("x"), json!({"stop": 5}), "stop"),
+        (
+            user("x"),
+            json!({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}}),
+            "response_format.json_schema.schema",
+        ),
         (user("x"), json!({"stream": "yes"}), "stream"),
     ];
     for (messages, more, param) in cases {
-        let error = error(&chat(http, "a", messages, more).send(), 422, "invalid_field");
+        let error = error(&chat(http, "a", messages, more).send(), 400, "invalid_field");
         assert_eq!(error["param"], param, "{error}");
         assert_eq!(error["type"], "invalid_request_error");
     }
     let image =
         json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}]}]);
-    let refused = error(&chat(http, "a", image, json!({})).send(), 422, "invalid_field");
+    let refused = error(&chat(http, "a", image, json!({})).send(), 400, "invalid_field");
+    assert_eq!(refused["param"], "messages[0].content[0].image_url");
     assert!(refused["message"].as_str().unwrap().contains("127.0.0.1 is loopback"), "{refused}");
     let missing = http
         .post("/openai/v1/chat/completions")
@@ -55,7 +63,7 @@ fn bad_input_is_named() {
     assert!(missing["message"].as_str().unwrap().contains("X-Claude-Create-Workspace"), "{missing}");
     error(&chat(http, "../x", user("x"), json!({})).send(), 403, "path_outside");
     let header = chat(http, "a", user("x"), json!({})).header("x-claude-continue", "perhaps");
-    assert_eq!(error(&header.send(), 422, "invalid_header")["param"], "X-Claude-Continue");
+    assert_eq!(error(&header.send(), 400, "invalid_header")["param"], "X-Claude-Continue");
     let large = json!({"messages": user(&"x".repeat(17 << 20))});
     error(&ask(http, "/openai/v1/chat/completions", "a", &large).send(), 413, "too_large");
     error(&http.get("/openai/v1/nothing").send(), 404, "not_found");
@@ -70,7 +78,7 @@ fn bad_input_is_named() {
         json!({"input": "x", "previous_response_id": "resp_x"}),
     ] {
         let answer = ask(http, "/openai/v1/responses", "a", &body).send();
-        assert!([404, 422].contains(&answer.status), "{body}: {}", answer.text());
+        assert!([404, 400].contains(&answer.status), "{body}: {}", answer.text());
         assert!(answer.json(answer.status)["error"]["param"].is_string());
     }
     // Only this door has this shape.
@@ -102,11 +110,12 @@ fn a_run_without_an_answer_is_an_error() {
     let Some(launch) = with_cli(&testbox) else { return };
     let api = start(&testbox, launch.env("CLAUDEBOX_RUN_SILENCE_SECONDS", "5").env("CLAUDE_CODE_MAX_RETRIES", "1"));
     let cases = [
-        ("haiku", "offline:error 401", 502, "run_auth", true),
-        ("haiku", "offline:error 500", 502, "run_failed", true),
+        ("haiku", "offline:error 401", 403, "run_auth", true),
+        ("haiku", "offline:error 500", 400, "run_failed", true),
+        ("haiku", "offline:error 529", 503, "run_overloaded", false),
         ("haiku", "offline:error 400", 400, "model_refused", false),
-        ("gpt-4o", "hello", 404, "model_not_found", false),
-        ("haiku", "offline:silent 60", 504, "run_hung", true),
+        ("claude-no-such", "hello", 404, "model_not_found", false),
+        ("haiku", "offline:silent 60", 400, "run_hung", true),
         ("haiku", "offline:error 429 90", 429, "run_rate_limited", false),
     ];
     for (index, (model, prompt, status, code, final_word)) in cases.into_iter().enumerate() {
@@ -119,6 +128,12 @@ fn a_run_without_an_answer_is_an_error() {
             assert!(error["runId"].is_string(), "{error}");
             if final_word {
                 assert_eq!(answer.header("x-should-retry"), "false");
+            }
+            // What clients ask again at by themselves, whatever the headers say.
+            let again = [408, 409, 429].contains(&answer.status) || answer.status >= 500;
+            assert_eq!(again, ["run_rate_limited", "run_overloaded"].contains(&code), "{error}");
+            if again {
+                assert!(answer.retry_after() > 0 && !answer.has("x-should-retry"));
             }
             if status == 429 {
                 assert!((30..=90).contains(&answer.retry_after()), "{}", answer.retry_after());
@@ -142,13 +157,14 @@ fn a_busy_workspace_says_so_or_is_waited_for() {
     let mut api = start(&testbox, launch);
     let held = chat(&api.http, "a", user("offline:tool exec sleep 1000"), json!({})).leave();
     api.until_sleeps("1000");
-    let busy = error(&chat(&api.http, "a", user("hi"), json!({})).send(), 409, "workspace_busy");
+    let refused = chat(&api.http, "a", user("hi"), json!({})).header("x-claude-busy", "reject").send();
+    let busy = error(&refused, 409, "workspace_busy");
     assert!(busy["message"].as_str().unwrap().contains("X-Claude-Busy"), "{busy}");
     let next = chat(&api.http, "a", user("offline:echo next"), json!({})).header("x-claude-busy", "replace").send();
     assert_eq!(next.json(200)["choices"][0]["message"]["content"], "[claudebox offline model] next");
     let mut held = held;
     let answer = held.head().rest();
-    error(&answer, 502, "run_cancelled");
+    error(&answer, 400, "run_cancelled");
     api.assert_settled();
     api.stop();
 }

@@ -124,7 +124,7 @@ fn nothing_private_is_fetched() {
     let (canary, asked) = server(&api.network, |_| image());
     for url in PRIVATE {
         let (status, body) = ask(&api, &url.replace("PORT", &canary.to_string()));
-        assert_eq!(status, 422, "{url}: {body}");
+        assert_eq!(status, 400, "{url}: {body}");
         assert_eq!(body["error"]["code"], "invalid_field", "{url}: {body}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0);
@@ -159,7 +159,7 @@ fn redirects_are_judged_one_by_one() {
     }
     for path in ["/away", "/name", "/file", "/round"] {
         let (status, body) = fetch(path);
-        assert_eq!(status, 422, "{path}: {body}");
+        assert_eq!(status, 400, "{path}: {body}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     api.stop();

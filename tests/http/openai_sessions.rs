@@ -20,6 +20,10 @@ fn add(messages: &mut Value, role: &str, content: &str) {
     messages.as_array_mut().unwrap().push(json!({"role": role, "content": content}));
 }
 
+fn output_text(answer: &Answer) -> String {
+    answer.json(200)["output"][0]["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
 /// What a run was told before its prompt.
 fn attachments(http: &Client, answer: &Answer) -> usize {
     http.look(answer.header("x-run-id"))["options"]["attachments"].as_array().map_or(0, Vec::len)
@@ -136,8 +140,16 @@ fn a_session_can_be_named() {
     let two = respond(json!({"model": "haiku", "input": "offline:echo two", "previous_response_id": id}));
     assert_eq!(two.json(200)["output"][0]["content"][0]["text"], "[claudebox offline model] two");
     assert_eq!(one.header("x-claude-session"), two.header("x-claude-session"));
-    // The session has gone on since.
-    let late = respond(json!({"model": "haiku", "input": "x", "previous_response_id": id}));
-    assert_eq!(late.json(422)["error"]["param"], "previous_response_id");
+    // The session has gone on since: a branch of its own, which is told what was before.
+    let branch = respond(json!({"model": "haiku", "input": "offline:echo other", "previous_response_id": id}));
+    assert_eq!(branch.json(200)["output"][0]["content"][0]["text"], "[claudebox offline model] other");
+    assert_ne!(branch.header("x-claude-session"), one.header("x-claude-session"));
+    assert_eq!(attachments(&api.http, &branch), 1);
+    let asked = json!({"model": "haiku", "input": "offline:echo more", "previous_response_id": branch.json(200)["id"]});
+    assert_eq!(respond(asked).header("x-claude-session"), branch.header("x-claude-session"));
+    // A branch of the branch is told both, from the first word on.
+    let deep = respond(json!({"input": "offline:echo deep", "previous_response_id": branch.json(200)["id"]}));
+    assert_eq!(output_text(&deep), "[claudebox offline model] deep");
+    assert_eq!(attachments(&api.http, &deep), 1);
     api.stop();
 }

@@ -125,3 +125,18 @@ fn what_the_model_does_ends_in_a_result() {
     assert!(api.http.run(prompt("long", &long))["result"].as_str().unwrap().contains("(2000000 characters)"));
     api.stop();
 }
+
+#[test]
+fn a_system_prompt_that_no_argument_holds_reaches_the_cli() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let api = start(&testbox, launch);
+    let long = "\u{fc}".repeat(100_000);
+    let fields = json!({"systemPrompt": long, "appendSystemPrompt": long, "outputFormat": "json-verbose"});
+    let result = api.http.run(with(prompt("a", ARGUMENTS), fields));
+    assert_eq!(result["outcome"], "ok", "{result}");
+    let turns = result["turns"].as_array().unwrap();
+    let said = turns.iter().find(|turn| turn["role"] == "tool_result").unwrap().to_string();
+    assert!(said.contains("|--system-prompt-file|") && said.contains("|--append-system-prompt-file|"), "{said}");
+    api.stop();
+}

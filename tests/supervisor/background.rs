@@ -120,3 +120,14 @@ fn a_cancel_ends_a_sub_agent_and_its_tool() {
     let result: Value = serde_json::from_str(&running.finish().exits(143).out).unwrap();
     assert_eq!((&result["outcome"], &result["backgroundEnded"][0]["kind"]), (&"killed".into(), &"agent".into()));
 }
+
+#[test]
+fn structured_output_of_a_run_with_a_sub_agent_follows_its_schema() {
+    let Some(testbox) = TestBox::new() else { return };
+    let schema = r#"{"type":"object","properties":{"user_name":{"type":"string"}},"required":["user_name"]}"#;
+    let prompt = "offline:agent offline:tool sleep 1; echo found";
+    let Some(launch) = claude(&testbox, &[prompt, "--json-schema", schema, "--output-format", "json"]) else { return };
+    let result: Value = serde_json::from_str(&launch.start().finish().exits(0).out).unwrap();
+    assert!(result["structuredOutput"]["user_name"].is_string(), "{result}");
+    assert!(!result["interimResults"].is_null(), "{result}");
+}

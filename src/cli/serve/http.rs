@@ -21,6 +21,7 @@ use crate::doors::http::files::UploadLimit;
 use crate::doors::http::origin::Origins;
 use crate::doors::http::parameters::BodyLimit;
 use crate::doors::http::server::{self, Limits};
+use crate::doors::openai::models::Models;
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
@@ -82,7 +83,8 @@ impl<'config> HttpDoor<'config> {
         let readiness = Arc::new(move || {
             binary::locate(&claude_bin, &ProcessEnvironment).map(drop).map_err(|error| error.to_string())
         });
-        let app = App { engine, workspaces, fetcher, registry, readiness };
+        let models = Arc::new(Models::new(self.config.openai_models.clone()));
+        let app = App { engine, workspaces, fetcher, models, registry, readiness };
         let connections = room_for_connections(self.config.connections, runs);
         let limits = Limits { drain: grace, ..Limits::new(connections) };
         server::serve(self.listener, app::router(app, self.around), limits, stop.cancelled_owned()).await

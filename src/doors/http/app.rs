@@ -9,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
 use prometheus_client::registry::Registry;
+use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use super::problem::Problem;
 use super::runs::{ledger_failed, unknown};
 use super::server::Stopping;
 use super::{health, openapi, page, runs, stack};
+use crate::doors::openai::models::Models;
 use crate::doors::{mcp, openai};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
@@ -36,6 +38,8 @@ pub struct App {
     pub workspaces: Workspaces,
     /// For addresses that clients name.
     pub fetcher: Arc<Fetcher>,
+    /// Names of models that clients of OpenAI's protocol may give.
+    pub models: Arc<Models>,
     /// Figures.
     pub registry: Arc<Registry>,
     /// Whether a run could be started now; if not, why.
@@ -81,7 +85,15 @@ pub fn router(app: App, around: Surroundings) -> Router {
         .merge(openapi::router(described))
         .merge(page::router())
         .with_state(app);
-    stack::wrap(router, around.origins, around.body_limit)
+    let router = stack::wrap(router, around.origins, around.body_limit);
+    // Before any route is looked for.
+    let plain = |mut request: Request| {
+        if let Some(uri) = openai::plain_path(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        request
+    };
+    Router::new().fallback_service(router.map_request(plain))
 }
 
 /// Gives the files' routes the workspaces, as their caller may use them.

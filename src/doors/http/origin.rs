@@ -24,7 +24,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// Whatever a library adds (OpenAI's has a dozen of its own); only `Authorization` has to be named.
 const HEADERS: &str = "Authorization, *";
 const EXPOSED: &str = "ETag, Location, Retry-After, Content-Range, X-Request-Id, X-Run-Id, X-Claude-Session, \
-                       Mcp-Session-Id";
+                       X-Should-Retry, X-Litellm-Response-Cost, Mcp-Session-Id";
 /// How long a browser may remember a preflight, seconds.
 const REMEMBER: &str = "600";
 

@@ -36,6 +36,7 @@ use super::body::{Sent, StoodStill, Watched};
 use super::connection::{Bounded, InFlight, Waits};
 use super::problem::Problem;
 use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT};
+use crate::doors::openai::error;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: u32 = 1024;
@@ -271,9 +272,10 @@ where
             let mut request: hyper::Request<Incoming> = request;
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(stopping);
+            let path = request.uri().path().to_owned();
             let request = request.map(|body| Body::new(Watched::new(body, still.clone())));
             let response = catch_panic(router.oneshot(request)).await;
-            let response = still.get().map_or(response, |slow| closing(slow.problem()));
+            let response = still.get().map_or(response, |slow| error::shaped_at(&path, closing(slow.problem())));
             Ok::<_, Infallible>(response.map(|body| Sent::new(body, answering)))
         }
     });

@@ -46,7 +46,7 @@ pub(super) struct RunAnswer {
     result: Option<String>,
     /// The answer in the form of `json_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "any_object")]
+    #[schemars(schema_with = "anything")]
     structured_output: Option<Value>,
     /// What went wrong, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,9 +65,9 @@ pub(super) struct RunAnswer {
     num_turns: Option<u64>,
 }
 
-/// The CLI takes it from a tool's input, which is an object.
-fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "object", "additionalProperties": true})
+/// Whatever the client's schema asks for: an array or a text too.
+fn anything(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({})
 }
 
 impl RunAnswer {

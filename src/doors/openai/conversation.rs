@@ -8,10 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::material::Piece;
 use super::message::{Message, Part, Role, invalid};
-use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
+use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::claude::envelope::hex;
 use crate::doors::http::problem::Problem;
 
+/// What is asked where a conversation ends with the assistant's own words.
+const GO_ON: &str = "Go on with your last message from exactly where it ends, and do not repeat any of it.";
 const NO_TEXT: &str = "(This message has no text.)";
 
 /// A conversation, taken apart.
@@ -25,6 +27,24 @@ pub(super) struct Conversation {
     pub(super) newest: Vec<Message>,
 }
 
+/// Makes the last word the user's, where there is none of theirs: the last system message is what is asked, or the
+/// answer that is there is to be gone on with.
+fn ask_for_an_answer(newest: &mut Vec<Message>, answered: bool, field: &str) {
+    let said = |message: &Message| says_something(std::slice::from_ref(message));
+    match newest.iter().rposition(said) {
+        Some(last) => newest[last].role = Role::User,
+        None if answered => newest.push(Message::text(Role::User, GO_ON, field)),
+        None => {}
+    }
+}
+
+fn says_something(messages: &[Message]) -> bool {
+    messages.iter().flat_map(|message| &message.parts).any(|part| match part {
+        Part::Text(text) => !text.trim().is_empty(),
+        Part::Image { .. } | Part::File { .. } | Part::Block(_) => true,
+    })
+}
+
 /// What the CLI is told: blocks, and the prompt after them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Told {
@@ -35,30 +55,31 @@ pub(super) struct Told {
 impl Conversation {
     /// Takes `messages` apart; `field` is what they are called in an error.
     pub(super) fn new(messages: Vec<Message>, field: &str) -> Result<Self, Problem> {
-        let (system, mut history): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| message.role == Role::System);
+        let last_answer = messages.iter().rposition(|message| message.role == Role::Assistant);
+        let mut history = messages;
+        let mut newest = history.split_off(last_answer.map_or(0, |index| index + 1));
+        let answered = last_answer.is_some() && says_something(&history);
+        if !newest.iter().any(|message| message.role != Role::System && !message.parts.is_empty()) {
+            ask_for_an_answer(&mut newest, answered, field);
+        }
+        let (mut system, newest): (Vec<_>, Vec<_>) =
+            newest.into_iter().partition(|message| message.role == Role::System);
+        let (earlier, history): (Vec<_>, Vec<_>) =
+            history.into_iter().partition(|message| message.role == Role::System);
+        system.splice(..0, earlier);
         let texts = system.iter().flat_map(|message| &message.parts).map(|part| match part {
             Part::Text(text) => Ok(text.as_str()),
-            Part::Image(_) | Part::File { .. } => {
+            Part::Image { .. } | Part::File { .. } | Part::Block(_) => {
                 Err(invalid(field, "a system or developer message has text only; put images into a user message"))
             }
         });
         let system = texts.collect::<Result<Vec<_>, _>>()?.join("\n\n");
-        if system.len() > LONGEST_ARGUMENT_BYTES {
-            let why = format!("the system messages have {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", system.len());
+        if system.len() > LONGEST_PROMPT_BYTES {
+            let why = format!("the system messages have {} bytes, {LONGEST_PROMPT_BYTES} are allowed", system.len());
             return Err(invalid(field, &why));
         }
-        if system.contains('\0') {
-            return Err(invalid(field, "a system message holds a NUL character, which no argument can"));
-        }
-        let last_answer = history.iter().rposition(|message| message.role == Role::Assistant);
-        let newest = history.split_off(last_answer.map_or(0, |index| index + 1));
-        let says_something = newest.iter().flat_map(|message| &message.parts).any(|part| match part {
-            Part::Text(text) => !text.trim().is_empty(),
-            Part::Image(_) | Part::File { .. } => true,
-        });
-        if !says_something {
-            return Err(invalid(field, "no user message is at the end: there is nothing to answer"));
+        if !says_something(&newest) {
+            return Err(invalid(field, "no message says anything at the end: there is nothing to answer"));
         }
         Ok(Self { system: (!system.trim().is_empty()).then_some(system), history, newest })
     }
@@ -69,20 +90,24 @@ impl Conversation {
         if let Some(history) = history.filter(|history| !history.is_empty()) {
             blocks.text("The conversation so far, oldest message first:");
             for (message, pieces) in self.history.iter().zip(history) {
-                let name = match message.role {
+                let role = match message.role {
                     Role::Assistant => "assistant",
                     Role::Tool => "tool",
                     Role::User | Role::System => "user",
                 };
-                blocks.text(&format!("<{name}>"));
+                let name = message.name.as_ref().map(|name| format!(" name={name:?}")).unwrap_or_default();
+                blocks.text(&format!("<{role}{name}>"));
                 blocks.pieces(pieces);
-                blocks.text(&format!("</{name}>"));
+                blocks.text(&format!("</{role}>"));
             }
             blocks.text("Go on with it: answer the message that follows, without repeating what was said.");
             blocks.close();
             blocks.newest = blocks.done.len();
         }
-        for pieces in newest {
+        for (message, pieces) in self.newest.iter().zip(newest) {
+            if let Some(name) = &message.name {
+                blocks.begin(&format!("{name}: "));
+            }
             blocks.pieces(pieces);
             blocks.paragraph();
         }
@@ -95,13 +120,21 @@ impl Conversation {
 struct Blocks {
     done: Vec<Value>,
     open: String,
+    /// Whether the open text ends in the middle of a line.
+    begun: bool,
     /// Where the blocks of the newest messages begin.
     newest: usize,
 }
 
 impl Blocks {
+    /// Begins a line that the next text goes on with.
+    fn begin(&mut self, start: &str) {
+        self.text(start);
+        self.begun = true;
+    }
+
     fn text(&mut self, text: &str) {
-        if !self.open.is_empty() && !self.open.ends_with('\n') {
+        if !std::mem::take(&mut self.begun) && !self.open.is_empty() && !self.open.ends_with('\n') {
             self.open.push('\n');
         }
         self.open.push_str(text);
@@ -162,11 +195,16 @@ impl Digest {
         for message in messages {
             let parts = message.parts.iter().map(|part| match part {
                 Part::Text(text) => json!(text.trim()),
-                Part::Image(url) => json!({"image": url}),
-                Part::File { name, data } => json!({"file": name, "data": data}),
+                Part::Image { url, .. } => json!({"image": url}),
+                Part::File { name, data, .. } => json!({"file": name, "data": data}),
+                Part::Block(block) => block.clone(),
             });
             let parts: Vec<Value> = parts.collect();
-            self.add(&json!([message.role as u8, parts]));
+            let message = match &message.name {
+                Some(name) => json!([message.role as u8, parts, name]),
+                None => json!([message.role as u8, parts]),
+            };
+            self.add(&message);
         }
         self
     }
@@ -174,6 +212,12 @@ impl Digest {
     /// With this answer.
     pub(super) fn answered(self, text: &str) -> Self {
         self.messages([&Message::text(Role::Assistant, text, "")])
+    }
+
+    /// With something else that was asked.
+    pub(super) fn with(mut self, value: &Value) -> Self {
+        self.add(value);
+        self
     }
 
     /// As text.
@@ -199,8 +243,8 @@ mod tests {
     fn pieces(messages: &[Message]) -> Vec<Vec<Piece>> {
         let piece = |part: &Part| match part {
             Part::Text(text) => Piece::Text(text.clone()),
-            Part::Image(url) => Piece::Block(json!({"type": "image", "source": url})),
-            Part::File { .. } => unreachable!(),
+            Part::Image { url, .. } => Piece::Block(json!({"type": "image", "source": url})),
+            Part::File { .. } | Part::Block(_) => unreachable!(),
         };
         messages.iter().map(|message| message.parts.iter().map(piece).collect()).collect()
     }
@@ -241,9 +285,9 @@ mod tests {
 
     #[test]
     fn images_stand_where_they_stood_and_the_prompt_last() {
-        let image = |url: &str| Part::Image(url.into());
+        let image = |url: &str| Part::Image { url: url.into(), at: "m".into() };
         let text = |text: &str| Part::Text(text.into());
-        let ask = |parts: Vec<Part>| told(vec![Message { role: Role::User, parts, at: "m".into() }]);
+        let ask = |parts: Vec<Part>| told(vec![Message { role: Role::User, name: None, parts, at: "m".into() }]);
         let kinds = |told: &Told| -> Vec<String> {
             told.attachments.iter().map(|block| block["type"].as_str().unwrap().to_owned()).collect()
         };
@@ -259,14 +303,48 @@ mod tests {
     fn there_has_to_be_something_to_answer() {
         for messages in [
             vec![],
-            vec![say(Role::System, "s")],
+            vec![say(Role::System, " ")],
             vec![say(Role::User, " ")],
-            vec![say(Role::User, "a"), say(Role::Assistant, "b")],
+            vec![say(Role::User, " "), say(Role::Assistant, "")],
         ] {
             assert_eq!(Conversation::new(messages, "messages").unwrap_err().code(), "invalid_field");
         }
-        let long = say(Role::System, &"x".repeat(LONGEST_ARGUMENT_BYTES + 1));
+        let long = say(Role::System, &"x".repeat(LONGEST_PROMPT_BYTES + 1));
         assert!(Conversation::new(vec![long, say(Role::User, "a")], "messages").is_err());
+    }
+
+    #[test]
+    fn the_last_word_need_not_be_the_users() {
+        let take = |messages: Vec<Message>| Conversation::new(messages, "messages").unwrap();
+        let asked = |conversation: &Conversation| conversation.tell(None, &pieces(&conversation.newest)).prompt;
+        let alone = take(vec![say(Role::System, "be brief"), say(Role::System, "a haiku about ports")]);
+        assert_eq!((alone.system.as_deref(), asked(&alone).as_str()), (Some("be brief"), "a haiku about ports"));
+        let cut = take(vec![say(Role::System, "s"), say(Role::User, "q"), say(Role::Assistant, "The sun")]);
+        assert_eq!((cut.system.as_deref(), asked(&cut).as_str(), cut.history.len()), (Some("s"), GO_ON, 2));
+        let nudged = take(vec![
+            say(Role::System, "s"),
+            say(Role::User, "q"),
+            say(Role::Assistant, "a"),
+            say(Role::System, "[Continue]"),
+        ]);
+        assert_eq!((nudged.system.as_deref(), asked(&nudged).as_str()), (Some("s"), "[Continue]"));
+        // A user's word is what is asked, wherever the system's stands.
+        let usual = take(vec![say(Role::User, "q"), say(Role::System, "s")]);
+        assert_eq!((usual.system.as_deref(), asked(&usual).as_str()), (Some("s"), "q"));
+    }
+
+    #[test]
+    fn participants_are_told_by_their_names() {
+        let named = |name: &str, text: &str| Message { name: Some(name.into()), ..say(Role::User, text) };
+        let told = told(vec![named("alice", "red"), named("bob", "blue"), named("alice", "what did bob say?")]);
+        assert_eq!(told.prompt, "alice: red\n\nbob: blue\n\nalice: what did bob say?");
+        let conversation =
+            Conversation::new(vec![named("alice", "red"), say(Role::Assistant, "ok"), say(Role::User, "x")], "m")
+                .unwrap();
+        let told = conversation.tell(Some(&pieces(&conversation.history)), &pieces(&conversation.newest));
+        assert!(told.attachments[0]["text"].as_str().unwrap().contains("<user name=\"alice\">\nred\n</user>"));
+        let digest = |message: Message| Digest::new(&[], None).messages([&message]).text();
+        assert_ne!(digest(named("alice", "red")), digest(named("bob", "red")));
     }
 
     #[test]

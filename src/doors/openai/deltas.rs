@@ -20,6 +20,8 @@ pub(super) enum Delta {
     Thinking(String),
     /// A tool is used: its name and its input, one line.
     Tool(String),
+    /// This text, the last that came, does not count: the model's answer was cut and is asked for again.
+    Void(String),
 }
 
 /// Reads events, remembering what is open.
@@ -27,6 +29,12 @@ pub(super) enum Delta {
 pub(super) struct Reader {
     /// Whether any text was read.
     spoken: bool,
+    /// Whether any was before the message that is being written.
+    spoken_before: bool,
+    /// The text of the message that is being written.
+    message: String,
+    /// Where in it each content block begins, by its index.
+    blocks: Vec<(u64, usize)>,
     /// A tool call whose input is being written: its name and the input so far.
     tool: Option<(String, String)>,
 }
@@ -40,6 +48,15 @@ struct Line<'line> {
     parent_tool_use_id: Option<Cow<'line, str>>,
     #[serde(borrow)]
     event: Option<Event<'line>>,
+    abandoned_blocks: Option<Abandoned>,
+}
+
+/// The blocks of a message that do not count: this one and those after it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Abandoned {
+    #[serde(default)]
+    from_block_index: u64,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +64,8 @@ struct Line<'line> {
 struct Event<'line> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'line, str>,
+    #[serde(default)]
+    index: u64,
     #[serde(borrow)]
     delta: Option<Piece<'line>>,
     #[serde(borrow)]
@@ -82,8 +101,16 @@ impl Reader {
                 continue;
             }
             match serde_json::from_slice::<Line<'_>>(line) {
-                Ok(Line { kind: Cow::Borrowed("stream_event"), parent_tool_use_id: None, event: Some(event) }) => {
+                Ok(Line {
+                    kind: Cow::Borrowed("stream_event"),
+                    parent_tool_use_id: None,
+                    event: Some(event),
+                    abandoned_blocks,
+                }) => {
                     self.take(event, &mut deltas);
+                    if let Some(abandoned) = abandoned_blocks {
+                        deltas.extend(self.abandon(&abandoned));
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => tracing::debug!("an event of the CLI is none that is known: {error}"),
@@ -92,18 +119,41 @@ impl Reader {
         deltas
     }
 
+    fn abandon(&mut self, abandoned: &Abandoned) -> Option<Delta> {
+        let from = self.blocks.iter().find(|(index, _)| *index >= abandoned.from_block_index).map(|(_, at)| *at)?;
+        let void = self.message.split_off(from);
+        self.blocks.retain(|(index, _)| *index < abandoned.from_block_index);
+        self.spoken = self.spoken_before || !self.message.is_empty();
+        self.tool = None;
+        (!void.is_empty()).then_some(Delta::Void(void))
+    }
+
+    fn say(&mut self, text: String, deltas: &mut Vec<Delta>) {
+        self.message.push_str(&text);
+        deltas.push(Delta::Text(text));
+    }
+
     fn take(&mut self, event: Event<'_>, deltas: &mut Vec<Delta>) {
+        match event.kind.as_ref() {
+            "message_start" => {
+                self.spoken_before = self.spoken;
+                self.message.clear();
+                self.blocks.clear();
+            }
+            "content_block_start" => self.blocks.push((event.index, self.message.len())),
+            _ => {}
+        }
         match (event.kind.as_ref(), event.content_block, event.delta) {
             ("content_block_start", Some(block), _) => match block.kind.as_ref() {
                 // What was said before a tool was used is a paragraph of its own.
-                "text" if self.spoken => deltas.push(Delta::Text("\n\n".into())),
+                "text" if self.spoken => self.say("\n\n".into(), deltas),
                 "tool_use" => self.tool = Some((block.name.unwrap_or_default().into_owned(), String::new())),
                 _ => {}
             },
             ("content_block_delta", _, Some(piece)) => {
                 if let Some(text) = piece.text.filter(|text| !text.is_empty()) {
                     self.spoken = true;
-                    deltas.push(Delta::Text(text.into_owned()));
+                    self.say(text.into_owned(), deltas);
                 } else if let Some(thought) = piece.thinking.filter(|thought| !thought.is_empty()) {
                     deltas.push(Delta::Thinking(thought.into_owned()));
                 } else if let (Some((_, input)), Some(part)) = (&mut self.tool, piece.partial_json) {
@@ -174,6 +224,27 @@ mod tests {
         let mut reader = Reader::default();
         let one_by_one: Vec<Delta> = lines.iter().flat_map(|line| reader.read(line.as_bytes())).collect();
         assert_eq!(one_by_one, expected);
+    }
+
+    #[test]
+    fn what_a_cut_attempt_said_does_not_count() {
+        let text = |text: &str| {
+            [
+                event(r#"{"type":"content_block_start","index":0,"contentBlock":{"type":"text","text":""}}"#),
+                event(&format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{text}"}}}}"#
+                )),
+            ]
+            .concat()
+        };
+        let start = event(r#"{"type":"message_start"}"#);
+        let cut = r#"{"type":"stream_event","event":{"type":"message_stop"},"parentToolUseId":null,"abandonedBlocks":{"apiMessageId":"m","fromBlockIndex":0}}"#.to_owned() + "\n";
+        let lines = [start.clone(), text("first"), start.clone(), text("half"), cut.clone(), start, text("whole")];
+        let says = |text: &str| Delta::Text(text.into());
+        let void = Delta::Void("\n\nhalf".into());
+        let expected = [says("first"), says("\n\n"), says("half"), void, says("\n\n"), says("whole")];
+        assert_eq!(Reader::default().read(lines.concat().as_bytes()), expected);
+        assert_eq!(Reader::default().read([text("a"), cut, text("b")].concat().as_bytes())[2], says("b"));
     }
 
     #[test]

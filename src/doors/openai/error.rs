@@ -16,20 +16,14 @@ use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::rate_limited;
 use crate::runs::run::{Run, State};
 
-/// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no.
+/// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no. Others know only the
+/// status, and some ask again at whatever is not 400 to 409.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// Problems of a run that has begun: what it did in its workspace is done, so nobody should do it again unasked. Not of
-/// one at a rate limit: it says itself when to ask again.
-const OF_A_RUN: [&str; 8] = [
-    "run_failed",
-    "run_auth",
-    "run_truncated",
-    "run_budget",
-    "run_hung",
-    "run_cancelled",
-    "run_interrupted",
-    "run_schema_missed",
-];
+/// When to try again where nothing says when.
+const RETRY_SECONDS: u64 = 30;
+
+/// Why the CLI ends a run whose conversation does not fit into the model's window.
+const TOO_LONG: [&str; 3] = ["blocking_limit", "prompt_too_long", "context_limit"];
 
 /// An error as the API's description has it.
 #[derive(ToSchema)]
@@ -56,27 +50,45 @@ pub(in crate::doors) struct ErrorDetails {
 
 /// Puts problems of this door into its shape. For `middleware::from_fn`, around all routes.
 pub async fn shape(request: Request, next: Next) -> Response {
-    let ours = request.uri().path().starts_with(PREFIX);
-    let response = next.run(request).await;
+    let path = request.uri().path().to_owned();
+    shaped_at(&path, next.run(request).await)
+}
+
+/// The answer to a request for `path`: a problem of this door in its shape.
+pub fn shaped_at(path: &str, response: Response) -> Response {
     match response.extensions().get::<Problem>().cloned() {
-        Some(problem) if ours => shaped(&problem, response),
+        Some(problem) if path.starts_with(PREFIX) => shaped(&problem, response),
         _ => response,
     }
 }
 
 fn shaped(problem: &Problem, response: Response) -> Response {
-    let (parts, _) = response.into_parts();
+    let (mut parts, _) = response.into_parts();
+    // OpenAI has one status for bad input, and libraries have their exceptions by it.
+    if parts.status == StatusCode::UNPROCESSABLE_ENTITY {
+        parts.status = StatusCode::BAD_REQUEST;
+    }
     let mut shaped = (parts.status, Json(json(problem))).into_response();
     for (name, value) in &parts.headers {
         if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
             shaped.headers_mut().append(name, value.clone());
         }
     }
-    if OF_A_RUN.contains(&problem.code()) {
+    if parts.status == StatusCode::SERVICE_UNAVAILABLE {
+        let wait = HeaderValue::from(RETRY_SECONDS);
+        shaped.headers_mut().entry(header::RETRY_AFTER).or_insert(wait);
+    }
+    if is_of_a_run(problem) {
         shaped.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     *shaped.extensions_mut() = parts.extensions;
     shaped
+}
+
+/// Whether a run has begun and failed: what it did in its workspace is done, so nobody should do it again unasked. Not
+/// one at a limit of the API: it says itself when to ask again.
+fn is_of_a_run(problem: &Problem) -> bool {
+    problem.code().starts_with("run_") && !["run_rate_limited", "run_overloaded"].contains(&problem.code())
 }
 
 /// A problem in OpenAI's shape; what else it says for programs stands beside.
@@ -84,7 +96,7 @@ pub(super) fn json(problem: &Problem) -> Value {
     let of_problem = problem.json();
     let param = [&of_problem["field"], &of_problem["parameter"]].into_iter().find(|param| param.is_string());
     let mut error = json!({
-        "message": problem.detail(), "type": kind(problem.status()), "param": param, "code": problem.code(),
+        "message": problem.detail(), "type": kind(problem), "param": param, "code": problem.code(),
     });
     for (key, value) in of_problem.as_object().into_iter().flatten() {
         if !["detail", "code", "field", "parameter"].contains(&key.as_str()) {
@@ -94,8 +106,11 @@ pub(super) fn json(problem: &Problem) -> Value {
     json!({"error": error})
 }
 
-fn kind(status: StatusCode) -> &'static str {
-    match status.as_u16() {
+fn kind(problem: &Problem) -> &'static str {
+    if is_of_a_run(problem) {
+        return "run_error";
+    }
+    match problem.status().as_u16() {
         401 => "authentication_error",
         403 | 421 => "permission_error",
         404 => "not_found_error",
@@ -114,23 +129,30 @@ pub(super) fn of_run(run: &Run) -> Option<Problem> {
     let said = end.and_then(|end| end.error.clone()).unwrap_or_else(|| "the run ended without an answer".into());
     let outcome = end.and_then(|end| end.outcome.as_deref()).unwrap_or_default();
     let api_status = end.and_then(|end| end.result["apiErrorStatus"].as_u64());
-    let bad_gateway = |code| Problem::new(StatusCode::BAD_GATEWAY, code, said.clone());
+    let reason = end.and_then(|end| end.result["terminalReason"].as_str()).unwrap_or_default();
+    // None of 408, 409, 429 and 5xx: a client would ask again by itself, and the work would be done and paid twice.
+    let failed = |code| Problem::new(StatusCode::BAD_REQUEST, code, said.clone());
     let problem = match (run.state, outcome, api_status) {
-        (State::Cancelled, ..) => bad_gateway("run_cancelled"),
-        (State::Interrupted, ..) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "run_interrupted", said.clone()),
+        (State::Cancelled, ..) => failed("run_cancelled"),
+        (State::Interrupted, ..) => failed("run_interrupted"),
         (_, "rate_limited", _) => rate_limited(end, said.clone()),
+        (_, "model_error", _) if TOO_LONG.contains(&reason) => failed("context_length_exceeded"),
         (_, "model_error", Some(404)) => {
             Problem::new(StatusCode::NOT_FOUND, "model_not_found", said.clone()).with("field", "model")
         }
-        (_, "model_error", Some(400)) => Problem::new(StatusCode::BAD_REQUEST, "model_refused", said.clone()),
+        (_, "model_error", Some(400)) => failed("model_refused"),
         (_, "model_error", Some(413)) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", said.clone()),
+        (_, "model_error", Some(503 | 529)) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "run_overloaded", said.clone())
+        }
         (_, "session_not_found", _) => Problem::new(StatusCode::NOT_FOUND, "session_not_found", said.clone()),
-        (_, "hung", _) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "run_hung", said.clone()),
-        (_, "auth", _) => bad_gateway("run_auth"),
-        (_, "truncated" | "killed", _) => bad_gateway("run_truncated"),
-        (_, "budget", _) => bad_gateway("run_budget"),
-        (_, "schema_missed", _) => bad_gateway("run_schema_missed"),
-        _ => bad_gateway("run_failed"),
+        (_, "hung", _) => failed("run_hung"),
+        // Claude's own credentials: 401 would be said of the client's.
+        (_, "auth", _) => Problem::new(StatusCode::FORBIDDEN, "run_auth", said.clone()),
+        (_, "truncated" | "killed", _) => failed("run_truncated"),
+        (_, "budget", _) => Problem::new(StatusCode::PAYMENT_REQUIRED, "run_budget", said.clone()),
+        (_, "schema_missed", _) => failed("run_schema_missed"),
+        _ => failed("run_failed"),
     };
     Some(problem.with("runId", run.id.to_string()).with("outcome", outcome))
 }

@@ -3,7 +3,6 @@
 use axum::http::{HeaderMap, StatusCode};
 use uuid::Uuid;
 
-use crate::claude::arguments::LONGEST_ARGUMENT_BYTES;
 use crate::doors::http::problem::Problem;
 use crate::runs::run::Busy;
 
@@ -23,8 +22,8 @@ pub(super) struct Headers {
     pub(super) append_system_prompt: Option<String>,
     /// `X-Claude-Session`: the session to go on with.
     pub(super) session: Option<String>,
-    /// `X-Claude-Busy`: what to do if the workspace is busy.
-    pub(super) busy: Busy,
+    /// `X-Claude-Busy`: what to do if the workspace is busy, if the client says so.
+    pub(super) busy: Option<Busy>,
     /// `X-Claude-Progress`: how thinking and tools show in a stream.
     pub(super) progress: Progress,
 }
@@ -44,10 +43,6 @@ pub(super) enum Progress {
 impl Headers {
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let append = text(headers, "append-system-prompt")?;
-        if let Some(text) = append.as_ref().filter(|text| text.len() > LONGEST_ARGUMENT_BYTES) {
-            let why = format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
-            return Err(invalid("append-system-prompt", &why, &[]));
-        }
         let session = match text(headers, "session")? {
             None => None,
             Some(id) => {
@@ -64,7 +59,7 @@ impl Headers {
             busy: choice(
                 headers,
                 "busy",
-                &[("reject", Busy::Reject), ("queue", Busy::Queue), ("replace", Busy::Replace)],
+                &[("reject", Some(Busy::Reject)), ("queue", Some(Busy::Queue)), ("replace", Some(Busy::Replace))],
             )?,
             progress: choice(
                 headers,

@@ -50,11 +50,14 @@ pub(super) async fn prepare(fetcher: &Fetcher, messages: &[Message]) -> Result<V
             for part in &message.parts {
                 pieces.push(match part {
                     Part::Text(text) => Piece::Text(text.clone()),
-                    Part::Image(url) => supply.image(url).await.map_err(|why| why.at(&message.at, "image_url"))?,
-                    Part::File { name, data } => {
-                        let file = supply.file(name.as_deref(), data).await;
-                        file.map_err(|why| why.at(&message.at, "file_data"))?
+                    Part::Image { url, at } => supply.image(url).await.map_err(|why| why.at(at))?,
+                    Part::File { name, data, at } => {
+                        supply.file(name.as_deref(), data).await.map_err(|why| why.at(at))?
                     }
+                    Part::Block(block) => match block["text"].as_str() {
+                        Some(text) => Piece::Text(text.to_owned()),
+                        None => Piece::Block(block.clone()),
+                    },
                 });
             }
             prepared.push(pieces);
@@ -82,13 +85,12 @@ impl Unusable {
         Self { why: format!("it has {bytes} bytes, {most} are allowed"), too_large: true }
     }
 
-    fn at(self, message: &str, field: &str) -> Problem {
-        let field = format!("{message}.{field}");
+    fn at(self, field: &str) -> Problem {
         if self.too_large {
             let detail = format!("{field}: {}", self.why);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", field)
         } else {
-            invalid(&field, &self.why)
+            invalid(field, &self.why)
         }
     }
 }
@@ -199,8 +201,16 @@ mod tests {
     const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg";
 
     async fn one(part: Part) -> Result<Piece, Problem> {
-        let message = Message { role: Role::User, parts: vec![part], at: "messages[3]".into() };
+        let message = Message { role: Role::User, name: None, parts: vec![part], at: "messages[3]".into() };
         Ok(prepare(&Fetcher::new(&[]).unwrap(), &[message]).await?.remove(0).remove(0))
+    }
+
+    fn image(url: String) -> Part {
+        Part::Image { url, at: "messages[3].image_url".into() }
+    }
+
+    fn file(name: Option<&str>, data: &str) -> Part {
+        Part::File { name: name.map(str::to_owned), data: data.into(), at: "messages[3].file_data".into() }
     }
 
     #[rstest]
@@ -216,7 +226,7 @@ mod tests {
         let expected = json!({"type": "image", "source": {
             "type": "base64", "media_type": "image/png", "data": format!("{PNG}=="),
         }});
-        assert_eq!(one(Part::Image(url)).await.unwrap(), Piece::Block(expected));
+        assert_eq!(one(image(url)).await.unwrap(), Piece::Block(expected));
     }
 
     #[rstest]
@@ -228,14 +238,14 @@ mod tests {
     #[case("/etc/passwd", "messages[3].image_url: a data:, http: or https: URL is allowed")]
     #[tokio::test]
     async fn what_is_no_image_is_refused(#[case] url: &str, #[case] detail: &str) {
-        let problem = one(Part::Image(url.into())).await.unwrap_err();
+        let problem = one(image(url.into())).await.unwrap_err();
         assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
         assert!(problem.detail().starts_with(detail), "{}", problem.detail());
     }
 
     #[tokio::test]
     async fn one_that_is_too_large_is_refused_as_such() {
-        let problem = one(Part::Image(format!("data:image/png;base64,{}", "A".repeat(7 << 20)))).await.unwrap_err();
+        let problem = one(image(format!("data:image/png;base64,{}", "A".repeat(7 << 20)))).await.unwrap_err();
         assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
@@ -244,15 +254,15 @@ mod tests {
     #[case("data:text/x-rust,fn%20main", Piece::Text("<file name=\"a.txt\">\nfn main\n</file>".into()))]
     #[tokio::test]
     async fn a_text_is_read_as_one(#[case] data: &str, #[case] expected: Piece) {
-        assert_eq!(one(Part::File { name: Some("a.txt".into()), data: data.into() }).await.unwrap(), expected);
+        assert_eq!(one(file(Some("a.txt"), data)).await.unwrap(), expected);
     }
 
     #[tokio::test]
     async fn a_pdf_is_a_document_and_an_archive_nothing() {
         let pdf = format!("data:application/pdf;base64,{}", BASE64.encode("%PDF-1.7 x"));
-        let Piece::Block(block) = one(Part::File { name: None, data: pdf }).await.unwrap() else { panic!() };
+        let Piece::Block(block) = one(file(None, &pdf)).await.unwrap() else { panic!() };
         assert_eq!((&block["type"], &block["source"]["media_type"]), (&json!("document"), &json!("application/pdf")));
         let zip = format!("data:application/zip;base64,{}", BASE64.encode([b'P', b'K', 3, 4, 0, 0]));
-        assert!(one(Part::File { name: None, data: zip }).await.unwrap_err().detail().contains("/files"));
+        assert!(one(file(None, &zip)).await.unwrap_err().detail().contains("/files"));
     }
 }

@@ -3,16 +3,46 @@
 use std::sync::LazyLock;
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ErrorBody;
+use crate::config::name::OPENAI_MODELS;
+use crate::doors::http::app::App;
 use crate::doors::http::parameters::Path;
 use crate::doors::http::problem::Problem;
 
 /// The CLI's aliases. Full names work too, but which there are only its API knows.
 const ALIASES: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
 const LONGEST_NAME: usize = 200;
+
+/// Names that a client may give for the CLI's: `CLAUDEBOX_OPENAI_MODELS`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Models(Vec<(String, String)>);
+
+/// The name that stands for every one that is not known.
+const ANY: &str = "*";
+/// What the account has by default.
+const DEFAULT: &str = "default";
+
+impl Models {
+    /// Of pairs of a client's name and the CLI's.
+    #[must_use]
+    pub const fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    fn of(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(theirs, _)| theirs == name).map(|(_, ours)| ours.as_str())
+    }
+
+    /// The names to list, the CLI's own first.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let mapped = self.0.iter().map(|(theirs, _)| theirs.as_str());
+        ALIASES.into_iter().chain(mapped.filter(|name| *name != ANY && !ALIASES.contains(name)))
+    }
+}
 
 /// When this server learnt of the aliases, seconds since 1970: clients want a time, and an alias has none.
 static SINCE: LazyLock<i64> = LazyLock::new(|| chrono::Utc::now().timestamp());
@@ -22,8 +52,9 @@ static SINCE: LazyLock<i64> = LazyLock::new(|| chrono::Utc::now().timestamp());
     get, operation_id = "listModels", path = "/models", tag = "openai",
     responses((status = 200, description = "The CLI's aliases", body = Object)),
 )]
-pub(super) async fn list() -> Json<Value> {
-    Json(json!({"object": "list", "data": ALIASES.map(model)}))
+pub(super) async fn list(State(app): State<App>) -> Json<Value> {
+    let data: Vec<Value> = app.models.names().map(model).collect();
+    Json(json!({"object": "list", "data": data}))
 }
 
 /// Look a model up.
@@ -35,14 +66,16 @@ pub(super) async fn list() -> Json<Value> {
         (status = 404, description = "No such model: `model_not_found`", body = ErrorBody),
     ),
 )]
-pub(super) async fn one(Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let name = without_provider(&id);
-    if ALIASES.contains(&name) || name.starts_with("claude-") { Ok(Json(model(&id))) } else { Err(unknown(&id)) }
+pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    asked(&app.models, &id).map(|_| Json(model(&id)))
 }
 
 /// `GET /models/{provider}/{id}`.
-pub(super) async fn of_provider(Path((provider, id)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
-    one(Path(format!("{provider}/{id}"))).await
+pub(super) async fn of_provider(
+    app: State<App>,
+    Path((provider, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    one(app, Path(format!("{provider}/{id}"))).await
 }
 
 fn model(id: &str) -> Value {
@@ -50,22 +83,37 @@ fn model(id: &str) -> Value {
 }
 
 /// The answer to a model that there is not.
-pub(super) fn unknown(id: &str) -> Problem {
+fn unknown(models: &Models, id: &str) -> Problem {
     let shown: String = id.chars().take(LONGEST_NAME).collect();
-    let allowed = ALIASES.join(", ");
-    let detail = format!("there is no model {shown:?}; allowed are {allowed} and the full names that the API knows");
-    Problem::new(StatusCode::NOT_FOUND, "model_not_found", detail)
-        .with("field", "model")
-        .with("allowed", ALIASES.to_vec())
+    let names: Vec<&str> = models.names().collect();
+    let allowed = names.join(", ");
+    let detail = format!(
+        "there is no model {shown:?}; allowed are {allowed} and full names of Claude models; {OPENAI_MODELS} of the box \
+         gives other names to them ({shown}=sonnet, or *=default for every name)"
+    );
+    Problem::new(StatusCode::NOT_FOUND, "model_not_found", detail).with("field", "model").with("allowed", names)
 }
 
-/// What the CLI is given for the name that a client gives: without the provider that routers put before it.
-pub(super) fn asked(name: &str) -> Result<Option<String>, Problem> {
+/// What the CLI is given for the name that a client gives: without the provider that routers put before it. `None` is
+/// the account's default.
+pub(super) fn asked(models: &Models, name: &str) -> Result<Option<String>, Problem> {
     let plain = without_provider(name.trim());
     if plain.len() > LONGEST_NAME || plain.starts_with('-') || plain.contains(char::is_control) {
-        return Err(unknown(name));
+        return Err(unknown(models, name));
     }
-    Ok((!plain.is_empty()).then(|| plain.to_owned()))
+    let mapped = models.of(name.trim()).or_else(|| models.of(plain));
+    let model = match mapped {
+        Some(mapped) => mapped,
+        None if plain.is_empty() || is_known(plain) => plain,
+        None => models.of(ANY).ok_or_else(|| unknown(models, name))?,
+    };
+    Ok((!model.is_empty() && model != DEFAULT).then(|| model.to_owned()))
+}
+
+/// Whether the CLI can know a name: its aliases, and what models of Claude are called at Anthropic, Amazon and Google.
+fn is_known(name: &str) -> bool {
+    let base = name.split('[').next().unwrap_or(name);
+    ALIASES.contains(&base) || base == DEFAULT || base.contains("claude") || base.starts_with("arn:")
 }
 
 /// `openai/haiku` is `haiku`. A slash inside an ARN is part of the name.
@@ -83,18 +131,40 @@ mod tests {
     #[case("openai/sonnet[1m]", Some("sonnet[1m]"))]
     #[case("litellm/anthropic/claude-opus-5-5", Some("claude-opus-5-5"))]
     #[case("arn:aws:bedrock:eu-west-1:1:inference-profile/x", Some("arn:aws:bedrock:eu-west-1:1:inference-profile/x"))]
+    #[case("opus[1m]", Some("opus[1m]"))]
+    #[case("us.anthropic.claude-opus-5-5-v1:0", Some("us.anthropic.claude-opus-5-5-v1:0"))]
+    #[case("default", None)]
     #[case("", None)]
     #[case(" ", None)]
     fn a_provider_is_left_out(#[case] name: &str, #[case] model: Option<&str>) {
-        assert_eq!(asked(name).unwrap().as_deref(), model);
+        assert_eq!(asked(&Models::default(), name).unwrap().as_deref(), model);
     }
 
     #[rstest]
+    #[case("gpt-4o")]
+    #[case("openai/o3")]
     #[case("--help")]
     #[case("x/--help")]
     #[case("a\nb")]
     #[case(&"x".repeat(LONGEST_NAME + 1))]
     fn what_can_be_no_model_is_unknown(#[case] name: &str) {
-        assert_eq!(asked(name).unwrap_err().code(), "model_not_found");
+        assert_eq!(asked(&Models::default(), name).unwrap_err().code(), "model_not_found");
+    }
+
+    #[test]
+    fn other_names_stand_for_the_clis() {
+        let pair = |theirs: &str, ours: &str| (theirs.to_owned(), ours.to_owned());
+        let some = Models::new(vec![pair("gpt-4o", "sonnet"), pair("gateway", "gpt-5"), pair("haiku", "opus")]);
+        let taken = |models: &Models, name: &str| asked(models, name).map_err(|problem| problem.detail().to_owned());
+        assert_eq!(taken(&some, "gpt-4o"), Ok(Some("sonnet".into())));
+        assert_eq!(taken(&some, "openai/gpt-4o"), Ok(Some("sonnet".into())));
+        // What stands for a name is the owner's word: a gateway has names of its own.
+        assert_eq!(taken(&some, "gateway"), Ok(Some("gpt-5".into())));
+        assert_eq!(taken(&some, "haiku"), Ok(Some("opus".into())));
+        assert!(taken(&some, "o3").unwrap_err().contains(OPENAI_MODELS));
+        assert_eq!(some.names().collect::<Vec<_>>()[5..], ["gpt-4o", "gateway"]);
+        let every = Models::new(vec![pair("*", "default")]);
+        assert_eq!((taken(&every, "o3"), taken(&every, "opus")), (Ok(None), Ok(Some("opus".into()))));
+        assert_eq!(every.names().count(), ALIASES.len());
     }
 }

@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::deltas::Delta;
 use super::error;
@@ -83,6 +84,17 @@ enum At<P> {
     End,
 }
 
+/// How a run has ended, as a stream.
+pub(super) fn replay<P: Protocol>(ended: Result<&Answer, &Problem>, run: Uuid, mut protocol: P) -> Response {
+    let mut out = Out::default();
+    protocol.begin(&mut out);
+    match ended {
+        Ok(answer) => end(&mut protocol, answer, &mut out),
+        Err(problem) => protocol.fail(problem, &mut out),
+    }
+    response(Body::from(out.take()), run.to_string())
+}
+
 /// The run's answer as a stream; or why there is none, if that shows before its first word.
 pub(super) async fn answer<P: Protocol>(
     mut following: Following,
@@ -108,7 +120,7 @@ pub(super) async fn answer<P: Protocol>(
     }
     let begin = match whole {
         Some(answer) => {
-            end(&following, &mut protocol, &answer, &mut out);
+            end(&mut protocol, &answer, &mut out);
             (out.take(), At::End)
         }
         None => (out.take(), At::Running { following: Box::new(following), protocol, out }),
@@ -121,7 +133,11 @@ pub(super) async fn answer<P: Protocol>(
         let (bytes, at) = go_on(following, protocol, out).await;
         Some((Ok(bytes), (None, at)))
     });
-    let mut response = Body::from_stream(body).into_response();
+    Ok(response(Body::from_stream(body), run))
+}
+
+fn response(body: Body, run: String) -> Response {
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -129,7 +145,7 @@ pub(super) async fn answer<P: Protocol>(
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.extend(HeaderValue::from_str(&run).ok().map(|run| (RUN_ID, run)));
     response.extensions_mut().insert(RunId(run));
-    Ok(response)
+    response
 }
 
 /// What is sent next, and where the stream stands then.
@@ -143,7 +159,7 @@ async fn go_on<P: Protocol>(mut following: Box<Following>, mut protocol: P, mut 
                 }
             }
             Ok(Step::Answer(answer)) => {
-                end(&following, &mut protocol, &answer, &mut out);
+                end(&mut protocol, &answer, &mut out);
                 return (out.take(), At::End);
             }
             Ok(Step::Failed(problem)) => {
@@ -158,10 +174,10 @@ async fn go_on<P: Protocol>(mut following: Box<Following>, mut protocol: P, mut 
     }
 }
 
-fn end<P: Protocol>(following: &Following, protocol: &mut P, answer: &Answer, out: &mut Out) {
-    // A form, or a CLI that gives no pieces: then the whole is one.
-    if !following.has_spoken() && !answer.text.is_empty() {
-        protocol.delta(&Delta::Text(answer.text.clone()), out);
+fn end<P: Protocol>(protocol: &mut P, answer: &Answer, out: &mut Out) {
+    // A form, or a CLI that gives no pieces: then the whole is one. A call has events of its own.
+    if answer.call.is_none() && !answer.rest.is_empty() {
+        protocol.delta(&Delta::Text(answer.rest.clone()), out);
     }
     protocol.end(answer, out);
 }

@@ -1,31 +1,35 @@
 //! One request as a run: submitted, followed, and remembered by what the client will send next.
 
+mod follow;
+
 use axum::Extension;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(super) use self::follow::{Following, Step};
 use super::conversation::{Conversation, Digest, Told};
-use super::deltas::{Delta, Reader};
+use super::deltas::Reader;
 use super::error;
 use super::headers::{Headers, Progress};
 use super::material;
-use super::message::{Message, invalid};
+use super::memory::{self, Memory, Previous};
+use super::message::{self, Message};
 use super::models;
+use super::spoken::Spoken;
+use super::tools::Tools;
 use crate::claude::arguments::{Effort, Options, OutputFormat};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::http::server::Stopping;
+use crate::doors::waiting;
 use crate::runs::events::Events;
-use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::{NewRun, Origin, Request, Run, State, now};
-use crate::runs::submission::Hold;
+use crate::runs::run::{NewRun, Origin, Request, Run};
+use crate::runs::submission::{Hold, SubmitError};
 
 /// The name of this door.
 pub(super) const DOOR: &str = "openai";
-/// How long a conversation is recognised.
-const REMEMBERED_MS: i64 = 30 * 86_400_000;
 
 /// What a request asks for, whichever protocol it came in.
 pub(super) struct Wish {
@@ -35,12 +39,17 @@ pub(super) struct Wish {
     pub(super) field: &'static str,
     /// JSON Schema of the answer.
     pub(super) schema: Option<String>,
+    pub(super) tools: Tools,
+    /// Texts that end the answer.
+    pub(super) stops: Vec<String>,
     pub(super) effort: Option<Effort>,
     pub(super) stream: bool,
     /// The run whose session this one goes on with.
     pub(super) previous: Option<Run>,
-    /// Whether a later request may name this one as its previous.
-    pub(super) store: bool,
+    /// What a response was asked with, if a later request may name it.
+    pub(super) response: Option<Value>,
+    /// `Idempotency-Key`: the same key again is the same run.
+    pub(super) key: Option<String>,
 }
 
 /// A run that can be started.
@@ -55,32 +64,37 @@ pub(super) struct Turn {
     /// How thinking and tools show.
     pub(super) progress: Progress,
     schema: bool,
+    /// The function whose call the answer is.
+    call: Option<String>,
+    stops: Vec<String>,
+    ignored_tools: bool,
+    /// Whether the workspace's queue is bounded for this run: the client has not said that it wants to wait.
+    bounded: bool,
     stopping: Option<Stopping>,
-}
-
-/// What a finished run is remembered by.
-struct Memory {
-    /// The conversation up to the answer, if it is to be recognised.
-    conversation: Option<Digest>,
-    store: bool,
 }
 
 /// An answer, whole.
 pub(super) struct Answer {
     pub(super) run: Run,
+    /// Its text; of a call the arguments, JSON.
     pub(super) text: String,
+    /// The function that is called, if the answer is a call.
+    pub(super) call: Option<String>,
+    /// What a client that follows the answer has not been given of its text.
+    pub(super) rest: String,
+    ignored_tools: bool,
 }
 
 impl Answer {
-    /// Of a run that has one: its last message, or the object that its schema asks for.
-    pub(super) fn of(run: Run) -> Self {
+    /// Of a run that has one: its last message, or what its schema asks for. `call`: the function it is a call of.
+    pub(super) fn of(run: Run, call: Option<&str>) -> Self {
         let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
         let text = if run.request.options.json_schema.is_some() {
             result["structuredOutput"].to_string()
         } else {
             result["result"].as_str().unwrap_or_default().to_owned()
         };
-        Self { run, text }
+        Self { run, rest: text.clone(), text, call: call.map(str::to_owned), ignored_tools: false }
     }
 
     /// The CLI's result.
@@ -88,13 +102,34 @@ impl Answer {
         self.run.end.as_ref().map_or(&Value::Null, |end| &end.result)
     }
 
+    /// What a client sends back of it as the assistant's message.
+    pub(super) fn said(&self) -> String {
+        match &self.call {
+            Some(name) => message::tool_call(&json!(self.call_id()), &json!(name), &json!(self.text)),
+            None => self.text.clone(),
+        }
+    }
+
+    /// The id of the call.
+    pub(super) fn call_id(&self) -> String {
+        format!("call_{}", self.run.id.simple())
+    }
+
+    /// What it cost, US dollars.
+    pub(super) fn cost(&self) -> Option<f64> {
+        self.run.end.as_ref().and_then(|end| end.cost_usd)
+    }
+
     /// What stands beside the protocol's own fields.
     pub(super) fn about(&self) -> Value {
         let end = self.run.end.as_ref();
-        json!({
-            "run_id": self.run.id, "session_id": end.and_then(|end| end.session_id.clone()),
-            "cost_usd": end.and_then(|end| end.cost_usd),
-        })
+        let mut about = json!({
+            "run_id": self.run.id, "session_id": end.and_then(|end| end.session_id.clone()), "cost_usd": self.cost(),
+        });
+        if self.ignored_tools {
+            about["ignored"] = json!(["tools"]);
+        }
+        about
     }
 }
 
@@ -106,7 +141,7 @@ impl Turn {
         wish: Wish,
         stopping: Option<Extension<Stopping>>,
     ) -> Result<Self, Problem> {
-        let model = models::asked(&wish.model)?;
+        let model = models::asked(&app.models, &wish.model)?;
         let conversation = Conversation::new(wish.messages, wish.field)?;
         let name = match &wish.previous {
             Some(run) if headers.workspace.is_empty() => run.workspace.to_string_lossy().into_owned(),
@@ -118,27 +153,45 @@ impl Turn {
                 .replace("set createWorkspace to have it made", "send X-Claude-Create-Workspace: 1 to have it made");
             problem.saying(detail)
         })?;
+        let mut conversation = conversation;
+        let previous = match (&headers.session, &wish.previous) {
+            (Some(id), _) => Some(Previous::Session(id.clone())),
+            (None, Some(run)) => Some(memory::previous(&app, caller, run).await?),
+            (None, None) => None,
+        };
+        let session = match previous {
+            Some(Previous::Session(id)) => Some(id),
+            Some(Previous::Told(messages)) => {
+                conversation.history.splice(..0, messages);
+                None
+            }
+            None => None,
+        };
         let newest = material::prepare(&app.fetcher, &conversation.newest).await?;
         let scope = [workspace.path.to_string_lossy().into_owned(), caller.name.clone()];
         let digest = Digest::new(&scope.each_ref().map(String::as_str), conversation.system.as_deref())
             .messages(&conversation.history);
+        let (schema, call, hint) = match wish.tools.clone() {
+            Tools::Forced(forced) => (Some(forced.schema), Some(forced.name), Some(forced.hint)),
+            Tools::None | Tools::Ignored => (wish.schema.clone(), None, None),
+        };
+        let append: Vec<String> = headers.append_system_prompt.clone().into_iter().chain(hint).collect();
         let options = Options {
             model,
             system_prompt: conversation.system.clone(),
-            append_system_prompt: headers.append_system_prompt,
-            json_schema: wish.schema.clone(),
+            append_system_prompt: (!append.is_empty()).then(|| append.join("\n\n")),
+            json_schema: schema.clone(),
             effort: wish.effort,
             no_continue: !headers.go_on,
             include_partial_messages: wish.stream,
             ..Options::default()
         };
-        let session = match (&headers.session, &wish.previous) {
-            (Some(id), _) => Some((id.clone(), false)),
-            (None, Some(run)) => Some((of_previous(&app, run).await?, false)),
-            (None, None) if headers.go_on && !conversation.history.is_empty() => {
-                recognised(&app, &digest.clone().text()).await?.map(|id| (id, true))
+        let session = match session {
+            Some(id) => Some((id, false)),
+            None if headers.go_on && wish.previous.is_none() && !conversation.history.is_empty() => {
+                memory::recognised(&app, &digest.clone().text()).await?.map(|id| (id, true))
             }
-            (None, None) => None,
+            None => None,
         };
         let history = match session {
             Some((_, false)) => Vec::new(),
@@ -159,31 +212,56 @@ impl Turn {
             origin,
             workspace: workspace.path,
             request,
-            busy: headers.busy,
-            idempotency_key: None,
+            busy: headers.busy.unwrap_or(waiting::BUSY),
+            stays: wish.key.is_some(),
+            idempotency_key: wish.key.clone(),
             webhook_url: None,
-            stays: false,
         };
-        let conversation = headers.go_on.then(|| digest.messages(&conversation.newest));
+        let digest = digest.messages(&conversation.newest);
+        let asked = wish.key.map(|_| {
+            let previous = wish.previous.as_ref().map(|run| run.id);
+            digest.clone().with(&json!([wish.model, schema, wish.effort, headers.session, previous])).text()
+        });
+        let conversation = headers.go_on.then_some(digest);
         Ok(Self {
             app,
             new,
             replay,
-            memory: Memory { conversation, store: wish.store },
+            memory: Memory { conversation, response: wish.response, asked },
             model: if wish.model.is_empty() { "default".into() } else { wish.model },
             progress: headers.progress,
-            schema: wish.schema.is_some(),
+            schema: schema.is_some(),
+            call,
+            stops: wish.stops,
+            ignored_tools: wish.tools == Tools::Ignored,
+            bounded: headers.busy.is_none(),
             stopping: stopping.map(|Extension(stopping)| stopping),
         })
     }
 
     async fn submit(&self) -> Result<(Uuid, Hold), Problem> {
-        let submitted = self.app.engine.submit(self.new.clone()).await.map_err(|error| {
-            let problem = refused(error);
-            let detail =
-                problem.detail().replace("set busy to queue or replace", "send X-Claude-Busy: queue or replace");
-            problem.saying(detail)
-        })?;
+        if self.bounded {
+            waiting::room(&self.app.engine, &self.new.workspace)?;
+        }
+        let submitted = match self.app.engine.submit(self.new.clone()).await {
+            Ok(submitted) => submitted,
+            // What a conversation is told and where it goes on can have changed since: what the client asks is the same.
+            Err(SubmitError::KeyReused { before }) if self.memory.is_of(&self.app, before).await? => {
+                return Ok((before, Hold::nothing(self.app.engine.clone())));
+            }
+            Err(error) => {
+                let problem = refused(error);
+                let detail =
+                    problem.detail().replace("set busy to queue or replace", "send X-Claude-Busy: queue or replace");
+                return Err(problem.saying(detail));
+            }
+        };
+        if self.ignored_tools {
+            tracing::info!(run = %submitted.id, "the client's tools are not called: Claude Code has its own");
+        }
+        if submitted.new {
+            self.memory.begun(&self.app, submitted.id).await.map_err(|error| ledger_failed(&error))?;
+        }
         Ok((submitted.id, submitted.hold))
     }
 
@@ -193,6 +271,8 @@ impl Turn {
         match self.replay.take_if(|_| gone) {
             Some(replay) => {
                 self.new.request = replay;
+                // The key stands for the run that has ended.
+                self.new.idempotency_key = self.new.idempotency_key.take().map(|key| format!("{key}/told"));
                 true
             }
             None => false,
@@ -218,7 +298,8 @@ impl Turn {
     pub(super) async fn follow(self) -> Result<Following, Problem> {
         let (run, hold) = self.submit().await?;
         let events = self.events(run).await?;
-        Ok(Following { turn: self, run, hold, events, reader: Reader::default(), spoken: String::new() })
+        let spoken = Spoken::new(self.stops.clone());
+        Ok(Following { turn: self, run, hold, events, reader: Reader::default(), spoken })
     }
 
     async fn events(&self, run: Uuid) -> Result<Events, Problem> {
@@ -227,162 +308,33 @@ impl Turn {
     }
 
     /// What a run that has ended comes to. `spoken` is what the client was given of it before.
-    async fn conclude(&self, run: Run, spoken: Option<&str>) -> Result<Answer, Problem> {
+    async fn conclude(&self, run: Run, spoken: Option<&mut Spoken>) -> Result<Answer, Problem> {
         if let Some(problem) = error::of_run(&run) {
             return Err(problem);
         }
-        let answer = match spoken {
-            Some(spoken) if !spoken.is_empty() => Answer { run, text: spoken.to_owned() },
-            _ => Answer::of(run),
-        };
-        if let Err(error) = self.remember(&answer).await {
+        let mut answer = Answer::of(run, self.call.as_deref());
+        answer.ignored_tools = self.ignored_tools;
+        if !self.schema {
+            let mut own = Spoken::new(self.stops.clone());
+            let spoken = spoken.unwrap_or(&mut own);
+            // Of an attempt that fell back to an answer in one piece nothing came before.
+            let mut rest = String::new();
+            if !spoken.has(&answer.text) {
+                let start = if spoken.text().is_empty() { "" } else { "\n\n" };
+                rest.push_str(&spoken.say(&format!("{start}{}", answer.text)));
+            }
+            rest.push_str(&spoken.finish());
+            answer.text = spoken.text().to_owned();
+            answer.rest = rest;
+        }
+        if let Err(error) = self.memory.answered(&self.app, &answer).await {
             tracing::warn!(run = %answer.run.id, "its conversation will not be recognised: {error}");
         }
         Ok(answer)
-    }
-
-    async fn remember(&self, answer: &Answer) -> Result<(), LedgerError> {
-        let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
-        let (Some(session), ledger) = (session, self.app.engine.ledger()) else { return Ok(()) };
-        let expires = Some(now() + REMEMBERED_MS);
-        let digest = self.memory.conversation.clone().map(|digest| digest.answered(&answer.text).text());
-        if let Some(digest) = &digest {
-            let note = Note { key: format!("conversation/{digest}"), value: json!(session) };
-            ledger.put_note(DOOR, note, expires).await?;
-        }
-        if digest.is_some() || self.memory.store {
-            // The session's end: a conversation that is not there any more cannot be gone on with.
-            let end = json!({"conversation": digest, "run": answer.run.id});
-            ledger.put_note(DOOR, Note { key: format!("session/{session}"), value: end }, expires).await?;
-        }
-        Ok(())
     }
 }
 
 fn request(options: Options, told: Told) -> Request {
     let options = Options { attachments: told.attachments, ..options };
     Request { prompt: told.prompt, options, format: OutputFormat::Json }
-}
-
-/// The session that a conversation is at the end of.
-async fn recognised(app: &App, digest: &str) -> Result<Option<String>, Problem> {
-    let ledger = app.engine.ledger();
-    let session = ledger.note(DOOR, &format!("conversation/{digest}")).await.map_err(|error| ledger_failed(&error))?;
-    let Some(session) = session.as_ref().and_then(Value::as_str) else { return Ok(None) };
-    let end = ledger.note(DOOR, &format!("session/{session}")).await.map_err(|error| ledger_failed(&error))?;
-    Ok(end.filter(|end| end["conversation"] == digest).map(|_| session.to_owned()))
-}
-
-/// The session of a run that a client names as the previous one.
-async fn of_previous(app: &App, run: &Run) -> Result<String, Problem> {
-    let field = "previous_response_id";
-    let session = run.end.as_ref().and_then(|end| end.session_id.clone()).filter(|_| run.state == State::Succeeded);
-    let session = session.ok_or_else(|| invalid(field, "that response has not come to its end"))?;
-    let key = format!("session/{session}");
-    let end = app.engine.ledger().note(DOOR, &key).await.map_err(|error| ledger_failed(&error))?;
-    if end.is_none_or(|end| end["run"] != run.id.to_string()) {
-        let why = "that response is not the last one of its conversation, or was not stored: send the whole conversation \
-                   as input instead";
-        return Err(invalid(field, why));
-    }
-    Ok(session)
-}
-
-/// A run that is being followed.
-pub(super) struct Following {
-    turn: Turn,
-    pub(super) run: Uuid,
-    hold: Hold,
-    events: Events,
-    reader: Reader,
-    /// What the client was given of the answer.
-    spoken: String,
-}
-
-/// What comes next of a run.
-pub(super) enum Step {
-    /// Pieces of the answer; there may be none in what has happened.
-    Deltas(Vec<Delta>),
-    /// The whole of it.
-    Answer(Box<Answer>),
-    /// There will be none.
-    Failed(Problem),
-}
-
-impl Following {
-    pub(super) fn model(&self) -> &str {
-        &self.turn.model
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        self.turn.progress
-    }
-
-    /// The next step. Can be dropped and called again until the run has ended; after the end nothing comes.
-    pub(super) async fn next(&mut self) -> Step {
-        let stopped = async {
-            match &self.turn.stopping {
-                Some(stopping) => stopping.wait().await,
-                None => std::future::pending().await,
-            }
-        };
-        let waiting = self.events.is_waiting();
-        let chunk = tokio::select! {
-            biased;
-            chunk = self.events.next() => chunk,
-            // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
-            () = stopped, if waiting => {
-                self.hold.release();
-                let detail = "the server is shutting down; the run waits for the next one";
-                let problem = Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail);
-                return Step::Failed(problem.with("runId", self.run.to_string()));
-            }
-        };
-        match chunk {
-            Ok(Some(chunk)) => {
-                let mut deltas = self.reader.read(&chunk.lines);
-                // With a schema only the form counts, and that is whole only at the end.
-                deltas.retain(|delta| !self.turn.schema || !matches!(delta, Delta::Text(_)));
-                for delta in &deltas {
-                    if let Delta::Text(text) = delta {
-                        self.spoken.push_str(text);
-                    }
-                }
-                Step::Deltas(deltas)
-            }
-            Ok(None) => self.ended().await,
-            Err(error) => Step::Failed(Problem::internal("reading a run's events", &error)),
-        }
-    }
-
-    async fn ended(&mut self) -> Step {
-        let run = match self.turn.app.engine.wait(self.run).await {
-            Ok(Some(run)) => run,
-            Ok(None) => return Step::Failed(unknown(&self.run.to_string())),
-            Err(error) => return Step::Failed(ledger_failed(&error)),
-        };
-        self.hold.release();
-        if self.spoken.is_empty() && self.turn.again(&run) {
-            return match self.start_again().await {
-                Ok(()) => Step::Deltas(Vec::new()),
-                Err(problem) => Step::Failed(problem),
-            };
-        }
-        match self.turn.conclude(run, Some(&self.spoken)).await {
-            Ok(answer) => Step::Answer(Box::new(answer)),
-            Err(problem) => Step::Failed(problem),
-        }
-    }
-
-    async fn start_again(&mut self) -> Result<(), Problem> {
-        (self.run, self.hold) = self.turn.submit().await?;
-        self.events = self.turn.events(self.run).await?;
-        self.reader = Reader::default();
-        Ok(())
-    }
-
-    /// Whether the answer's text was given in pieces.
-    pub(super) fn has_spoken(&self) -> bool {
-        !self.spoken.is_empty()
-    }
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::turn::Answer;
+
 /// Tokens of a run, from the CLI's result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Usage {
     /// All that went in, from the cache or not.
     input: u64,
@@ -14,11 +16,18 @@ pub(super) struct Usage {
     output: u64,
     /// Of them, those of thinking.
     reasoning: u64,
+    /// US dollars.
+    cost: Option<f64>,
 }
 
 impl Usage {
+    /// Of an answer, with its cost.
+    pub(super) fn of(answer: &Answer) -> Self {
+        Self { cost: answer.cost(), ..Self::of_result(answer.result()) }
+    }
+
     /// Of a result in camelCase.
-    pub(super) fn of_result(result: &Value) -> Self {
+    fn of_result(result: &Value) -> Self {
         let usage = &result["usage"];
         let number = |key: &str| usage[key].as_u64().unwrap_or_default();
         let (cached, cache_written) = (number("cacheReadInputTokens"), number("cacheCreationInputTokens"));
@@ -28,6 +37,7 @@ impl Usage {
             cache_written,
             output: number("outputTokens"),
             reasoning: usage["outputTokensDetails"]["thinkingTokens"].as_u64().unwrap_or_default(),
+            cost: None,
         }
     }
 
@@ -37,6 +47,7 @@ impl Usage {
             "prompt_tokens": self.input,
             "completion_tokens": self.output,
             "total_tokens": self.input + self.output,
+            "cost": self.cost,
             "prompt_tokens_details": {
                 "cached_tokens": self.cached, "cache_write_tokens": self.cache_written, "audio_tokens": 0,
             },
@@ -55,6 +66,7 @@ impl Usage {
             "output_tokens": self.output,
             "output_tokens_details": {"reasoning_tokens": self.reasoning},
             "total_tokens": self.input + self.output,
+            "cost": self.cost,
         })
     }
 }

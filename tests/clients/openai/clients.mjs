@@ -1,11 +1,14 @@
-// Node's clients of the OpenAI protocol against a running claudebox: openai, Vercel's ai with @ai-sdk/openai-compatible.
+// Node's clients of the OpenAI protocol against a running claudebox: openai, Vercel's ai with @ai-sdk/openai-compatible
+// and @ai-sdk/openai, LangChain.
 //
 // Usage: node clients.mjs API TOKEN, with API such as http://127.0.0.1:8082: a box with the real CLI and the offline
 // model.
 
 import assert from "node:assert/strict";
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateObject, generateText, jsonSchema, streamText } from "ai";
+import { ChatOpenAI } from "@langchain/openai";
+import { APICallError, generateObject, generateText, jsonSchema, streamText, tool } from "ai";
 import OpenAI from "openai";
 
 const [api, token] = process.argv.slice(2);
@@ -66,10 +69,10 @@ async function openai() {
   const wrong = new OpenAI({ baseURL, apiKey: "wrong", maxRetries: 0 });
   await assert.rejects(wrong.models.list(), OpenAI.AuthenticationError);
   await assert.rejects(ask("hi", { model: "gpt-4o" }), OpenAI.NotFoundError);
-  await assert.rejects(ask("x", { n: 2 }), OpenAI.UnprocessableEntityError);
+  await assert.rejects(ask("x", { n: 2 }), OpenAI.BadRequestError);
   await assert.rejects(ask("offline:error 400"), OpenAI.BadRequestError);
   await assert.rejects(ask("offline:error 429 60", { stream: true }), OpenAI.RateLimitError);
-  await assert.rejects(ask("offline:error 500"), OpenAI.InternalServerError);
+  await assert.rejects(ask("offline:error 500"), OpenAI.BadRequestError);
   const held = await ask("offline:slow 60", { stream: true });
   for await (const _ of held) break;
   const rejecting = { headers: { "X-Claude-Busy": "reject" } };
@@ -108,10 +111,52 @@ async function vercel() {
   const status = (code) => (error) => APICallError.isInstance(error) && error.statusCode === code;
   await assert.rejects(generateText({ ...base, model: provider("gpt-4o"), prompt: "hi" }), status(404));
   await assert.rejects(generateText({ ...base, prompt: "offline:error 429 60" }), status(429));
-  await assert.rejects(generateText({ ...base, prompt: "offline:error 500" }), status(502));
+  await assert.rejects(generateText({ ...base, prompt: "offline:error 500" }), status(400));
 }
 
-for (const test of [openai, vercel]) {
+// Vercel's own provider of OpenAI: Responses, whose later turns name the items of earlier ones.
+async function responses() {
+  let requests = 0;
+  const counting = (...args) => (requests++, fetch(...args));
+  const model = createOpenAI({ baseURL, apiKey: token, headers, fetch: counting })("haiku");
+  const messages = user("offline:echo one");
+  const first = await generateText({ model, messages });
+  messages.push(...first.response.messages, ...user("offline:echo two"));
+  const second = await generateText({ model, messages });
+  assert.equal(second.text, `${label}two`);
+  messages.push(...second.response.messages, ...user("offline:slow 1"));
+  const streaming = streamText({ model, messages });
+  assert.ok((await streaming.text).length > 20);
+  const { object } = await generateObject({ model, schema: jsonSchema({ $schema: "https://json-schema.org/draft/2020-12/schema", ...book }), prompt: "a book" });
+  assert.equal(typeof object.author, "string");
+  const weather = tool({ description: "The weather", inputSchema: jsonSchema({ type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false }) });
+  const called = await generateText({ model, prompt: "Paris?", tools: { weather }, toolChoice: "required" });
+  assert.equal(called.toolCalls[0].toolName, "weather");
+  assert.equal(typeof called.toolCalls[0].input.city, "string");
+  // A run that has begun and failed is not done again, with the retries that everybody has.
+  requests = 0;
+  await assert.rejects(generateText({ model, prompt: "offline:error 500" }));
+  assert.equal(requests, 1);
+}
+
+// LangChain, which asks again at everything but 400 to 409, six times by default.
+async function langchain() {
+  let requests = 0;
+  const counting = (...args) => (requests++, fetch(...args));
+  const model = (more) => new ChatOpenAI({ model: "haiku", apiKey: token, configuration: { baseURL, defaultHeaders: headers, fetch: counting }, ...more });
+  assert.equal((await model().invoke("offline:echo hi")).content, `${label}hi`);
+  const structured = model().withStructuredOutput({ $schema: "https://json-schema.org/draft/2020-12/schema", title: "book", ...book }, { method: "jsonSchema" });
+  assert.equal(typeof (await structured.invoke("a book")).author, "string");
+  const called = model().withStructuredOutput({ title: "book", ...book }, { method: "functionCalling" });
+  assert.equal(typeof (await called.invoke("a book")).author, "string");
+  const answers = await model().batch(["offline:echo 1", "offline:echo 2", "offline:echo 3"]);
+  assert.deepEqual(answers.map((answer) => answer.content), [1, 2, 3].map((n) => `${label}${n}`));
+  requests = 0;
+  await assert.rejects(model().invoke("offline:error 500"));
+  assert.equal(requests, 1);
+}
+
+for (const test of [openai, vercel, responses, langchain]) {
   const began = performance.now();
   await test();
   console.log(`${test.name}: passed (${((performance.now() - began) / 1000).toFixed(1)} s)`);

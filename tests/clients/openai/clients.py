@@ -150,14 +150,14 @@ def test_openai_errors():
     expect(openai.PermissionDeniedError, 403, ask("x", headers={"X-Claude-Workspace": "../up"}), "path_outside")
     missing = {"X-Claude-Workspace": "missing", "X-Claude-Create-Workspace": "0"}
     expect(openai.NotFoundError, 404, ask("x", headers=missing), "workspace_not_found")
-    expect(openai.UnprocessableEntityError, 422, ask("x", n=2), "invalid_field")
+    expect(openai.BadRequestError, 400, ask("x", n=2), "invalid_field")
     too_large = openai.APIStatusError
     expect(too_large, 413, ask("x" * (17 << 20)), "too_large")
     for streamed in [False, True]:
         expect(openai.NotFoundError, 404, ask("hi", model="gpt-4o", stream=streamed), "model_not_found")
         expect(openai.BadRequestError, 400, ask("offline:error 400", stream=streamed), "model_refused")
-        expect(openai.InternalServerError, 502, ask("offline:error 500", stream=streamed), "run_failed")
-        expect(openai.InternalServerError, 504, ask("offline:silent 60", stream=streamed), "run_hung")
+        expect(openai.BadRequestError, 400, ask("offline:error 500", stream=streamed), "run_failed")
+        expect(openai.BadRequestError, 400, ask("offline:silent 60", stream=streamed), "run_hung")
         limited = expect(openai.RateLimitError, 429, ask("offline:error 429 60", stream=streamed), "run_rate_limited")
         assert int(limited.response.headers["retry-after"]) > 0
     # In the middle of a stream.
@@ -173,7 +173,7 @@ def test_openai_errors():
         assert busy.body["runId"]
     # What a run has done is not done again because a library asks again by itself.
     before = runs()
-    expect(openai.InternalServerError, 502, ask("offline:error 500", client=client(max_retries=2)))
+    expect(openai.BadRequestError, 400, ask("offline:error 500", client=client(max_retries=2)))
     assert runs() == before + 1
 
 

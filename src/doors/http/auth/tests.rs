@@ -13,6 +13,7 @@ fn config(token: Option<&str>, file: Option<&Path>) -> HttpConfig {
         tokens_file: file.map(Path::to_owned),
         hosts: Vec::new(),
         origins: Vec::new(),
+        openai_models: Vec::new(),
         body_limit: 1024,
         upload_limit: None,
         connections: 8,

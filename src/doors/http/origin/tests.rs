@@ -15,6 +15,7 @@ fn config(token: bool, hosts: &[&str], origins: &[&str]) -> HttpConfig {
         tokens_file: None,
         hosts: list(hosts),
         origins: list(origins),
+        openai_models: Vec::new(),
         body_limit: 1024,
         upload_limit: None,
         connections: 8,

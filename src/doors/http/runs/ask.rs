@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::claude::schema::Schema;
 use crate::doors::http::problem::Problem;
 use crate::runs::run::{Busy, Request};
 
@@ -147,8 +148,8 @@ impl RunBody {
         }
         let options = Options {
             model: self.model()?,
-            system_prompt: argument("systemPrompt", self.system_prompt.as_deref())?,
-            append_system_prompt: argument("appendSystemPrompt", self.append_system_prompt.as_deref())?,
+            system_prompt: system_text("systemPrompt", self.system_prompt.as_deref())?,
+            append_system_prompt: system_text("appendSystemPrompt", self.append_system_prompt.as_deref())?,
             json_schema: self.schema()?,
             effort: self.effort.map(effort),
             resume: self.session()?,
@@ -193,20 +194,18 @@ impl RunBody {
     }
 
     fn schema(&self) -> Result<Option<String>, Problem> {
-        let wrong =
-            |why: &str| invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {why}"));
         let text = match &self.json_schema {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) if text.is_empty() => return Ok(None),
-            Some(Value::String(text)) => match serde_json::from_str(text) {
-                Ok(Value::Object(_)) => text.clone(),
-                Ok(_) => return Err(wrong("the text holds something else")),
-                Err(error) => return Err(wrong(&error.to_string())),
-            },
-            Some(schema @ Value::Object(_)) => schema.to_string(),
-            Some(_) => return Err(wrong("this is something else")),
+            Some(Value::String(text)) => text.clone(),
+            Some(schema) => schema.to_string(),
         };
-        argument("jsonSchema", Some(&text))
+        match Schema::parse(&text) {
+            Ok(_) => Ok(Some(text)),
+            Err(fault) => {
+                Err(invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {fault}")))
+            }
+        }
     }
 
     fn session(&self) -> Result<Option<String>, Problem> {
@@ -228,6 +227,17 @@ const fn effort(name: EffortName) -> Effort {
         EffortName::High => Effort::High,
         EffortName::Xhigh => Effort::Xhigh,
         EffortName::Max => Effort::Max,
+    }
+}
+
+/// A text of the system prompt; an empty one counts as left out.
+fn system_text(field: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) if text.len() > LONGEST_PROMPT_BYTES => {
+            let detail = format!("{field}: it has {} bytes, {LONGEST_PROMPT_BYTES} are allowed", text.len());
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", field))
+        }
+        text => Ok(text.map(str::to_owned)),
     }
 }
 
@@ -297,10 +307,10 @@ mod tests {
     #[case(json!({"prompt": " \n"}), "prompt")]
     #[case(json!({"prompt": "p", "model": "--help"}), "model")]
     #[case(json!({"prompt": "p", "model": "a\nb"}), "model")]
-    #[case(json!({"prompt": "p", "systemPrompt": "a\u{0}b"}), "systemPrompt")]
-    #[case(json!({"prompt": "p", "appendSystemPrompt": "x".repeat(131_072)}), "appendSystemPrompt")]
+    #[case(json!({"prompt": "p", "model": "a\u{0}b"}), "model")]
     #[case(json!({"prompt": "p", "jsonSchema": "{"}), "jsonSchema")]
     #[case(json!({"prompt": "p", "jsonSchema": [1]}), "jsonSchema")]
+    #[case(json!({"prompt": "p", "jsonSchema": {"type": "objekt"}}), "jsonSchema")]
     #[case(json!({"prompt": "p", "resume": "--last"}), "resume")]
     #[case(json!({"prompt": "p", "forkSession": true}), "forkSession")]
     #[case(json!({"prompt": "p", "maxTurns": 0}), "maxTurns")]
@@ -315,8 +325,13 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_is_too_long_is_too_large() {
-        let problem = ask(json!({"prompt": "x".repeat(LONGEST_PROMPT_BYTES + 1)})).unwrap_err();
-        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    fn a_text_that_is_too_long_is_too_large() {
+        let long = "x".repeat(LONGEST_PROMPT_BYTES + 1);
+        for body in [json!({"prompt": long}), json!({"prompt": "p", "appendSystemPrompt": long})] {
+            assert_eq!(ask(body).unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        // No argument's limit, which is 131,071 bytes.
+        let body = json!({"prompt": "p", "systemPrompt": "x".repeat(131_072), "appendSystemPrompt": "a\u{0}b"});
+        assert_eq!(ask(body).unwrap().options.system_prompt.map(|text| text.len()), Some(131_072));
     }
 }

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(in crate::doors) use self::ask::RunBody;
-pub(in crate::doors) use self::start::{RUN_ID, rate_limited, refused};
+pub(in crate::doors) use self::start::{RUN_ID, idempotency_key, rate_limited, refused};
 use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
 pub(in crate::doors) use self::view::time;

@@ -143,7 +143,8 @@ pub(in crate::doors) fn rate_limited(end: Option<&End>, said: String) -> Problem
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "run_rate_limited", said).retry_after(wait)
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// The key that a client gives for "this very run".
+pub(in crate::doors) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),

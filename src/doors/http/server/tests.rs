@@ -109,6 +109,17 @@ async fn a_body_that_stands_still_is_answered_408(#[case] body: &str) {
 }
 
 #[tokio::test]
+async fn a_body_that_stands_still_is_told_in_the_shape_of_its_door() {
+    let router = Router::new().route("/openai/v1/x", post(|body: Bytes| async move { body }));
+    let server = start(router, Limits { body: SHORT, ..limits() });
+    let mut client = server.client().await;
+    send(&mut client, "POST /openai/v1/x HTTP/1.1\r\nHost: box\r\nContent-Length: 9\r\n\r\nabc").await;
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("{\"error\":{\"message\":"), "{answer}");
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
 async fn at_the_limit_new_connections_wait_for_one_to_end() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&seen);

@@ -26,6 +26,7 @@ fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
         tokens_file,
         hosts: Vec::new(),
         origins: vec!["https://app.example".into()],
+        openai_models: Vec::new(),
         body_limit: 100,
         upload_limit: None,
         connections: 8,

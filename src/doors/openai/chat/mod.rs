@@ -14,19 +14,25 @@ use self::stream::Chunks;
 use super::error::ErrorBody;
 use super::headers::Headers;
 use super::message::{self, invalid};
+use super::tools::{self, Tools};
 use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
-use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES};
+use crate::claude::arguments::Effort;
+use crate::claude::schema::Schema;
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::Body;
 use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::RUN_ID;
+use crate::doors::http::runs::{RUN_ID, idempotency_key};
 use crate::doors::http::server::Stopping;
 use crate::doors::http::trace::RunId;
 
 /// The session that an answer was given in.
 const SESSION: HeaderName = HeaderName::from_static("x-claude-session");
+/// What an answer has cost, US dollars, where clients of a proxy that counts look for it.
+const COST: HeaderName = HeaderName::from_static("x-litellm-response-cost");
+/// Most texts that may end an answer.
+const MOST_STOPS: usize = 16;
 
 /// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,10 +60,26 @@ pub(super) struct ChatBody {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1)]
     n: Option<u64>,
-    /// The client's tools are not called: nothing that asks for one.
+    /// Texts that end the answer, which they are no part of.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    stop: Value,
+    /// Not called by Claude Code, except for a call that `tool_choice` forces.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Value,
+    /// `auto`, `none`, `required` with one tool, or one by its name.
     #[serde(default)]
     #[schema(value_type = Value)]
     tool_choice: Value,
+    /// What `tools` was before.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    functions: Value,
+    /// What `tool_choice` was before.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    function_call: Value,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -78,23 +100,22 @@ struct StreamOptions {
         ("X-Claude-Continue" = Option<String>, Header, description = "1: go on with a session"),
         ("X-Claude-Session" = Option<String>, Header, description = "Go on with this session"),
         ("X-Claude-Append-System-Prompt" = Option<String>, Header, description = "Is added to the system prompt"),
-        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue or replace"),
+        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue (the default) or replace"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key again is the same run, not another"),
         ("X-Claude-Progress" = Option<String>, Header, description = "off, reasoning or comments"),
     ),
     request_body(content = ChatBody, example = json!({"model": "haiku", "messages": [{"role": "user", "content": "hello"}]})),
     responses(
         (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
-        (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
-        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
+        (status = 400, description = "Not JSON or not allowed: `malformed_json`, `invalid_field`, `invalid_header`, `key_reused`; too long for the model: `context_length_exceeded`; refused: `model_refused`; or the run has no answer: `run_failed`, `run_hung`, ...", body = ErrorBody),
+        (status = 402, description = "The run was stopped at its budget: `run_budget`", body = ErrorBody),
+        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`; Claude's own credentials: `run_auth`", body = ErrorBody),
         (status = 404, description = "No such model, workspace, session", body = ErrorBody),
         (status = 409, description = "The workspace is busy: `workspace_busy`", body = ErrorBody),
         (status = 413, description = "Too long: `too_large`", body = ErrorBody),
         (status = 415, description = "Not sent as JSON: `unsupported_media_type`", body = ErrorBody),
-        (status = 422, description = "A field or header is not allowed: `invalid_field`, `invalid_header`", body = ErrorBody),
         (status = 429, description = "Too much: `run_rate_limited`, `over_budget`, `queue_full`", body = ErrorBody),
-        (status = 502, description = "The run has no answer: `run_failed`, `run_auth`, ...", body = ErrorBody),
-        (status = 503, description = "The server is shutting down: `shutting_down`", body = ErrorBody),
-        (status = 504, description = "The run took too long: `run_hung`", body = ErrorBody),
+        (status = 503, description = "Shutting down, or the API is overloaded: `shutting_down`, `run_overloaded`", body = ErrorBody),
         (status = 507, description = "No space is left in the state folder: `no_space`", body = ErrorBody),
     ),
 )]
@@ -108,7 +129,11 @@ pub(super) async fn create(
     if body.n.is_some_and(|n| n != 1) {
         return Err(invalid("n", "only 1 is allowed: an answer is work in a workspace, and is done once"));
     }
-    no_forced_tool(&body.tool_choice)?;
+    let mut tools = tools::wanted(&body.tools, &body.tool_choice)?;
+    let older = tools == Tools::None;
+    if older {
+        tools = tools::wanted_function(&body.functions, &body.function_call)?;
+    }
     let streamed = body.stream.unwrap_or_default();
     let with_usage = body.stream_options.and_then(|options| options.include_usage).unwrap_or_default();
     let wish = Wish {
@@ -116,22 +141,36 @@ pub(super) async fn create(
         messages: message::of_chat(&body.messages)?,
         field: "messages",
         schema: schema(&body.response_format, "response_format")?,
+        tools,
+        stops: stops(&body.stop)?,
         effort: body.reasoning_effort.as_deref().map(|word| effort(word, "reasoning_effort")).transpose()?,
         stream: streamed,
         previous: None,
-        store: false,
+        response: None,
+        key: idempotency_key(&headers)?,
     };
     let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
     if streamed {
         let following = turn.follow().await?;
-        return super::stream::answer(following, |following| Chunks::new(following, with_usage)).await;
+        return super::stream::answer(following, |following| Chunks::new(following, with_usage, older)).await;
     }
     let model = turn.model.clone();
     let answer = turn.answer().await?;
-    Ok(about(&answer, Json(completion(&answer, &model))))
+    Ok(about(&answer, Json(completion(&answer, &model, older))))
 }
 
-fn completion(answer: &Answer, model: &str) -> Value {
+/// `older`: a call is told as clients of `functions` know it.
+fn completion(answer: &Answer, model: &str, older: bool) -> Value {
+    let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null, "annotations": []});
+    if let Some(name) = &answer.call {
+        message["content"] = Value::Null;
+        let function = json!({"name": name, "arguments": answer.text});
+        if older {
+            message["function_call"] = function;
+        } else {
+            message["tool_calls"] = json!([{"id": answer.call_id(), "type": "function", "function": function}]);
+        }
+    }
     json!({
         "id": id(&answer.run.id),
         "object": "chat.completion",
@@ -139,11 +178,11 @@ fn completion(answer: &Answer, model: &str) -> Value {
         "model": model,
         "choices": [{
             "index": 0,
-            "message": {"role": "assistant", "content": answer.text, "refusal": null, "annotations": []},
+            "message": message,
             "logprobs": null,
-            "finish_reason": finish_reason(answer.result()),
+            "finish_reason": finish_reason(answer, older),
         }],
-        "usage": Usage::of_result(answer.result()).chat(),
+        "usage": Usage::of(answer).chat(),
         "claudebox": answer.about(),
     })
 }
@@ -153,7 +192,15 @@ fn id(run: &uuid::Uuid) -> String {
 }
 
 /// Why the answer ends, in OpenAI's words.
-fn finish_reason(result: &Value) -> &'static str {
+fn finish_reason(answer: &Answer, older: bool) -> &'static str {
+    match (&answer.call, older) {
+        (Some(_), true) => "function_call",
+        (Some(_), false) => "tool_calls",
+        (None, _) => reason_of(answer.result()),
+    }
+}
+
+fn reason_of(result: &Value) -> &'static str {
     match result["stopReason"].as_str() {
         Some("max_tokens" | "model_context_window_exceeded") => "length",
         Some("refusal") => "content_filter",
@@ -166,7 +213,8 @@ pub(super) fn about(answer: &Answer, body: impl IntoResponse) -> Response {
     let mut response = body.into_response();
     let run = answer.run.id.to_string();
     let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
-    for (name, value) in [(RUN_ID, Some(run.as_str())), (SESSION, session)] {
+    let cost = answer.cost().map(|cost| cost.to_string());
+    for (name, value) in [(RUN_ID, Some(run.as_str())), (SESSION, session), (COST, cost.as_deref())] {
         response
             .headers_mut()
             .extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
@@ -183,18 +231,15 @@ pub(super) fn schema(format: &Value, field: &str) -> Result<Option<String>, Prob
         Some("json_object") => Ok(Some(json!({"type": "object"}).to_string())),
         Some("json_schema") => {
             // Chat Completions has it one level deeper than Responses.
-            let schema =
-                if format["json_schema"].is_object() { &format["json_schema"]["schema"] } else { &format["schema"] };
-            if !schema.is_object() {
-                let why = "a JSON Schema is needed, an object";
-                return Err(invalid(&format!("{field}.json_schema.schema"), why));
+            let (schema, place) = if format["json_schema"].is_object() {
+                (&format["json_schema"]["schema"], ".json_schema.schema")
+            } else {
+                (&format["schema"], ".schema")
+            };
+            match Schema::new(schema.clone()) {
+                Ok(_) => Ok(Some(schema.to_string())),
+                Err(fault) => Err(invalid(&format!("{field}{place}"), &fault.to_string())),
             }
-            let text = schema.to_string();
-            if text.len() > LONGEST_ARGUMENT_BYTES {
-                let why = format!("the schema has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
-                return Err(invalid(field, &why));
-            }
-            Ok(Some(text))
         }
         _ => {
             let allowed = ["text", "json_object", "json_schema"];
@@ -220,20 +265,20 @@ pub(super) fn effort(word: &str, field: &str) -> Result<Effort, Problem> {
     }
 }
 
-/// Tools of the client's are ignored, because Claude Code has its own. A client that must have one called would wait
-/// for that in vain.
-pub(super) fn no_forced_tool(choice: &Value) -> Result<(), Problem> {
-    let forced = match choice {
-        Value::String(word) => word == "required",
-        Value::Object(_) => choice["type"] != "auto" && choice["type"] != "none" && choice["type"] != "allowed_tools",
-        _ => false,
+/// The texts that end an answer: one, or a list.
+fn stops(stop: &Value) -> Result<Vec<String>, Problem> {
+    let why = format!("a text or a list of at most {MOST_STOPS} texts is allowed");
+    let wrong = || invalid("stop", &why);
+    let texts = match stop {
+        Value::Null => Vec::new(),
+        Value::String(text) => vec![text.clone()],
+        Value::Array(texts) if texts.len() <= MOST_STOPS => {
+            let texts = texts.iter().map(|text| text.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<String>>>().ok_or_else(wrong)?
+        }
+        _ => return Err(wrong()),
     };
-    if forced {
-        let why = "a client's tools are not called, Claude Code has its own; for an answer in a form use response_format \
-                   with a json_schema";
-        return Err(invalid("tool_choice", why));
-    }
-    Ok(())
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 #[cfg(test)]
@@ -261,13 +306,18 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!("required"), true)]
-    #[case(json!({"type": "function", "function": {"name": "f"}}), true)]
-    #[case(json!("auto"), false)]
-    #[case(json!("none"), false)]
-    #[case(json!(null), false)]
-    fn a_tool_cannot_be_forced(#[case] choice: Value, #[case] refused: bool) {
-        assert_eq!(no_forced_tool(&choice).is_err(), refused);
+    #[case(json!(null), &[])]
+    #[case(json!("END"), &["END"])]
+    #[case(json!(["a", "", "b"]), &["a", "b"])]
+    fn what_ends_an_answer_is_a_text_or_some(#[case] stop: Value, #[case] expected: &[&str]) {
+        assert_eq!(stops(&stop).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_else_ends_an_answer() {
+        for stop in [json!(5), json!(["a", 1]), json!(vec!["x"; MOST_STOPS + 1])] {
+            assert!(stops(&stop).unwrap_err().detail().starts_with("stop: "));
+        }
     }
 
     #[test]
@@ -275,9 +325,9 @@ mod tests {
         for (stop, reason) in
             [("end_turn", "stop"), ("max_tokens", "length"), ("refusal", "content_filter"), ("x", "stop")]
         {
-            assert_eq!(finish_reason(&json!({"stopReason": stop})), reason);
+            assert_eq!(reason_of(&json!({"stopReason": stop})), reason);
         }
-        assert_eq!(finish_reason(&json!({})), "stop");
+        assert_eq!(reason_of(&json!({})), "stop");
         assert_eq!(effort("minimal", "f").unwrap(), Effort::Low);
         assert!(effort("huge", "f").is_err());
     }

@@ -18,16 +18,19 @@ pub(super) struct Chunks {
     created: i64,
     with_usage: bool,
     progress: Progress,
+    /// A call is told as clients of `functions` know it.
+    older: bool,
 }
 
 impl Chunks {
-    pub(super) fn new(following: &Following, with_usage: bool) -> Self {
+    pub(super) fn new(following: &Following, with_usage: bool, older: bool) -> Self {
         Self {
             id: id(&following.run),
             model: following.model().to_owned(),
             created: now() / 1000,
             with_usage,
             progress: following.progress(),
+            older,
         }
     }
 
@@ -61,15 +64,24 @@ impl Protocol for Chunks {
                 self.choice(&json!({"reasoning_content": format!("\n[{line}]\n")}), None, out);
             }
             (Delta::Tool(line), Progress::Comments) => out.comment(&format!("tool {line}")),
-            (Delta::Thinking(_) | Delta::Tool(_), _) => {}
+            (Delta::Thinking(_) | Delta::Tool(_) | Delta::Void(_), _) => {}
         }
     }
 
     fn end(&mut self, answer: &Answer, out: &mut Out) {
-        self.choice(&json!({}), Some(finish_reason(answer.result())), out);
+        if let Some(name) = &answer.call {
+            let function = json!({"name": name, "arguments": answer.text});
+            let call = if self.older {
+                json!({"function_call": function})
+            } else {
+                json!({"tool_calls": [{"index": 0, "id": answer.call_id(), "type": "function", "function": function}]})
+            };
+            self.choice(&call, None, out);
+        }
+        self.choice(&json!({}), Some(finish_reason(answer, self.older)), out);
         if self.with_usage {
             let mut last = self.chunk(&json!([]));
-            last["usage"] = Usage::of_result(answer.result()).chat();
+            last["usage"] = Usage::of(answer).chat();
             last["claudebox"] = answer.about();
             out.data(&last);
         }

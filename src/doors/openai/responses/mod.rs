@@ -1,29 +1,38 @@
 //! `POST /responses` and `GET /responses/{id}`.
+#![expect(unused_qualifications, reason = "utoipa's macro names its parameters' types by a path")]
 
+mod references;
 mod stream;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::stream::Events;
-use super::chat::{about, effort, no_forced_tool, schema};
+use super::chat::{about, effort, schema};
 use super::error::{self, ErrorBody};
 use super::headers::Headers;
+use super::memory;
 use super::message::{self, Message, Role, invalid};
-use super::turn::{Answer, DOOR, Turn, Wish};
+use super::tools::{self, Tools};
+use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
-use crate::doors::http::parameters::{Body, Path};
+use crate::doors::http::parameters::{Body, Path, Query};
 use crate::doors::http::problem::Problem;
+use crate::doors::http::runs::idempotency_key;
 use crate::doors::http::server::Stopping;
 use crate::runs::run::Run;
+
+/// How the id of a message begins, and that of a call.
+const MESSAGE: &str = "msg_";
+const CALL: &str = "fc_";
 
 /// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,6 +65,10 @@ pub(super) struct ResponsesBody {
     background: Option<bool>,
     #[serde(default)]
     store: Option<bool>,
+    /// Not called by Claude Code, except for a call that `tool_choice` forces.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Value,
     #[serde(default)]
     #[schema(value_type = Value)]
     tool_choice: Value,
@@ -68,6 +81,14 @@ pub(super) struct ResponsesBody {
 struct Reasoning {
     #[serde(default)]
     effort: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ResponseQuery {
+    /// Its events, once it has come to its end.
+    #[serde(default)]
+    stream: bool,
 }
 
 /// What of a request its response says again.
@@ -92,23 +113,22 @@ struct Echo {
         ("X-Claude-Continue" = Option<String>, Header, description = "1: go on with a session"),
         ("X-Claude-Session" = Option<String>, Header, description = "Go on with this session"),
         ("X-Claude-Append-System-Prompt" = Option<String>, Header, description = "Is added to the system prompt"),
-        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue or replace"),
+        ("X-Claude-Busy" = Option<String>, Header, description = "reject, queue (the default) or replace"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key again is the same run, not another"),
         ("X-Claude-Progress" = Option<String>, Header, description = "off, reasoning or comments"),
     ),
     request_body(content = ResponsesBody, example = json!({"model": "haiku", "input": "hello"})),
     responses(
         (status = 200, description = "The answer; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
-        (status = 400, description = "Not JSON: `malformed_json`; or Claude's API refuses it: `model_refused`", body = ErrorBody),
-        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`", body = ErrorBody),
-        (status = 404, description = "No such model, workspace, session or response", body = ErrorBody),
+        (status = 400, description = "Not JSON or not allowed: `malformed_json`, `invalid_field`, `invalid_header`, `key_reused`; too long for the model: `context_length_exceeded`; refused: `model_refused`; or the run has no answer: `run_failed`, `run_hung`, ...", body = ErrorBody),
+        (status = 402, description = "The run was stopped at its budget: `run_budget`", body = ErrorBody),
+        (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`; Claude's own credentials: `run_auth`", body = ErrorBody),
+        (status = 404, description = "No such model, workspace, session, response or item", body = ErrorBody),
         (status = 409, description = "The workspace is busy: `workspace_busy`", body = ErrorBody),
         (status = 413, description = "Too long: `too_large`", body = ErrorBody),
         (status = 415, description = "Not sent as JSON: `unsupported_media_type`", body = ErrorBody),
-        (status = 422, description = "A field or header is not allowed: `invalid_field`, `invalid_header`", body = ErrorBody),
         (status = 429, description = "Too much: `run_rate_limited`, `over_budget`, `queue_full`", body = ErrorBody),
-        (status = 502, description = "The run has no answer: `run_failed`, `run_auth`, ...", body = ErrorBody),
-        (status = 503, description = "The server is shutting down: `shutting_down`", body = ErrorBody),
-        (status = 504, description = "The run took too long: `run_hung`", body = ErrorBody),
+        (status = 503, description = "Shutting down, or the API is overloaded: `shutting_down`, `run_overloaded`", body = ErrorBody),
         (status = 507, description = "No space is left in the state folder: `no_space`", body = ErrorBody),
     ),
 )]
@@ -131,12 +151,14 @@ pub(super) async fn create(
             "conversations are not kept here; name the previous response, or send X-Claude-Session",
         ));
     }
-    no_forced_tool(&body.tool_choice)?;
+    let tools = tools::wanted(&body.tools, &body.tool_choice)?;
     let previous = match body.previous_response_id.as_deref().filter(|id| !id.is_empty()) {
-        Some(id) => Some(found(&app, &caller, id).await?),
+        Some(id) => Some(found(&app, &caller, id).await?.0),
         None => None,
     };
-    let mut messages = message::of_responses(&body.input)?;
+    // Instructions alone are asked for an answer too.
+    let input = if body.input.is_null() && body.instructions.is_some() { json!([]) } else { body.input };
+    let mut messages = message::of_responses(&references::resolved(&app, &caller, input).await?)?;
     if let Some(instructions) = &body.instructions {
         messages.insert(0, Message::text(Role::System, instructions, "instructions"));
     }
@@ -150,7 +172,16 @@ pub(super) async fn create(
         effort: word.as_deref().map(|word| effort(word, "reasoning.effort")).transpose()?,
         stream: streamed,
         previous,
-        store,
+        response: store.then(|| {
+            let call = if let Tools::Forced(forced) = &tools { Some(&forced.name) } else { None };
+            json!({
+                "previous": body.previous_response_id, "instructions": body.instructions, "effort": word,
+                "metadata": body.metadata, "call": call,
+            })
+        }),
+        tools,
+        stops: Vec::new(),
+        key: idempotency_key(&headers)?,
     };
     let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
     let format = body.text["format"].clone();
@@ -177,46 +208,60 @@ pub(super) async fn create(
 
 /// Read a response again, for as long as its run is kept.
 #[utoipa::path(
-    get, operation_id = "response", path = "/responses/{id}", tag = "openai", params(("id" = String, Path, description = "Its id")),
+    get, operation_id = "response", path = "/responses/{id}", tag = "openai",
+    params(("id" = String, Path, description = "Its id"), ResponseQuery),
     responses(
-        (status = 200, description = "The response", body = Object),
+        (status = 200, description = "The response; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
         (status = 404, description = "No such response: `response_not_found`", body = ErrorBody),
     ),
 )]
 pub(super) async fn one(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
+    stopping: Option<Extension<Stopping>>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let run = found(&app, &caller, &id).await?;
+    Query(query): Query<ResponseQuery>,
+) -> Result<Response, Problem> {
+    let (mut run, asked) = found(&app, &caller, &id).await?;
+    if query.stream && !run.state.is_final() {
+        run = app.wait_or_stop(run.id, stopping).await?;
+    }
     let options = &run.request.options;
     let schema = options.json_schema.as_deref().and_then(|schema| serde_json::from_str::<Value>(schema).ok());
+    let schema = schema.filter(|_| asked["call"].is_null());
+    let text = |key: &str| asked[key].as_str().map(str::to_owned);
     let echo = Echo {
         model: options.model.clone().unwrap_or_else(|| "default".into()),
-        instructions: options.system_prompt.clone(),
-        previous: None,
+        instructions: text("instructions"),
+        previous: text("previous"),
         format: schema
             .map_or_else(|| json!({"type": "text"}), |schema| json!({"type": "json_schema", "schema": schema})),
-        effort: None,
-        metadata: json!({}),
+        effort: text("effort"),
+        metadata: if asked["metadata"].is_null() { json!({}) } else { asked["metadata"].clone() },
         store: true,
     };
+    let created_at = run.created_at / 1000;
     if !run.state.is_final() {
-        return Ok(Json(echo.response(run.id, run.created_at / 1000, "in_progress", &json!([]), &Value::Null)));
+        return Ok(Json(echo.response(run.id, created_at, "in_progress", &json!([]), &Value::Null)).into_response());
     }
     if let Some(problem) = error::of_run(&run) {
-        return Ok(Json(echo.failed(run.id, run.created_at / 1000, &problem)));
+        if query.stream {
+            let events = Events::again(&run, echo);
+            return Ok(super::stream::replay(Err(&problem), run.id, events));
+        }
+        return Ok(Json(echo.failed(run.id, created_at, &problem)).into_response());
     }
-    Ok(Json(echo.completed(&Answer::of(run))))
+    let answer = Answer::of(run, asked["call"].as_str());
+    if query.stream {
+        let events = Events::again(&answer.run, echo);
+        return Ok(super::stream::replay(Ok(&answer), answer.run.id, events));
+    }
+    Ok(Json(echo.completed(&answer)).into_response())
 }
 
-/// The run of a response.
-async fn found(app: &App, caller: &Caller, id: &str) -> Result<Run, Problem> {
-    let run = match id.strip_prefix("resp_") {
-        Some(run) => app.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR),
-        None => None,
-    };
-    run.ok_or_else(|| {
+/// The run of a response, and what it was asked with.
+async fn found(app: &App, caller: &Caller, id: &str) -> Result<(Run, Value), Problem> {
+    memory::response(app, caller, id, "resp_").await?.ok_or_else(|| {
         let shown: String = id.chars().take(80).collect();
         let problem =
             Problem::new(StatusCode::NOT_FOUND, "response_not_found", format!("there is no response {shown:?}"));
@@ -254,8 +299,11 @@ impl Echo {
 
     fn completed(&self, answer: &Answer) -> Value {
         let result = answer.result();
-        let output = json!([message_item(answer.run.id, "completed", &json!([text_part(&answer.text)]))]);
-        let usage = Usage::of_result(result).responses();
+        let output = match &answer.call {
+            Some(name) => json!([call_item(answer, name, "completed", &answer.text)]),
+            None => json!([message_item(answer.run.id, "completed", &json!([text_part(&answer.text)]))]),
+        };
+        let usage = Usage::of(answer).responses();
         let created_at = answer.run.created_at / 1000;
         let mut response = self.response(answer.run.id, created_at, "completed", &output, &usage);
         let reason = match result["stopReason"].as_str() {
@@ -283,11 +331,22 @@ fn response_id(run: Uuid) -> String {
 }
 
 fn message_id(run: Uuid) -> String {
-    format!("msg_{}", run.simple())
+    format!("{MESSAGE}{}", run.simple())
 }
 
 fn message_item(run: Uuid, status: &str, content: &Value) -> Value {
     json!({"type": "message", "id": message_id(run), "status": status, "role": "assistant", "content": content})
+}
+
+fn call_item(answer: &Answer, name: &str, status: &str, arguments: &str) -> Value {
+    json!({
+        "type": "function_call", "id": call_item_id(answer.run.id), "call_id": answer.call_id(), "name": name,
+        "arguments": arguments, "status": status,
+    })
+}
+
+fn call_item_id(run: Uuid) -> String {
+    format!("{CALL}{}", run.simple())
 }
 
 fn text_part(text: &str) -> Value {

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Echo, message_id, message_item, text_part};
+use super::{Echo, call_item, call_item_id, message_id, message_item, text_part};
 use crate::doors::http::problem::Problem;
 use crate::doors::openai::deltas::Delta;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol};
 use crate::doors::openai::turn::{Answer, Following};
-use crate::runs::run::now;
+use crate::runs::run::{Run, now};
 
 /// One response's events, numbered.
 pub(super) struct Events {
@@ -26,6 +26,25 @@ impl Events {
     pub(super) fn new(following: &Following, echo: Echo) -> Self {
         let progress = following.progress();
         Self { echo, run: following.run, created_at: now() / 1000, progress, next: 0, text: None }
+    }
+
+    /// Of a run that has ended.
+    pub(super) fn again(run: &Run, echo: Echo) -> Self {
+        let created_at = run.created_at / 1000;
+        Self { echo, run: run.id, created_at, progress: Progress::Off, next: 0, text: None }
+    }
+
+    /// The answer as a call.
+    fn call(&mut self, answer: &Answer, name: &str, out: &mut Out) {
+        let item = call_item(answer, name, "in_progress", "");
+        self.send("response.output_item.added", json!({"output_index": 0, "item": item}), out);
+        let id = call_item_id(self.run);
+        let delta = json!({"item_id": id, "output_index": 0, "delta": answer.text});
+        self.send("response.function_call_arguments.delta", delta, out);
+        let done = json!({"item_id": id, "output_index": 0, "name": name, "arguments": answer.text});
+        self.send("response.function_call_arguments.done", done, out);
+        let item = call_item(answer, name, "completed", &answer.text);
+        self.send("response.output_item.done", json!({"output_index": 0, "item": item}), out);
     }
 
     fn send(&mut self, kind: &str, mut fields: Value, out: &mut Out) {
@@ -74,7 +93,7 @@ impl Protocol for Events {
         let text = match (delta, self.progress) {
             (Delta::Text(text), _) => text,
             (Delta::Tool(line), Progress::Comments) => return out.comment(&format!("tool {line}")),
-            (Delta::Thinking(_) | Delta::Tool(_), _) => return,
+            (Delta::Thinking(_) | Delta::Tool(_) | Delta::Void(_), _) => return,
         };
         if self.text.is_none() {
             self.open(out);
@@ -87,10 +106,17 @@ impl Protocol for Events {
     }
 
     fn end(&mut self, answer: &Answer, out: &mut Out) {
-        if self.text.is_none() {
-            self.open(out);
+        match &answer.call {
+            Some(name) => self.call(answer, name, out),
+            None => {
+                if self.text.is_none() {
+                    self.open(out);
+                }
+                // What counts: an attempt that was cut may have said more.
+                self.text = Some(answer.text.clone());
+                self.close(out);
+            }
         }
-        self.close(out);
         let response = self.echo.completed(answer);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);

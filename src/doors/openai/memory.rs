@@ -1,0 +1,143 @@
+//! What is remembered of a run that has been answered: its conversation, and what later requests may name.
+//!
+//! | note | value |
+//! |---|---|
+//! | `conversation/DIGEST` | the session that this conversation is at the end of |
+//! | `session/SESSION` | what it ended with: the conversation's digest and the run |
+//! | `response/RUN` | a response that may be named later, and what it was asked with |
+//! | `asked/RUN` | digest of what was asked under an `Idempotency-Key` |
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::conversation::Digest;
+use super::message::{Message, Part, Role, invalid};
+use super::turn::{Answer, DOOR};
+use crate::doors::http::app::App;
+use crate::doors::http::auth::Caller;
+use crate::doors::http::problem::Problem;
+use crate::doors::http::runs::ledger_failed;
+use crate::runs::ledger::{LedgerError, Note};
+use crate::runs::run::{Run, State, now};
+
+/// How long a conversation is recognised.
+const REMEMBERED_MS: i64 = 30 * 86_400_000;
+/// How long a response is known; its run may be kept for a shorter time.
+const KNOWN_MS: i64 = 366 * 86_400_000;
+/// Most responses before one that are told again.
+const MOST_BEFORE: usize = 200;
+
+/// What a finished run is remembered by.
+pub(super) struct Memory {
+    /// The conversation up to the answer, if it is to be recognised.
+    pub(super) conversation: Option<Digest>,
+    /// What a response was asked with, if it may be named later.
+    pub(super) response: Option<Value>,
+    /// Digest of what was asked, if a key makes it the same run again.
+    pub(super) asked: Option<String>,
+}
+
+/// How a request goes on with the response that it names.
+pub(super) enum Previous {
+    /// In its session.
+    Session(String),
+    /// In a session of its own that is told this: the other one has gone on meanwhile.
+    Told(Vec<Message>),
+}
+
+impl Memory {
+    /// A run has begun.
+    pub(super) async fn begun(&self, app: &App, run: Uuid) -> Result<(), LedgerError> {
+        let ledger = app.engine.ledger();
+        if let Some(response) = &self.response {
+            let note = Note { key: format!("response/{run}"), value: response.clone() };
+            ledger.put_note(DOOR, note, Some(now() + KNOWN_MS)).await?;
+        }
+        if let Some(asked) = &self.asked {
+            let note = Note { key: format!("asked/{run}"), value: json!(asked) };
+            ledger.put_note(DOOR, note, Some(now() + KNOWN_MS)).await?;
+        }
+        Ok(())
+    }
+
+    /// A run has an answer.
+    pub(super) async fn answered(&self, app: &App, answer: &Answer) -> Result<(), LedgerError> {
+        let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
+        let (Some(session), ledger) = (session, app.engine.ledger()) else { return Ok(()) };
+        let expires = Some(now() + REMEMBERED_MS);
+        let digest = self.conversation.clone().map(|digest| digest.answered(&answer.said()).text());
+        if let Some(digest) = &digest {
+            let note = Note { key: format!("conversation/{digest}"), value: json!(session) };
+            ledger.put_note(DOOR, note, expires).await?;
+        }
+        if digest.is_some() || self.response.is_some() {
+            // The session's end: a conversation that is not there any more cannot be gone on with.
+            let end = json!({"conversation": digest, "run": answer.run.id});
+            ledger.put_note(DOOR, Note { key: format!("session/{session}"), value: end }, expires).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether `run` was asked for the same as this.
+    pub(super) async fn is_of(&self, app: &App, run: Uuid) -> Result<bool, Problem> {
+        let Some(asked) = &self.asked else { return Ok(false) };
+        Ok(note(app, &format!("asked/{run}")).await?.is_some_and(|before| before == *asked))
+    }
+}
+
+async fn note(app: &App, key: &str) -> Result<Option<Value>, Problem> {
+    app.engine.ledger().note(DOOR, key).await.map_err(|error| ledger_failed(&error))
+}
+
+/// The session that a conversation is at the end of.
+pub(super) async fn recognised(app: &App, digest: &str) -> Result<Option<String>, Problem> {
+    let session = note(app, &format!("conversation/{digest}")).await?;
+    let Some(session) = session.as_ref().and_then(Value::as_str) else { return Ok(None) };
+    let end = note(app, &format!("session/{session}")).await?;
+    Ok(end.filter(|end| end["conversation"] == digest).map(|_| session.to_owned()))
+}
+
+/// The run of a response that may be named, and what it was asked with. `id` begins with `prefix`.
+pub(super) async fn response(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    prefix: &str,
+) -> Result<Option<(Run, Value)>, Problem> {
+    let Some(run) = id.strip_prefix(prefix) else { return Ok(None) };
+    let Some(run) = app.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR) else { return Ok(None) };
+    Ok(note(app, &format!("response/{}", run.id)).await?.map(|asked| (run, asked)))
+}
+
+/// How a request goes on after `run`.
+pub(super) async fn previous(app: &App, caller: &Caller, run: &Run) -> Result<Previous, Problem> {
+    let session = run.end.as_ref().and_then(|end| end.session_id.clone()).filter(|_| run.state == State::Succeeded);
+    let Some(session) = session else {
+        return Err(invalid("previous_response_id", "that response has not come to its end, or failed"));
+    };
+    let end = note(app, &format!("session/{session}")).await?;
+    if end.is_some_and(|end| end["run"] == run.id.to_string()) {
+        return Ok(Previous::Session(session));
+    }
+    let mut told: Vec<Vec<Message>> = Vec::new();
+    let mut next = Some(run.clone());
+    while let Some(run) = next.take().filter(|_| told.len() < MOST_BEFORE) {
+        let asked = note(app, &format!("response/{}", run.id)).await?.unwrap_or_default();
+        if let Some(before) = asked["previous"].as_str() {
+            next = response(app, caller, before, "resp_").await?.map(|(run, _)| run);
+        }
+        told.push(turn_of(run, &asked));
+    }
+    Ok(Previous::Told(told.into_iter().rev().flatten().collect()))
+}
+
+/// What was asked and answered in a run.
+fn turn_of(run: Run, asked: &Value) -> Vec<Message> {
+    let at = "previous_response_id";
+    let blocks = run.request.options.attachments.iter().cloned().map(Part::Block);
+    let prompt = Part::Text(run.request.prompt.clone());
+    let parts = blocks.chain([prompt]).collect();
+    let question = Message { role: Role::User, name: None, parts, at: at.to_owned() };
+    let answer = Answer::of(run, asked["call"].as_str());
+    vec![question, Message::text(Role::Assistant, answer.said(), at)]
+}

@@ -1,0 +1,114 @@
+//! A run's answer as it comes.
+
+use uuid::Uuid;
+
+use super::{Answer, Turn};
+use crate::doors::http::problem::Problem;
+use crate::doors::http::runs::{ledger_failed, unknown};
+use crate::doors::openai::deltas::{Delta, Reader};
+use crate::doors::openai::headers::Progress;
+use crate::doors::openai::spoken::Spoken;
+use crate::runs::events::Events;
+use crate::runs::submission::Hold;
+
+/// A run that is being followed.
+pub(in crate::doors::openai) struct Following {
+    pub(super) turn: Turn,
+    pub(in crate::doors::openai) run: Uuid,
+    pub(super) hold: Hold,
+    pub(super) events: Events,
+    pub(super) reader: Reader,
+    /// What was said of the answer, and what the client was given.
+    pub(super) spoken: Spoken,
+}
+
+/// What comes next of a run.
+pub(in crate::doors::openai) enum Step {
+    /// Pieces of the answer; there may be none in what has happened.
+    Deltas(Vec<Delta>),
+    /// The whole of it.
+    Answer(Box<Answer>),
+    /// There will be none.
+    Failed(Problem),
+}
+
+impl Following {
+    pub(in crate::doors::openai) fn model(&self) -> &str {
+        &self.turn.model
+    }
+
+    pub(in crate::doors::openai) fn progress(&self) -> Progress {
+        self.turn.progress
+    }
+
+    /// The next step. Can be dropped and called again until the run has ended; after the end nothing comes.
+    pub(in crate::doors::openai) async fn next(&mut self) -> Step {
+        let stopped = async {
+            match &self.turn.stopping {
+                Some(stopping) => stopping.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let waiting = self.events.is_waiting();
+        let chunk = tokio::select! {
+            biased;
+            chunk = self.events.next() => chunk,
+            // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
+            () = stopped, if waiting => {
+                self.hold.release();
+                let detail = "the server is shutting down; the run waits for the next one";
+                let problem = Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail);
+                return Step::Failed(problem.with("runId", self.run.to_string()));
+            }
+        };
+        match chunk {
+            Ok(Some(chunk)) => {
+                let deltas = self.reader.read(&chunk.lines);
+                Step::Deltas(deltas.into_iter().filter_map(|delta| self.pass_on(delta)).collect())
+            }
+            Ok(None) => self.ended().await,
+            Err(error) => Step::Failed(Problem::internal("reading a run's events", &error)),
+        }
+    }
+
+    /// What the client is given of a piece.
+    fn pass_on(&mut self, delta: Delta) -> Option<Delta> {
+        // With a schema only the form counts, and that is whole only at the end.
+        let given = match &delta {
+            Delta::Text(_) | Delta::Void(_) if self.turn.schema => return None,
+            Delta::Text(text) => self.spoken.say(text),
+            Delta::Void(text) => {
+                self.spoken.take_back(text);
+                return None;
+            }
+            Delta::Thinking(_) | Delta::Tool(_) => return Some(delta),
+        };
+        (!given.is_empty()).then_some(Delta::Text(given))
+    }
+
+    async fn ended(&mut self) -> Step {
+        let run = match self.turn.app.engine.wait(self.run).await {
+            Ok(Some(run)) => run,
+            Ok(None) => return Step::Failed(unknown(&self.run.to_string())),
+            Err(error) => return Step::Failed(ledger_failed(&error)),
+        };
+        self.hold.release();
+        if self.spoken.is_empty() && self.turn.again(&run) {
+            return match self.start_again().await {
+                Ok(()) => Step::Deltas(Vec::new()),
+                Err(problem) => Step::Failed(problem),
+            };
+        }
+        match self.turn.conclude(run, Some(&mut self.spoken)).await {
+            Ok(answer) => Step::Answer(Box::new(answer)),
+            Err(problem) => Step::Failed(problem),
+        }
+    }
+
+    async fn start_again(&mut self) -> Result<(), Problem> {
+        (self.run, self.hold) = self.turn.submit().await?;
+        self.events = self.turn.events(self.run).await?;
+        self.reader = Reader::default();
+        Ok(())
+    }
+}
