@@ -6,4 +6,5 @@ pub mod http;
 pub mod local;
 pub mod mcp;
 pub mod openai;
+mod queueing;
 pub mod telegram;
