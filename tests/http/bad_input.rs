@@ -43,7 +43,7 @@ fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
 /// A request that is refused, the status, the code, and what the detail must name.
 type Refused = (&'static str, &'static str, u16, &'static str, &'static [&'static str]);
 
-const REQUESTS: [Refused; 26] = [
+const REQUESTS: [Refused; 28] = [
     ("GET", "/nowhere", 404, "not_found", &["/nowhere"]),
     ("GET", "/run", 405, "method_not_allowed", &["GET", "/run"]),
     ("PUT", "/health", 405, "method_not_allowed", &["PUT"]),

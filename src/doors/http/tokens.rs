@@ -242,6 +242,10 @@ mod tests {
     #[case("sha256: SUM, cost_per_day_usd: 0", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
     #[case("sha256: SUM, cost_per_day_usd: .nan", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
     #[case("sha256: SUM, requests_per_minute: 0", "entry 1 (\"ci\"), requests_per_minute: a whole number")]
+    #[case(
+        "sha256: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+        "entry 1 (\"ci\"), sha256: this is the sum of \"password\""
+    )]
     #[case("workspaces: [a]", "missing field `sha256`")]
     fn a_mistake_is_named_with_its_entry_and_field(#[case] fields: &str, #[case] expected: &str) {
         let message = read_text("yml", &format!("- {{name: ci, {}}}", fields.replace("SUM", SUM))).unwrap_err();
