@@ -6,5 +6,6 @@ pub mod http;
 pub mod local;
 pub mod mcp;
 pub mod openai;
+mod queueing;
 pub mod telegram;
 mod waiting;

@@ -125,6 +125,12 @@ impl Engine {
         self.shared.table().schedule.running_in(workspace)
     }
 
+    /// How many runs hold this workspace or wait for it.
+    #[must_use]
+    pub fn holding(&self, workspace: &Path) -> usize {
+        self.shared.table().schedule.holding(workspace)
+    }
+
     /// One run, as it stands.
     pub async fn get(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
         if let Some(run) = self.shared.live(id).and_then(|live| live.unfinished()) {

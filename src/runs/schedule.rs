@@ -136,6 +136,12 @@ impl Schedule {
         self.running.get(workspace).copied()
     }
 
+    /// How many runs run in `workspace` or wait for it.
+    #[must_use]
+    pub fn holding(&self, workspace: &Path) -> usize {
+        self.holders(workspace).len()
+    }
+
     /// How many runs wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

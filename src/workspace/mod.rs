@@ -16,10 +16,12 @@ mod stat;
 mod tests;
 mod upload;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -85,18 +87,28 @@ impl Workspaces {
         &self.root.path
     }
 
-    /// A path as a client gave it: relative, or absolute below the workspaces folder, as answers name it.
+    /// A path as a client gave it: below the workspaces folder, with a slash at its beginning or without, or absolute and
+    /// in that folder, as answers name it. A slash at the beginning leads to the workspaces folder, never to the system's
+    /// root.
     pub fn client_path(&self, given: &[u8]) -> Result<ClientPath, PathError> {
         let slashes = given.iter().take_while(|byte| **byte == b'/').count();
-        let absolute = ClientPath::from_bytes(&given[slashes..])?;
+        let path = ClientPath::from_bytes(&given[slashes..])?;
         if slashes == 0 {
-            return Ok(absolute);
+            return Ok(path);
         }
-        [&self.root.given, &self.root.path]
-            .into_iter()
-            .filter_map(|root| root.strip_prefix("/").ok())
-            .find_map(|root| absolute.below(root))
-            .ok_or_else(|| PathError::outside(&Path::new("/").join(absolute.as_path())))
+        let roots = [&self.root.given, &self.root.path].into_iter().filter_map(|root| root.strip_prefix("/").ok());
+        let below = roots.filter(|root| !root.as_os_str().is_empty()).find_map(|root| path.below(root));
+        Ok(below.unwrap_or(path))
+    }
+
+    /// The same for a file that is to be written. A slash at the end asks for a folder.
+    pub fn file_path(&self, given: &[u8]) -> Result<ClientPath, PathError> {
+        let path = self.client_path(given)?;
+        if given.ends_with(b"/") {
+            let why = "a slash at its end asks for a folder, and only files are written: leave the slash out";
+            return Err(PathError::invalid(Path::new(OsStr::from_bytes(given)), why));
+        }
+        Ok(path)
     }
 
     /// The absolute path an answer names.

@@ -11,10 +11,15 @@ import uuid
 
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as classic_text
 
 
 def read(session, url):
-    answer = session.get(f"{url}/metrics", timeout=60)
+    text = session.get(f"{url}/metrics", timeout=60)
+    assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4"), text.headers
+    counters = [family for family in classic_text(text.text) if family.type == "counter"]
+    assert counters and all(family.documentation for family in counters), text.text
+    answer = session.get(f"{url}/metrics", headers={"Accept": "application/openmetrics-text"}, timeout=60)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text"), answer.headers
     return {family.name: family for family in text_string_to_metric_families(answer.text)}
 

@@ -232,7 +232,7 @@ async fn a_file_may_be_of_any_age() {
 #[case("a/%252e%252e/file", 404, "not_found")]
 #[case("../b", 403, "path_outside")]
 #[case("a/out", 403, "path_outside")]
-#[case("/etc/passwd", 403, "path_outside")]
+#[case("/etc/passwd", 404, "not_found")]
 #[tokio::test]
 async fn what_cannot_be_read(#[case] path: &str, #[case] status: u16, #[case] code: &str) {
     let fixture = Fixture::new();

@@ -119,6 +119,8 @@ async fn conditions_of_a_write(#[case] path: &str, #[case] header: (&str, &str),
 #[case("a/dangling_out", &[], 403, "path_outside")]
 #[case("a/dangling", &[], 404, "not_found")]
 #[case("..%2fx", &[], 403, "path_outside")]
+#[case("b/dir/", &[], 422, "path_invalid")]
+#[case("b/dir%2F", &[], 422, "path_invalid")]
 #[case("b/file", &[("if-match", "\"x\"")], 412, "precondition_failed")]
 #[case("b/file", &[("if-none-match", "*")], 412, "precondition_failed")]
 #[case("b/file", &[("content-range", "bytes 0-1/2")], 400, "content_range_not_supported")]

@@ -11,13 +11,15 @@ use crate::fixture::{Api, start, start_on, with_cli, without_cli};
 use crate::support::{Launch, TestBox};
 
 /// One of each route that needs a token.
-const PROTECTED: [(&str, &str); 12] = [
+const PROTECTED: [(&str, &str); 14] = [
     ("POST", "/run"),
     ("GET", "/run/result?runId=x"),
     ("POST", "/run/cancel?runId=x"),
     ("GET", "/runs"),
     ("GET", "/runs/x"),
     ("DELETE", "/runs/x"),
+    ("DELETE", "/run/x"),
+    ("GET", "//runs/"),
     ("GET", "/runs/x/events"),
     ("GET", "/status"),
     ("GET", "/metrics"),

@@ -43,7 +43,7 @@ fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
 /// A request that is refused, the status, the code, and what the detail must name.
 type Refused = (&'static str, &'static str, u16, &'static str, &'static [&'static str]);
 
-const REQUESTS: [Refused; 26] = [
+const REQUESTS: [Refused; 28] = [
     ("GET", "/nowhere", 404, "not_found", &["/nowhere"]),
     ("GET", "/run", 405, "method_not_allowed", &["GET", "/run"]),
     ("PUT", "/health", 405, "method_not_allowed", &["PUT"]),
@@ -64,8 +64,10 @@ const REQUESTS: [Refused; 26] = [
     ("GET", "/runs?workspace=%00", 422, "path_invalid", &[]),
     ("POST", "/run/cancel", 422, "invalid_parameter", &["runId", "workspace"]),
     ("POST", "/run/cancel?workspace=nowhere", 404, "workspace_not_found", &["nowhere"]),
-    ("POST", "/run/cancel?workspace=/etc", 403, "path_outside", &["/etc"]),
+    ("POST", "/run/cancel?workspace=/etc", 404, "workspace_not_found", &["etc"]),
     ("DELETE", "/runs/nonsense", 404, "run_not_found", &["nonsense"]),
+    ("DELETE", "/run/nonsense", 404, "run_not_found", &["nonsense"]),
+    ("GET", "//runs/nonsense/", 404, "run_not_found", &["nonsense"]),
     ("GET", "/files/nothing", 404, "not_found", &["nothing"]),
     ("GET", "/files/..%2fetc/passwd", 403, "path_outside", &[".."]),
     ("DELETE", "/files/nothing", 404, "not_found", &["nothing"]),
@@ -121,7 +123,6 @@ fn workspaces_stay_below_their_folder() {
         ("..", 403, "path_outside"),
         ("../workspaces-secret", 403, "path_outside"),
         ("a/../../b", 403, "path_outside"),
-        ("/etc", 403, "path_outside"),
         ("link", 403, "path_outside"),
         ("link/ssl", 403, "path_outside"),
         ("file", 422, "not_a_folder"),
@@ -138,6 +139,14 @@ fn workspaces_stay_below_their_folder() {
     let body = with(prompt(&long, "hi"), json!({"createWorkspace": true}));
     api.http.post("/run").json(&body).send().problem(422, "path_invalid");
     assert!(!testbox.path("b").exists());
+    // A slash at the beginning is the workspaces folder: a workspace may be named with it, and as answers name it.
+    api.http.post("/run").json(&prompt("/etc", "hi")).send().problem(404, "workspace_not_found");
+    std::fs::create_dir(root.join("etc")).unwrap();
+    let absolute = root.join("etc").to_str().unwrap().to_owned();
+    for workspace in ["etc", "/etc", "//etc/", &absolute] {
+        let path = format!("/runs?workspace={workspace}");
+        assert_eq!(api.http.get(&path).send().json(200)["runs"], json!([]), "{workspace}");
+    }
     api.stop();
 }
 
@@ -147,7 +156,7 @@ fn a_body_is_an_object_of_json() {
     let api = start(&testbox, without_cli(&testbox));
     let json = "application/json";
     let good = r#"{"prompt": "hi", "workspace": "nowhere"}"#;
-    let cases: [(&str, &[u8], u16, &str); 10] = [
+    let cases: [(&str, &[u8], u16, &str); 11] = [
         (json, b"", 400, "malformed_json"),
         (json, br#"{"prompt": "hi""#, 400, "malformed_json"),
         (json, b"prompt=hi", 400, "malformed_json"),
@@ -159,6 +168,8 @@ fn a_body_is_an_object_of_json() {
         // Read, and refused for what it asks.
         ("application/json; charset=utf-8", good.as_bytes(), 404, "workspace_not_found"),
         ("application/vnd.me+json", good.as_bytes(), 404, "workspace_not_found"),
+        // An editor's mark before the text is no part of it.
+        (json, b"\xef\xbb\xbf{\"prompt\": \"hi\", \"workspace\": \"nowhere\"}", 404, "workspace_not_found"),
     ];
     for (kind, body, status, code) in cases {
         api.http.post("/run").header("content-type", kind).body(body).send().problem(status, code);

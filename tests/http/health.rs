@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::client::prompt;
-use crate::fixture::{start, with_cli, without_cli};
+use crate::fixture::{Api, start, with_cli, without_cli};
 use crate::support::TestBox;
 
 #[test]
@@ -13,7 +13,9 @@ fn a_box_without_a_cli_lives_and_is_not_ready() {
     let Some(testbox) = TestBox::new() else { return };
     let cli = testbox.path("late-cli");
     let api = start(&testbox, without_cli(&testbox).env("CLAUDEBOX_CLAUDE_BIN", cli.to_str().unwrap()));
-    assert_eq!(api.http.get("/health").send().json(200), json!({"status": "ok"}));
+    for name in ["/health", "/healthz", "/health/"] {
+        assert_eq!(api.http.get(name).send().json(200), json!({"status": "ok"}));
+    }
     let problem = api.http.get("/ready").send().problem(503, "not_ready");
     assert!(problem["detail"].as_str().unwrap().contains("late-cli"), "{problem}");
     // A run there fails, and says why; it is no fault of the request.
@@ -56,6 +58,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
             let endings: &[&str] = match kind.as_str() {
                 "counter" => &["_total"],
                 "gauge" => &[""],
+                "info" => &["_info"],
                 "histogram" => &["_bucket", "_sum", "_count"],
                 _ => panic!("{kind} of {family}"),
             };
@@ -72,8 +75,23 @@ fn the_figures_parse_and_move() {
     let Some(testbox) = TestBox::new() else { return };
     let Some(launch) = with_cli(&testbox) else { return };
     let mut api = start(&testbox, launch);
-    let answer = api.http.get("/metrics").send();
+    let figures = |api: &Api| api.http.get("/metrics").header("accept", "application/openmetrics-text").send();
+    let answer = figures(&api);
     assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
+    // Whoever does not ask for it gets the older text, in which a counter is described by its samples' name.
+    let text = api.http.get("/metrics").send();
+    assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = text.text();
+    assert!(
+        text.contains(&format!("\nclaudebox_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))),
+        "{text}"
+    );
+    assert!(text.contains("# TYPE claudebox_build_info gauge\n") && !text.contains("# EOF"), "{text}");
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+    }
     let figure = |text: &str, name: &str| samples(text).get(name).copied().unwrap_or_default();
     let count = |text: &str, name: &str| figure(text, name).to_string();
     assert_eq!(count(&answer.text(), "claudebox_runs_running"), "0");
@@ -81,7 +99,7 @@ fn the_figures_parse_and_move() {
     api.http.run(prompt("b", "offline:error 400"));
     api.http.begin(prompt("c", "offline:tool exec sleep 1001"));
     api.until_sleeps("1001");
-    let text = api.http.get("/metrics").send().text();
+    let text = figures(&api).text();
     for (name, expected) in [
         (r#"claudebox_runs_accepted_total{door="http"}"#, "3"),
         (r#"claudebox_runs_finished_total{state="succeeded",outcome="ok"}"#, "1"),
@@ -97,7 +115,7 @@ fn the_figures_parse_and_move() {
     assert!(figure(&text, "claudebox_run_cost_usd_total") > 0.0, "{text}");
     assert!(figure(&text, r#"claudebox_run_tokens_total{kind="output"}"#) > 0.0, "{text}");
     api.kill_serve();
-    assert_eq!(count(&api.http.get("/metrics").send().text(), "claudebox_serve_restarts"), "1");
+    assert_eq!(count(&figures(&api).text(), "claudebox_serve_restarts"), "1");
     api.stop();
 }
 
@@ -121,10 +139,12 @@ fn the_description_lists_every_route_and_no_other() {
             "GET /runs",
             "GET /runs/{id}",
             "DELETE /runs/{id}",
+            "DELETE /run/{id}",
             "GET /runs/{id}/events",
             "GET /status",
             "GET /health",
             "GET /ready",
+            "GET /healthz",
             "GET /metrics",
             "GET /files",
             "GET /files/{path}",
@@ -139,6 +159,12 @@ fn the_description_lists_every_route_and_no_other() {
         .map(str::to_owned),
     );
     assert_eq!(operations, expected);
+    assert_eq!(description["servers"], json!([{"url": "/"}]));
+    let result = &description["paths"]["/run"]["post"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(result["$ref"], "#/components/schemas/RunResult", "{result}");
+    assert!(description["components"]["schemas"]["RunResult"]["properties"]["costUsd"].is_object());
+    let file = &description["paths"]["/files/{path}"]["get"]["responses"]["200"]["content"];
+    assert!(file["application/octet-stream"].is_object(), "{file}");
     for operation in &operations {
         let (method, path) = operation.split_once(' ').unwrap();
         let answer = api.http.ask(method, &path.replace("{id}", "x").replace("{path}", "x")).open();
@@ -150,7 +176,7 @@ fn the_description_lists_every_route_and_no_other() {
     let described = ["prompt", "workspace", "webhookUrl", "timeoutSeconds", "busy", "stream", "async", "jsonSchema"];
     assert!(described.iter().all(|field| fields.contains(field)), "{fields:?}");
     for (path, operations) in paths {
-        let open = ["/health", "/ready"].contains(&path.as_str());
+        let open = ["/health", "/healthz", "/ready"].contains(&path.as_str());
         let security = operations
             .as_object()
             .unwrap()

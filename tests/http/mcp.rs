@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::fixture::{start, with_cli, without_cli};
-use crate::mcp_client::{Mcp, last};
+use crate::mcp_client::{Mcp, all, last, request};
 use crate::support::TestBox;
 
 const TOOLS: [&str; 8] =
@@ -24,7 +24,7 @@ fn who_it_is_and_what_it_has() {
         for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
             let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": about});
             let mcp = Mcp { http: api.http.clone(), path, session: None };
-            let answer = last(mcp.post(&crate::mcp_client::request(1, "initialize", params)).open());
+            let answer = last(mcp.post(&request(1, "initialize", params)).open());
             let server = &answer["result"];
             assert_eq!(server["protocolVersion"], version, "{path}: {answer}");
             assert_eq!(
@@ -113,7 +113,7 @@ fn files_from_one_end_to_the_other() {
             ("list_files", "w", "not_found"),
             ("delete_file", "w", "not_found"),
             ("read_file", "../x", "path_outside"),
-            ("read_file", "/etc/passwd", "path_outside"),
+            ("read_file", "/etc/passwd", "not_found"),
             ("read_file", "", "is_a_folder"),
             ("delete_file", "", "root_not_deletable"),
         ] {
@@ -126,30 +126,111 @@ fn files_from_one_end_to_the_other() {
 }
 
 #[test]
+fn what_clients_write_otherwise_is_taken_and_what_is_not_known_is_named() {
+    let Some(testbox) = TestBox::new() else { return };
+    let api = start(&testbox, without_cli(&testbox));
+    for mcp in both(&api.http) {
+        mcp.works("write_file", json!({"path": "a/b.txt", "content": "text", "encoding": null}));
+        let read = json!({"path": "a/b.txt", "offset": "1", "limit": "100", "encoding": ""});
+        assert_eq!(mcp.works("read_file", read)["content"], "ext");
+        assert_eq!(mcp.works("list_files", json!({"path": null, "limit": "10"}))["entries"][0]["name"], "a");
+        let more = json!({"path": "a/b.txt", "toolCallId": "call_0BC", "recursve": true});
+        let noted = mcp.call("delete_file", more);
+        assert_eq!(noted["isError"], false, "{noted}");
+        let note = noted["content"][1]["text"].as_str().unwrap();
+        assert!(note.contains("toolCallId") && note.contains("recursve (did you mean recursive?)"), "{note}");
+        assert_eq!(noted["_meta"]["claudebox/ignoredArguments"], json!(["toolCallId", "recursve"]));
+        // Also where the call does not work.
+        let noted = mcp.call("delete_file", json!({"path": "a/b.txt", "toolCallId": "call_0BC"}));
+        assert_eq!((&noted["isError"], noted["content"].as_array().unwrap().len()), (&json!(true), 2), "{noted}");
+        assert_eq!(mcp.works("run_status", json!({"run_id": null, "workspace": null}))["runs"], json!([]));
+    }
+    api.stop();
+}
+
+/// The raw text of a stream, as clients get it.
+#[test]
+fn every_client_can_read_the_frames() {
+    let Some(testbox) = TestBox::new() else { return };
+    let api = start(&testbox, without_cli(&testbox));
+    let about = json!({"name": "test", "version": "1"});
+    for (version, first) in [
+        ("2025-03-26", "event: message\ndata: {"),
+        ("2025-06-18", "event: message\ndata: {"),
+        ("2025-11-25", "data: \nid: 0\nretry: 3000\n\nevent: message\ndata: {"),
+    ] {
+        let mcp = Mcp { http: api.http.clone(), path: "/mcp", session: None };
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": about});
+        let answer = mcp.post(&request(1, "initialize", params)).open();
+        let session = answer.header("mcp-session-id").unwrap().to_owned();
+        let text = answer.rest().text();
+        assert!(text.starts_with(first), "{version}: {text:?}");
+        let ping = request(2, "ping", json!({}));
+        let ask = api.http.post("/mcp").json(&ping).header("accept", "application/json, text/event-stream");
+        let text = ask.header("mcp-session-id", &session).header("mcp-protocol-version", version).send().text();
+        assert_eq!(text.matches("event: message\ndata: {").count(), 1, "{version}: {text:?}");
+        assert_eq!(text.contains("data: \n"), version >= "2025-11-25", "{version}: {text:?}");
+    }
+    api.stop();
+}
+
+#[test]
+fn a_batch_is_answered_to_the_version_that_has_batches() {
+    let Some(testbox) = TestBox::new() else { return };
+    let api = start(&testbox, without_cli(&testbox));
+    let mcp = Mcp { http: api.http.clone(), path: "/mcp", session: None };
+    let about = json!({"name": "test", "version": "1"});
+    let params = json!({"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": about});
+    let opened = mcp.post(&request(1, "initialize", params)).open();
+    let session = opened.header("mcp-session-id").unwrap().to_owned();
+    let post = |body: &Value| {
+        let ask = api.http.post("/mcp").json(body).header("accept", "application/json, text/event-stream");
+        ask.header("mcp-session-id", &session)
+    };
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(post(&json!([initialized])).send().status, 202);
+    let broken = json!({"jsonrpc": "2.0", "id": 5, "method": 7});
+    let list = json!({"name": "list_files", "arguments": {}});
+    let batch = json!([request(3, "ping", json!({})), initialized, request(4, "tools/call", list), broken]);
+    let mut answers = all(post(&batch).open());
+    answers.sort_by_key(|answer| answer["id"].as_u64());
+    let ids: Vec<_> = answers.iter().map(|answer| answer["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [3, 4, 5], "{answers:?}");
+    assert_eq!(answers[1]["result"]["structuredContent"]["entries"], json!([]));
+    assert_eq!(answers[2]["error"]["code"], -32600);
+    let other = Mcp::in_session(&api.http);
+    let refused = other.post(&json!([request(3, "ping", json!({}))])).send().json(400);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("2025-11-25 of the protocol has no batches"));
+    api.stop();
+}
+
+#[test]
 fn what_is_wrong_with_a_call_is_named() {
     let Some(testbox) = TestBox::new() else { return };
     let api = start(&testbox, without_cli(&testbox));
     for mcp in both(&api.http) {
         for (tool, arguments, words) in [
-            ("claude_run", json!({}), "prompt: missing field"),
+            ("claude_run", json!({}), "prompt: it is missing"),
             ("claude_run", json!({"prompt": ""}), "prompt: "),
-            ("claude_run", json!({"prompt": "p", "effort": "huge"}), "effort: "),
-            ("claude_run", json!({"prompt": "p", "workspce": "w"}), "workspce: unknown field"),
-            ("claude_run", json!({"prompt": "p", "timeout_seconds": 0}), "timeout_seconds: "),
-            ("read_file", json!({"path": 7}), "path: "),
+            ("claude_run", json!({"prompt": "p", "effort": "huge"}), "effort: \"huge\" is not allowed"),
+            ("claude_run", json!({"prompt": "p", "timeout_seconds": 0}), "timeout_seconds: 0 is not allowed"),
+            ("claude_run", json!({"prompt": "p", "resume": "--last"}), "resume: "),
+            ("read_file", json!({"path": [7]}), "path: "),
             ("read_file", json!({"path": "x", "limit": 0}), "limit: "),
             ("list_files", json!({"limit": 100_000}), "limit: "),
-            ("write_file", json!({"path": "x"}), "content: missing field"),
+            ("write_file", json!({"path": "x"}), "content: it is missing"),
             ("write_file", json!({"path": "x", "content": "%", "encoding": "base64"}), "content: "),
-            ("run_result", json!({}), "run_id: missing field"),
+            ("run_result", json!({}), "run_id: it is missing"),
             ("run_result", json!({"run_id": "x", "wait_seconds": -1}), "wait_seconds: "),
             ("run_cancel", json!({}), "run_id: "),
-            ("no_tool", json!({}), "claude_run, run_status"),
         ] {
-            let (code, said) = mcp.error("tools/call", json!({"name": tool, "arguments": arguments}));
-            assert_eq!(code, -32602, "{tool}: {said}");
+            // A model reads results, and can mend its call; it never sees an error of JSON-RPC.
+            let (code, said) = mcp.refused(tool, arguments);
+            assert_eq!(code, "invalid_argument", "{tool}: {said}");
             assert!(said.contains(words), "{tool}: {said:?} has no {words:?}");
         }
+        let (code, said) = mcp.error("tools/call", json!({"name": "no_tool", "arguments": {}}));
+        assert!(code == -32602 && said.contains("claude_run, run_status"), "{code}: {said}");
         assert_eq!(mcp.error("tools/call", json!({"name": "read_file", "arguments": [1]})).0, -32602);
         assert_eq!(mcp.error("no/method", json!({})).0, -32601);
         for (tool, arguments, code) in [

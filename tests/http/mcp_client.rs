@@ -130,7 +130,7 @@ pub(crate) fn next(answering: &mut Answering) -> Option<Message> {
         let (name, value) = line.split_once(':').unwrap_or((line.as_str(), ""));
         match (name, value.trim()) {
             ("id", value) => id = Some(value.to_owned()),
-            ("data", "") | ("" | "retry", _) => {}
+            ("data", "") | ("" | "retry", _) | ("event", "message") => {}
             ("data", data) => return Some(Message { id, data: serde_json::from_str(data).unwrap() }),
             _ => panic!("{line:?} is no part of an event"),
         }

@@ -54,6 +54,12 @@ fn progress_comes_to_who_asks_for_it() {
         }
         let quiet = all(mcp.ask(4, "tools/call", call("a", "offline:echo x", json!({}))).open());
         assert_eq!(quiet.len(), 1, "{quiet:?}");
+        // By its later name: a session of its own.
+        let before = mcp.works("run_status", json!({}))["runs"][0]["run_id"].clone();
+        let session = mcp.works("run_result", json!({"run_id": before}))["session_id"].clone();
+        let prompt = json!({"prompt": "offline:echo x", "workspace": "a", "thinking": "low"});
+        let answer = mcp.works("run_prompt", prompt);
+        assert!(answer["outcome"] == "ok" && answer["session_id"] != session, "{answer}");
     }
     api.stop();
 }
@@ -144,7 +150,7 @@ fn a_run_in_the_background_is_fetched_later() {
         assert!(begun["content"][0]["text"].as_str().unwrap().contains("run_result"), "{begun}");
         let soon = mcp.works("run_result", json!({"run_id": id}));
         assert!(["queued", "running"].contains(&soon["state"].as_str().unwrap()), "{soon}");
-        let (code, said) = mcp.refused("claude_run", json!({"prompt": "p", "workspace": "a"}));
+        let (code, said) = mcp.refused("claude_run", json!({"prompt": "p", "workspace": "a", "busy": "reject"}));
         assert_eq!(code, "workspace_busy", "{said}");
         assert!(said.contains(&id) && said.contains("busy to queue or replace"), "{said}");
         let params = json!({
@@ -160,11 +166,20 @@ fn a_run_in_the_background_is_fetched_later() {
         api.until("the tool runs", |all| sleeps(all, "1000") && sleeps(all, "2000"));
         let waited = mcp.works("run_result", json!({"run_id": id, "wait_seconds": 0.2}));
         assert_eq!(waited["state"], "running");
-        let queued =
-            mcp.works("claude_run", json!({"prompt": "p", "workspace": "a", "busy": "queue", "background": true}));
+        // Nobody has to ask for it.
+        let queued = mcp.works("claude_run", json!({"prompt": "p", "workspace": "a", "background": true}));
         let status = mcp.works("run_status", json!({"run_id": queued["run_id"]}));
         assert_eq!((&status["runs"][0]["state"], &status["runs"][0]["position"]), (&json!("queued"), &json!(1)));
-        mcp.works("run_cancel", json!({"run_id": queued["run_id"]}));
+        for _ in 0..16 {
+            mcp.call("claude_run", json!({"prompt": "p", "workspace": "a", "background": true}));
+        }
+        let (code, said) = mcp.refused("claude_run", json!({"prompt": "p", "workspace": "a", "background": true}));
+        assert!(code == "queue_full" && said.contains("try again in 30 s"), "{code}: {said}");
+        for run in mcp.works("run_status", json!({"workspace": "a"}))["runs"].as_array().unwrap() {
+            if run["state"] == "queued" {
+                mcp.works("run_cancel", json!({"run_id": run["run_id"]}));
+            }
+        }
         let ended = mcp.works("run_cancel", json!({"workspace": "a"}));
         assert_eq!((&ended["status"], &ended["run_id"]), (&json!("ok"), &json!(id)));
         api.assert_settled();

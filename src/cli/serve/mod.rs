@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -96,6 +97,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
 
     let mut registry = Registry::with_prefix("claudebox");
     let metrics = Metrics::register(&mut registry);
+    registry.register("build", "What claudebox this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
     let end_tree = helper.map_or_else(ending::alone, Helper::end_tree);
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);

@@ -17,6 +17,8 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::crowd::Place;
+
 /// How long a connection waits for its client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits {
@@ -48,7 +50,7 @@ impl InFlight {
         Answering(self.clone())
     }
 
-    fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         self.0.now.load(Ordering::Acquire) > 0
     }
 
@@ -80,6 +82,7 @@ pub(super) struct Bounded<S> {
     reading: Reading,
     reader: Timer,
     writer: Timer,
+    place: Option<Arc<Place>>,
 }
 
 /// What a read waits for.
@@ -98,7 +101,20 @@ impl<S> Bounded<S> {
     pub(super) fn new(stream: S, waits: Waits, in_flight: InFlight) -> Self {
         let mut reader = Timer::default();
         reader.start(waits.head);
-        Self { stream, waits, in_flight, begun: 0, reading: Reading::Head, reader, writer: Timer::default() }
+        let writer = Timer::default();
+        Self { stream, waits, in_flight, begun: 0, reading: Reading::Head, reader, writer, place: None }
+    }
+
+    /// Says at `place` when the client is waited for.
+    pub(super) fn at(mut self, place: Arc<Place>) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    fn waits(&self, used: bool) {
+        if let Some(place) = &self.place {
+            place.waits(used);
+        }
     }
 
     /// Whether the client has kept us waiting too long; arms the timer that says so.
@@ -107,6 +123,7 @@ impl<S> Bounded<S> {
         self.in_flight.0.reader.register(context.waker());
         if self.reading == Reading::Answering && !self.in_flight.any() {
             self.reading = Reading::Next;
+            self.waits(true);
             self.reader.start(self.waits.idle);
         }
         self.reader.is_over(context)
@@ -118,6 +135,7 @@ impl<S> Bounded<S> {
         // The head as a whole has a limit, not each of its bytes.
         if self.reading == Reading::Next || (self.reading == Reading::Answering && !self.in_flight.any()) {
             self.reading = Reading::Head;
+            self.waits(false);
             self.reader.start(self.waits.head);
         }
     }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
 use serde::Serialize;
@@ -11,13 +11,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
+use super::figures::Format;
 use super::problem::{Problem, ProblemBody};
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Routes that need no token.
 pub(super) fn open_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(healthz)).routes(routes!(ready))
 }
 
 /// Routes that need one.
@@ -36,6 +35,12 @@ struct Alive {
 #[utoipa::path(get, operation_id = "health", path = "/health", tag = "health", responses((status = 200, description = "It is", body = Alive)), security(()))]
 async fn health() -> Json<Alive> {
     Json(Alive { status: "ok" })
+}
+
+/// Whether the server is alive, by the name that the predecessor gave it later.
+#[utoipa::path(get, operation_id = "healthz", path = "/healthz", tag = "health", responses((status = 200, description = "It is", body = Alive)), security(()))]
+async fn healthz() -> Json<Alive> {
+    health().await
 }
 
 /// Whether a run can be started now.
@@ -58,10 +63,14 @@ async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
 /// The server's figures, for Prometheus.
 #[utoipa::path(
     get, operation_id = "metrics", path = "/metrics", tag = "health",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+    responses((status = 200, description = "Prometheus's text, or OpenMetrics for whoever accepts that", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    ))),
 )]
-async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
     let mut text = String::new();
     encode(&mut text, &app.registry).map_err(|error| Problem::internal("encoding the metrics", &error))?;
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+    let format = Format::accepted(&headers);
+    let about = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
+    Ok((about, format.written(text)).into_response())
 }

@@ -8,7 +8,8 @@ use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
+    SecurityRequirement, Server,
 };
 
 use super::app::App;
@@ -36,6 +37,8 @@ fn complete(mut described: OpenApi) -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Runs Claude Code in workspaces. Errors are `{\"detail\": ..., \"code\": ...}`."))
         .build();
+    // Wherever the description itself came from.
+    described.servers = Some(vec![Server::new("/")]);
     let components = described.components.get_or_insert_with(|| ComponentsBuilder::new().build());
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
@@ -105,7 +108,7 @@ mod tests {
     fn every_operation_has_a_name_of_its_own() {
         let names: Vec<Value> = operations().into_iter().map(|operation| operation["operationId"].clone()).collect();
         let different: HashSet<&str> = names.iter().map(|name| name.as_str().unwrap()).collect();
-        assert_eq!((different.len(), names.len()), (20, 20), "{names:?}");
+        assert_eq!((different.len(), names.len()), (22, 22), "{names:?}");
     }
 
     #[test]
@@ -113,7 +116,7 @@ mod tests {
         let (open, closed): (Vec<Value>, Vec<Value>) =
             operations().into_iter().partition(|operation| operation.get("security").is_some());
         let names: Vec<&str> = open.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
-        assert_eq!(names, ["health", "ready"]);
+        assert_eq!(names, ["health", "healthz", "ready"]);
         for operation in closed {
             for (status, _) in REFUSALS {
                 assert!(operation["responses"].get(status).is_some(), "{status}: {operation}");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -18,8 +18,8 @@ use super::problem::Problem;
 use crate::config::name::{MODE_API_HOSTS, MODE_API_ORIGINS, MODE_API_TOKEN};
 use crate::config::server::HttpConfig;
 
-/// What a health check needs no name for: it is asked by address, by whatever looks after the container.
-const ANY_HOST: &str = "/health";
+/// What a health check may ask by any name: whatever looks after the container calls it as it likes.
+const ANY_HOST: [&str; 2] = ["/health", "/healthz"];
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// Whatever a library adds (OpenAI's has a dozen of its own); only `Authorization` has to be named.
 const HEADERS: &str = "Authorization, *";
@@ -77,8 +77,13 @@ impl Origins {
 
     /// Refuses a request that does not name this server.
     fn check_host(&self, request: &Request) -> Result<(), Problem> {
+        let any = ANY_HOST.contains(&request.uri().path());
+        // Before version 1.1 of HTTP a request needs to name no host.
+        if any && request.version() < Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+            return Ok(());
+        }
         let host = host(request)?;
-        if self.any_host || self.is_ours(&host) {
+        if any || self.any_host || self.is_ours(&host) {
             return Ok(());
         }
         let detail = format!("this server does not answer to the name {host:?}: list it in {MODE_API_HOSTS}");
@@ -109,9 +114,7 @@ impl Origins {
 /// Checks Host and Origin, and answers a browser's questions. For `middleware::from_fn_with_state`, around everything
 /// that asks for a token: a browser sends none with its questions, and must be able to read a refusal.
 pub async fn check_origin(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
-    if request.uri().path() != ANY_HOST
-        && let Err(problem) = origins.check_host(&request)
-    {
+    if let Err(problem) = origins.check_host(&request) {
         return refuse(&request, &problem);
     }
     let mut from = request.headers().get_all(header::ORIGIN).iter();
@@ -172,8 +175,11 @@ fn host(request: &Request) -> Result<String, Problem> {
 
 fn authority(value: &HeaderValue) -> Option<Authority> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
-    // `user@host` is no Host.
-    (!authority.as_str().contains('@') && !authority.host().is_empty()).then_some(authority)
+    let host = authority.host();
+    // `user@host` is no Host, nor is `[::1]x`, which the parser takes for an address.
+    let port = authority.as_str().strip_prefix(host)?;
+    let is_port = port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    (!host.is_empty() && (port.is_empty() || is_port)).then_some(authority)
 }
 
 /// Whether a page's origin is this server itself, as the page addresses it.

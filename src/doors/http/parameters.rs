@@ -16,6 +16,7 @@ use super::problem::Problem;
 use crate::config::name::MODE_API_MAX_BODY_MB;
 
 const MEGABYTE: u64 = 1 << 20;
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Longest JSON body, bytes: an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,9 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 pub(in crate::doors) async fn json_bytes(request: Request) -> Result<Bytes, Problem> {
     is_json(request.headers())?;
     let limit = request.extensions().get().copied().unwrap_or_default();
-    collect(request, limit).await
+    let body = collect(request, limit).await?;
+    // Editors and shells of Windows put it before the text of a file.
+    Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body })
 }
 
 /// The whole body, if it is not longer than allowed.

@@ -1,7 +1,7 @@
 //! The HTTP server under every door that speaks HTTP: connections, their limits and their end.
 //!
-//! What it guards against: a flood of connections (a limit, so that descriptors are left for runs), clients that send
-//! or read slowly or not at all (`connection`, `body`), a handler that panics (500, the others go on), and a shutdown
+//! What it guards against: a flood of connections (a limit, so that descriptors are left for runs, and at the limit
+//! whoever asks for nothing makes room: `crowd`), clients that send or read slowly or not at all (`connection`, `body`), a handler that panics (500, the others go on), and a shutdown
 //! that an open event stream would hold up (bounded drain).
 
 use std::any::Any;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -34,6 +34,7 @@ use tower::ServiceExt as _;
 
 use super::body::{Sent, StoodStill, Watched};
 use super::connection::{Bounded, InFlight, Waits};
+use super::crowd::{Crowd, Place};
 use super::problem::Problem;
 use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT};
 use crate::doors::openai::error;
@@ -50,7 +51,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// How much, and how long, clients may ask of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once. More wait in the kernel's queue.
+    /// Connections at once. At more, those that ask for nothing end; if there are none, new ones wait.
     pub connections: usize,
     /// For the whole head of a request.
     pub head: Duration,
@@ -135,8 +136,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
-    let mut server = Server { router, limits, stopping: CancellationToken::new(), connections: JoinSet::new() };
-    let mut accepting = Accepting::new(listener, limits.connections);
+    let crowd = Crowd::default();
+    let mut accepting = Accepting::new(listener, limits.connections, crowd.clone());
+    let mut server = Server { router, limits, crowd, stopping: CancellationToken::new(), connections: JoinSet::new() };
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -153,6 +155,7 @@ pub async fn serve(
 struct Server {
     router: Router,
     limits: Limits,
+    crowd: Crowd,
     stopping: CancellationToken,
     connections: JoinSet<()>,
 }
@@ -163,7 +166,8 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused; a stream may come in lumps");
         }
-        let connection = connection(stream, peer, self.router.clone(), self.limits, self.stopping.clone());
+        let place = self.crowd.enter(peer.ip());
+        let connection = connection(stream, peer, place, self.router.clone(), self.limits, self.stopping.clone());
         self.connections.spawn(async move {
             connection.await;
             drop(permit);
@@ -197,25 +201,42 @@ fn report(ended: Result<(), JoinError>) {
 struct Accepting {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    crowd: Crowd,
     limit: usize,
+    /// One that has no place yet.
+    accepted: Option<(TcpStream, SocketAddr)>,
+    /// Another connection has been told to end for it, and has not ended yet.
+    made_room: bool,
     said: Option<Instant>,
     backoff: Duration,
 }
 
 impl Accepting {
-    fn new(listener: TcpListener, limit: usize) -> Self {
+    fn new(listener: TcpListener, limit: usize, crowd: Crowd) -> Self {
         let room = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Self { listener, room, limit, said: None, backoff: FIRST_BACKOFF }
+        let (accepted, made_room, said) = (None, false, None);
+        Self { listener, room, crowd, limit, accepted, made_room, said, backoff: FIRST_BACKOFF }
     }
 
     /// The next connection. Dropping the future loses none.
     async fn next(&mut self) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-        let permit = self.permit().await;
+        loop {
+            if self.accepted.is_none() {
+                self.accepted = Some(self.accept().await);
+            }
+            let permit = self.permit().await;
+            if let Some((stream, peer)) = self.accepted.take() {
+                return (stream, peer, permit);
+            }
+        }
+    }
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => {
+                Ok(accepted) => {
                     self.backoff = FIRST_BACKOFF;
-                    return (stream, peer, permit);
+                    return accepted;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -228,14 +249,25 @@ impl Accepting {
         }
     }
 
+    /// A place for a connection that is there. If all are in use, one that waits for its client makes room.
     async fn permit(&mut self) -> OwnedSemaphorePermit {
         loop {
             match Arc::clone(&self.room).try_acquire_owned() {
-                Ok(permit) => return permit,
-                Err(_) => self.say_full(),
+                Ok(permit) => {
+                    self.made_room = false;
+                    return permit;
+                }
+                Err(_) if self.made_room => {}
+                Err(_) => {
+                    self.say_full();
+                    self.made_room = self.crowd.make_room();
+                }
             }
-            // Given back at once and taken above: the semaphore is never closed, but the type does not know that.
-            drop(self.room.acquire().await);
+            tokio::select! {
+                // Given back at once and taken above: the semaphore is never closed, but the type does not know that.
+                permit = self.room.acquire() => drop(permit),
+                () = self.crowd.changed(), if !self.made_room => {}
+            }
         }
     }
 
@@ -244,7 +276,8 @@ impl Accepting {
         if self.said.is_none_or(|said| now.duration_since(said) >= SAY_EVERY) {
             self.said = Some(now);
             tracing::warn!(
-                "all {} connections are in use ({MODE_API_MAX_CONNECTIONS}); new ones wait until one ends",
+                "all {} connections are in use ({MODE_API_MAX_CONNECTIONS}); those that ask for nothing end, new ones wait \
+                 for the others",
                 self.limit
             );
         }
@@ -257,16 +290,24 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, stopping: CancellationToken)
-where
+async fn connection<S>(
+    stream: S,
+    peer: SocketAddr,
+    place: Place,
+    router: Router,
+    limits: Limits,
+    stopping: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let in_flight = InFlight::default();
+    let (in_flight, place) = (InFlight::default(), Arc::new(place));
+    let (requests, makes_room) = (in_flight.clone(), place.ends());
     let waits = Waits { head: limits.head, idle: limits.idle, write: limits.write };
-    let stream = TokioIo::new(Bounded::new(stream, waits, in_flight.clone()));
+    let stream = TokioIo::new(Bounded::new(stream, waits, in_flight.clone()).at(Arc::clone(&place)));
     let extension = Stopping(stopping.clone());
     let service = service_fn(move |request| {
         let (router, stopping, answering) = (router.clone(), extension.clone(), in_flight.begin());
+        place.is_answered();
         let still = StoodStill::after(limits.body);
         async move {
             let mut request: hyper::Request<Incoming> = request;
@@ -275,7 +316,11 @@ where
             let path = request.uri().path().to_owned();
             let request = request.map(|body| Body::new(Watched::new(body, still.clone())));
             let response = catch_panic(router.oneshot(request)).await;
-            let response = still.get().map_or(response, |slow| error::shaped_at(&path, closing(slow.problem())));
+            let mut response = still.get().map_or(response, |slow| error::shaped_at(&path, closing(slow.problem())));
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // It would be that of the file, not of this answer, which has no body.
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
             Ok::<_, Infallible>(response.map(|body| Sent::new(body, answering)))
         }
     });
@@ -286,6 +331,14 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = makes_room.cancelled() => {
+            if !requests.any() {
+                return tracing::debug!(%peer, "a connection that asked for nothing made room for another");
+            }
+            // A request has come in the last moment: it is answered.
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -20,6 +20,8 @@ use crate::config::name::MODE_API_TOKENS_FILE;
 pub const DOORS: [&str; 3] = ["http", "openai", "mcp"];
 /// Names that mean something else: the one token of the settings, and nobody.
 const TAKEN: [&str; 2] = [super::auth::DEFAULT, super::auth::ANONYMOUS];
+/// Tokens that are none: what is tried first, and what instructions have in place of one.
+const GUESSED: [&str; 6] = ["", "password", "changeme", "TOKEN", "$TOKEN", "your-secret-token"];
 const LONGEST_NAME: usize = 64;
 const MOST_REQUESTS: u32 = 1_000_000;
 
@@ -153,7 +155,12 @@ impl Entry {
             return Err(("name", format!("{} are claudebox's own names", TAKEN.join(" and "))));
         }
         let digest = hexadecimal(&self.sha256)
-            .ok_or_else(|| ("sha256", "64 hexadecimal digits: printf %s TOKEN | sha256sum".to_owned()))?;
+            .ok_or_else(|| ("sha256", "64 hexadecimal digits: printf %s \"$TOKEN\" | sha256sum".to_owned()))?;
+        if let Some(word) = GUESSED.iter().find(|word| self::digest(word.as_bytes()) == digest) {
+            let allowed =
+                format!("this is the sum of {word:?}, which anybody guesses: make a token with openssl rand -hex 32");
+            return Err(("sha256", allowed));
+        }
         if let Some(workspaces) = &self.workspaces {
             let relative = |name: &String| plain(name) && name.split('/').all(|part| !["", ".", ".."].contains(&part));
             if workspaces.is_empty() || !workspaces.iter().all(relative) {
@@ -235,6 +242,10 @@ mod tests {
     #[case("sha256: SUM, cost_per_day_usd: 0", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
     #[case("sha256: SUM, cost_per_day_usd: .nan", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
     #[case("sha256: SUM, requests_per_minute: 0", "entry 1 (\"ci\"), requests_per_minute: a whole number")]
+    #[case(
+        "sha256: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+        "entry 1 (\"ci\"), sha256: this is the sum of \"password\""
+    )]
     #[case("workspaces: [a]", "missing field `sha256`")]
     fn a_mistake_is_named_with_its_entry_and_field(#[case] fields: &str, #[case] expected: &str) {
         let message = read_text("yml", &format!("- {{name: ci, {}}}", fields.replace("SUM", SUM))).unwrap_err();

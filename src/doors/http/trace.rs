@@ -21,7 +21,7 @@ use super::server::catch_panic;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
 /// Asked every few seconds by whatever looks after the container.
-const QUIET: [&str; 3] = ["/health", "/ready", "/metrics"];
+const QUIET: [&str; 4] = ["/health", "/healthz", "/ready", "/metrics"];
 
 /// A request's id: an extension of every request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,17 +1,25 @@
 //! Results and refusals, as clients see them.
 //!
-//! Three kinds of "no": arguments that cannot be meant are errors of JSON-RPC (`-32602`); what was understood and did
-//! not work is a result with `isError`, which the model reads; a run that ended badly is a result with its outcome.
+//! A model reads results and not the errors of JSON-RPC. So arguments that are wrong and what did not work are results
+//! with `isError`, and a run that ended badly is one with its outcome; an error of JSON-RPC is only what no model can
+//! mend: a tool that is not there, a request that was cancelled.
 
 use axum::http::StatusCode;
 use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData, JsonObject, MetaObject};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::lenient::Ignored;
 use crate::doors::http::problem::Problem;
 
+/// Code of a wrong argument.
+pub(super) const CODE: &str = "invalid_argument";
 /// Where a refusal has what is for programs.
 const PROBLEM: &str = "claudebox/problem";
+/// Where a result names the arguments that the tool does not know.
+const IGNORED: &str = "claudebox/ignoredArguments";
+/// So many of them are named.
+const NAMED: usize = 20;
 
 /// Why there is no result.
 #[derive(Debug)]
@@ -29,11 +37,6 @@ impl From<Problem> for Fault {
 }
 
 impl Fault {
-    /// An argument that cannot be.
-    pub(super) fn argument(problem: &Problem) -> Self {
-        Self::Call(ErrorData::invalid_params(problem.detail().to_owned(), Some(problem.json())))
-    }
-
     /// The client does not want the answer any more. It is not sent.
     pub(super) fn cancelled() -> Self {
         Self::Call(ErrorData::new(ErrorCode(-32800), "the request was cancelled", None))
@@ -52,6 +55,32 @@ pub(super) fn refused(problem: &Problem) -> CallToolResult {
     meta.insert(PROBLEM.into(), problem.json());
     result.meta = Some(MetaObject(meta));
     result
+}
+
+/// A wrong argument, by the name the client knows.
+pub(super) fn invalid(name: &str, why: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, CODE, format!("{name}: {why}")).with("field", name)
+}
+
+/// Says in a result which arguments nothing was done with: a slip must not go unseen.
+pub(super) fn note_ignored(result: &mut CallToolResult, ignored: &[Ignored]) {
+    if ignored.is_empty() {
+        return;
+    }
+    let named = ignored.iter().take(NAMED).map(|Ignored { name, like }| match like {
+        Some(like) => format!("{name} (did you mean {like}?)"),
+        None => name.clone(),
+    });
+    let more = if ignored.len() > NAMED { format!(" and {} more", ignored.len() - NAMED) } else { String::new() };
+    let said = format!("Note: this tool has no such arguments, they were ignored: {}{more}", join(named));
+    result.content.push(ContentBlock::text(said));
+    let meta = result.meta.get_or_insert_with(|| MetaObject(JsonObject::new()));
+    let names: Vec<&str> = ignored.iter().take(NAMED).map(|ignored| ignored.name.as_str()).collect();
+    meta.0.insert(IGNORED.into(), names.into());
+}
+
+fn join(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// A result whose text is its structured part.

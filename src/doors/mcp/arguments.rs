@@ -6,22 +6,32 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::answer::Fault;
+use super::answer::{CODE, Fault, invalid};
 use crate::doors::http::parameters;
 use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::RunBody;
 use crate::runs::run::Request;
 
-const CODE: &str = "invalid_argument";
-
-/// Reads the arguments of a call.
-pub(super) fn read<T: DeserializeOwned>(arguments: Option<JsonObject>) -> Result<T, Fault> {
-    from_value(Value::Object(arguments.unwrap_or_default())).map_err(|problem| Fault::argument(&problem))
+/// Reads the arguments of a call, which fit the tool's schema.
+pub(super) fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Fault> {
+    Ok(from_value(Value::Object(arguments))?)
 }
 
-/// An argument that cannot be.
-pub(super) fn invalid(name: &str, why: &str) -> Fault {
-    Fault::argument(&parameters::invalid(CODE, name, why))
+/// Arguments of `run_prompt` as those of `claude_run`: the effort is called `thinking`, and each call is a session of its
+/// own unless it says otherwise.
+pub(super) fn of_run_prompt(mut given: JsonObject) -> JsonObject {
+    match given.shift_remove("thinking") {
+        Some(Value::String(level)) if ["off", "none"].contains(&level.as_str()) => {}
+        Some(level) if !given.contains_key("effort") => {
+            given.insert("effort".into(), level);
+        }
+        _ => {}
+    }
+    let absent = |name: &str| given.get(name).is_none_or(|value| value.is_null() || value == "");
+    if absent("resume") && absent("no_continue") {
+        given.insert("no_continue".into(), true.into());
+    }
+    given
 }
 
 fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
@@ -31,7 +41,6 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 
 /// Arguments of `claude_run`. An empty text counts as left out.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "the arguments are the predecessor's")]
 pub(super) struct RunArguments {
     /// What Claude Code is to do. It works in the workspace with all of its tools. Put large material into files there
@@ -68,16 +77,16 @@ pub(super) struct RunArguments {
     #[schemars(extend("exclusiveMinimum" = 0))]
     max_budget_usd: Option<f64>,
     /// Stop the run after this many turns.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     max_turns: Option<u32>,
     /// Stop the run after this many seconds.
     #[schemars(extend("exclusiveMinimum" = 0))]
     timeout_seconds: Option<f64>,
-    /// What to do if another run works in the workspace: refuse this one (reject), wait for its turn (queue), or cancel
+    /// What to do if another run works in the workspace: wait for its turn (queue), refuse this one (reject), or cancel
     /// the other one (replace).
     #[serde(default)]
     #[schemars(schema_with = "busy")]
-    busy: Option<String>,
+    pub(super) busy: Option<String>,
     /// Answer at once with `run_id`. The run goes on without this client; `run_result` has its answer.
     #[serde(default)]
     pub(super) background: bool,
@@ -92,7 +101,7 @@ fn efforts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 fn busy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "enum": ["reject", "queue", "replace"], "default": "reject"})
+    schemars::json_schema!({"type": "string", "enum": ["queue", "reject", "replace"], "default": "queue"})
 }
 
 impl RunArguments {
@@ -105,8 +114,8 @@ impl RunArguments {
         };
         fields.retain(|_, value| !value.is_null() && value != "");
         fields.entry("prompt").or_insert("".into());
-        let body: RunBody = from_value(Value::Object(fields)).map_err(|problem| Fault::argument(&problem))?;
-        let request = body.request().map_err(|problem| Fault::argument(&in_snake_case(problem)))?;
+        let body: RunBody = from_value(Value::Object(fields))?;
+        let request = body.request().map_err(in_snake_case)?;
         Ok((body, request))
     }
 }
@@ -123,19 +132,20 @@ fn in_snake_case(problem: Problem) -> Problem {
     }
     let why = problem.detail();
     let why = why.strip_prefix(&field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
-    parameters::invalid(CODE, &name, why)
+    invalid(&name, why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doors::mcp::answer::Fault;
+    use crate::doors::mcp::{lenient, tools};
     use rstest::rstest;
     use serde_json::json;
 
     fn request(arguments: Value) -> Result<Request, Fault> {
         let Value::Object(arguments) = arguments else { panic!("no object") };
-        Ok(read::<RunArguments>(Some(arguments))?.body()?.1)
+        let fitted = lenient::fit(&tools::described("claude_run").unwrap().input_schema, arguments)?;
+        Ok(read::<RunArguments>(fitted.arguments)?.body()?.1)
     }
 
     #[test]
@@ -154,6 +164,21 @@ mod tests {
         assert_eq!(options.json_schema.as_deref(), Some(r#"{"type":"object"}"#));
     }
 
+    #[rstest]
+    #[case(json!({"prompt": "p"}), json!({"prompt": "p", "no_continue": true}))]
+    #[case(json!({"prompt": "p", "thinking": "high"}), json!({"prompt": "p", "effort": "high", "no_continue": true}))]
+    #[case(json!({"prompt": "p", "thinking": "off"}), json!({"prompt": "p", "no_continue": true}))]
+    #[case(json!({"prompt": "p", "thinking": null}), json!({"prompt": "p", "no_continue": true}))]
+    #[case(json!({"prompt": "p", "no_continue": false}), json!({"prompt": "p"}))]
+    #[case(
+        json!({"prompt": "p", "resume": "0192d0ea-0000-7000-8000-000000000000"}),
+        json!({"prompt": "p", "resume": "0192d0ea-0000-7000-8000-000000000000"})
+    )]
+    fn run_prompt_is_claude_run(#[case] given: Value, #[case] same: Value) {
+        let Value::Object(given) = given else { panic!("no object") };
+        assert_eq!(request(Value::Object(of_run_prompt(given))).unwrap(), request(same).unwrap());
+    }
+
     #[test]
     fn what_is_empty_or_null_is_left_out() {
         let arguments = json!({
@@ -165,8 +190,7 @@ mod tests {
     #[rstest]
     #[case(json!({}), "prompt")]
     #[case(json!({"prompt": " "}), "prompt")]
-    #[case(json!({"prompt": 7}), "prompt")]
-    #[case(json!({"prompt": "p", "promt": "p"}), "promt")]
+    #[case(json!({"prompt": [7]}), "prompt")]
     #[case(json!({"prompt": "p", "effort": "huge"}), "effort")]
     #[case(json!({"prompt": "p", "busy": "wait"}), "busy")]
     #[case(json!({"prompt": "p", "timeout_seconds": -1}), "timeout_seconds")]
@@ -178,9 +202,8 @@ mod tests {
     #[case(json!({"prompt": "p", "fork_session": true}), "fork_session")]
     #[case(json!({"prompt": "p", "model": "--help"}), "model")]
     fn an_argument_that_cannot_be_is_named(#[case] arguments: Value, #[case] name: &str) {
-        let Err(Fault::Call(error)) = request(arguments) else { panic!("it was taken") };
-        assert_eq!(error.code.0, -32602);
-        assert!(error.message.starts_with(&format!("{name}: ")), "{}", error.message);
-        assert_eq!(error.data.unwrap()["field"], name);
+        let Err(Fault::Refused(problem)) = request(arguments) else { panic!("it was taken") };
+        assert!(problem.detail().starts_with(&format!("{name}: ")), "{}", problem.detail());
+        assert_eq!((problem.code(), &problem.json()["field"]), (CODE, &json!(name)));
     }
 }

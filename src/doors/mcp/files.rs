@@ -9,8 +9,7 @@ use rmcp::model::CallToolResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Fault, structured, with_text};
-use super::arguments::invalid;
+use super::answer::{Fault, invalid, structured, with_text};
 use super::page::{Page, page};
 use super::server::Call;
 use crate::doors::http::files::{UploadLimit, blocking, rfc3339};
@@ -26,7 +25,6 @@ const FEWEST_BYTES: u64 = 4;
 
 /// Arguments of `list_files`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ListArguments {
     /// Folder below the workspaces folder, such as "myproject/src". The workspaces folder itself if left out.
     #[serde(default)]
@@ -40,7 +38,6 @@ pub(super) struct ListArguments {
 
 /// Arguments of `read_file`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ReadArguments {
     /// Path of the file below the workspaces folder, such as "myproject/README.md".
     path: String,
@@ -57,7 +54,6 @@ pub(super) struct ReadArguments {
 
 /// Arguments of `write_file`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct WriteArguments {
     /// Path of the file below the workspaces folder. Folders above it are made.
     path: String,
@@ -70,7 +66,6 @@ pub(super) struct WriteArguments {
 
 /// Arguments of `delete_file`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct DeleteArguments {
     /// Path of the file below the workspaces folder. A link is deleted itself, not what it leads to.
     path: String,
@@ -156,17 +151,20 @@ pub(super) struct DeleteAnswer {
 
 /// The workspaces as the caller may use them, and the path in them.
 fn place(call: &Call<'_>, path: &str) -> Result<(Workspaces, ClientPath), Problem> {
-    let caller = call.caller.clone();
-    let guard = std::sync::Arc::new(move |path: &str| caller.may_use_workspace(path));
-    let workspaces = call.app.workspaces.guarded(guard);
+    let workspaces = workspaces(call);
     let path = workspaces.client_path(path.as_bytes())?;
     Ok((workspaces, path))
+}
+
+fn workspaces(call: &Call<'_>) -> Workspaces {
+    let caller = call.caller.clone();
+    call.app.workspaces.guarded(std::sync::Arc::new(move |path: &str| caller.may_use_workspace(path)))
 }
 
 fn bounded(name: &str, given: Option<u64>, usual: u64, fewest: u64, most: u64) -> Result<usize, Fault> {
     let number = given.unwrap_or(usual);
     if !(fewest..=most).contains(&number) {
-        return Err(invalid(name, &format!("a whole number from {fewest} to {most} is allowed")));
+        return Err(invalid(name, &format!("a whole number from {fewest} to {most} is allowed")).into());
     }
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
@@ -200,7 +198,7 @@ pub(super) async fn read_file(call: Call<'_>, arguments: ReadArguments) -> Resul
     let (name, offset) = (path.to_string(), arguments.offset);
     let (bytes, size) = blocking(move || part(&workspaces, &path, offset, limit)).await?;
     if offset > size {
-        return Err(invalid("offset", &format!("the file has {size} bytes")));
+        return Err(invalid("offset", &format!("{offset} is beyond the file's end; it has {size} bytes")).into());
     }
     let end = offset + bytes.len() as u64;
     let answer = |offset: u64, end: u64, content: Option<String>| ReadAnswer {
@@ -259,7 +257,8 @@ pub(super) async fn write_file(
         let detail = format!("the file has {} bytes; at most {limit} are allowed", bytes.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).into());
     }
-    let (workspaces, path) = place(&call, &arguments.path)?;
+    let workspaces = workspaces(&call);
+    let path = workspaces.file_path(arguments.path.as_bytes()).map_err(Problem::from)?;
     let absolute = workspaces.absolute(&path).to_string_lossy().into_owned();
     let stat: Stat = blocking(move || {
         let mut upload = workspaces.begin_write(&path)?;

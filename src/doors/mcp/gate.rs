@@ -2,7 +2,7 @@
 //!
 //! The SDK answers what is no message with half a sentence and a status of its own choosing, and takes a session's id
 //! for proof of who calls. Here a body is read under the limits of all doors, what is no JSON-RPC is told so in
-//! JSON-RPC, and a session is open to its owner alone.
+//! JSON-RPC, and a session is open to its owner alone. What comes back is put into frames that every client reads.
 
 use std::sync::Arc;
 
@@ -13,16 +13,19 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
-use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorCode};
 use serde_json::{Value, json};
 
 use super::sessions::Sessions;
+use super::{batch, frames};
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::json_bytes;
 use crate::doors::http::server::Stopping;
 
 /// The header with a session's id.
 pub(super) const SESSION: &str = "mcp-session-id";
+/// The header with the version of the protocol that was agreed on. Clients of the first versions do not send it.
+pub(super) const VERSION: &str = "mcp-protocol-version";
 /// What the protocol wants every client to accept.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 /// Longest error of the SDK that is put into other words.
@@ -45,15 +48,21 @@ pub(super) async fn pass(
         let said = "this session is not there (any more): send initialize to open one";
         return refusal(StatusCode::NOT_FOUND, ErrorCode::INVALID_REQUEST, &Value::Null, said);
     }
+    let mut version = version(request.headers());
     if method == Method::POST {
         accept_both(request.headers_mut());
-        request = match checked(request).await {
-            Ok(request) => request,
+        match checked(request).await {
+            Ok(Checked::Message(message, asked)) => {
+                request = message;
+                version = asked.unwrap_or(version);
+            }
+            Ok(Checked::Batch(request, messages)) => return batch::answer(request, messages, next).await,
             Err(refused) => return *refused,
-        };
+        }
     }
     let stream = session.as_deref().filter(|_| method == Method::GET).map(|id| sessions.in_use(id));
-    let mut response = in_json(next.run(request).await).await;
+    let response = in_json(next.run(request).await).await;
+    let mut response = frames::readable(response, frames::knows_empty_frames(&version));
     match (&session, response.headers().get(SESSION).and_then(|id| id.to_str().ok())) {
         (None, Some(new)) => sessions.opened(new, &caller.name),
         (Some(id), _) if method == Method::DELETE && response.status().is_success() => sessions.closed(id),
@@ -86,6 +95,10 @@ fn session(headers: &HeaderMap) -> Option<String> {
     headers.get(SESSION).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
+fn version(headers: &HeaderMap) -> String {
+    headers.get(VERSION).map(|version| String::from_utf8_lossy(version.as_bytes()).into_owned()).unwrap_or_default()
+}
+
 /// A client that takes anything, or says nothing, takes both.
 fn accept_both(headers: &mut HeaderMap) {
     let accepts = headers.get_all(header::ACCEPT);
@@ -96,26 +109,72 @@ fn accept_both(headers: &mut HeaderMap) {
     }
 }
 
-/// The request with its body read, if that is a message.
-async fn checked(mut request: Request) -> Result<Request, Box<Response>> {
+/// What a request holds.
+#[derive(Debug)]
+enum Checked {
+    /// A message, and the version of the protocol that it asks for: `initialize` does.
+    Message(Request, Option<String>),
+    /// Several messages, each still to be checked.
+    Batch(Request, Vec<Value>),
+}
+
+/// The request with its body read, if that is a message or a batch of them.
+async fn checked(mut request: Request) -> Result<Checked, Box<Response>> {
     request.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     let body = json_bytes(whole).await.map_err(|problem| Box::new(problem.into_response()))?;
-    match serde_json::from_slice::<ClientJsonRpcMessage>(&body) {
-        Ok(_) => Ok(Request::from_parts(parts, Body::from(body))),
-        Err(_) => Err(Box::new(no_message(&body))),
+    if body.trim_ascii_start().first() == Some(&b'[')
+        && let Ok(messages) = serde_json::from_slice::<Vec<Value>>(&body)
+    {
+        if let Some(said) = batch::refused(&parts.headers, &messages) {
+            return Err(Box::new(refusal(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, &Value::Null, &said)));
+        }
+        return Ok(Checked::Batch(Request::from_parts(parts, Body::from(body)), messages));
     }
+    let asked = message(&body)?;
+    Ok(Checked::Message(Request::from_parts(parts, Body::from(body)), asked))
+}
+
+/// The version of the protocol that a message asks for, if it is one and asks.
+pub(super) fn message(body: &[u8]) -> Result<Option<String>, Box<Response>> {
+    match serde_json::from_slice::<ClientJsonRpcMessage>(body) {
+        Ok(ClientJsonRpcMessage::Request(request)) => match request.request {
+            ClientRequest::InitializeRequest(asked) => Ok(Some(asked.params.protocol_version.to_string())),
+            // What is not as the protocol has it is one of these to the SDK.
+            ClientRequest::CustomRequest(asked) if asked.method == "initialize" => Err(Box::new(no_initialize(body))),
+            _ => Ok(None),
+        },
+        Ok(_) => Ok(None),
+        Err(_) => Err(Box::new(no_message(body))),
+    }
+}
+
+/// What is wrong with an `initialize` that the SDK cannot read.
+fn no_initialize(body: &[u8]) -> Response {
+    let message: Value = serde_json::from_slice(body).unwrap_or_default();
+    let params = &message["params"];
+    let wrong = [
+        ("protocolVersion", params["protocolVersion"].is_string(), "a text such as \"2025-11-25\""),
+        ("capabilities", params["capabilities"].is_object(), "an object, {} if there are none"),
+        ("clientInfo", params["clientInfo"].is_object(), "an object with name and version"),
+    ];
+    let wrong: Vec<String> = wrong
+        .iter()
+        .filter(|(_, is_right, _)| !is_right)
+        .map(|(name, _, needed)| format!("params.{name} has to be {needed}"))
+        .collect();
+    let said = match wrong.as_slice() {
+        [] => "params are not those of the protocol: clientInfo needs name and version".to_owned(),
+        wrong => wrong.join("; "),
+    };
+    refusal(StatusCode::BAD_REQUEST, ErrorCode::INVALID_PARAMS, &message["id"], &format!("initialize: {said}"))
 }
 
 /// What is wrong with a body that is no message.
 fn no_message(body: &[u8]) -> Response {
     let (code, id, said) = match serde_json::from_slice::<Value>(body) {
         Err(error) => (ErrorCode::PARSE_ERROR, Value::Null, format!("the body is not JSON: {error}")),
-        Ok(Value::Array(_)) => {
-            let said = "batches are not supported: send one message in each request";
-            (ErrorCode::INVALID_REQUEST, Value::Null, said.to_owned())
-        }
         Ok(value) => {
             let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
             let said = "the body is no JSON-RPC 2.0 message: an object with jsonrpc, method and, for a request, id";
@@ -131,7 +190,7 @@ fn refusal(status: StatusCode, code: ErrorCode, id: &Value, said: &str) -> Respo
 }
 
 /// An error that the SDK wrote as text, as JSON-RPC.
-async fn in_json(response: Response) -> Response {
+pub(super) async fn in_json(response: Response) -> Response {
     let status = response.status();
     let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     if is_json || !(status.is_client_error() || status.is_server_error()) {
@@ -161,7 +220,9 @@ mod tests {
     #[rstest]
     #[case("{", -32700, json!(null))]
     #[case("", -32700, json!(null))]
-    #[case("[{}]", -32600, json!(null))]
+    #[case("[]", -32600, json!(null))]
+    #[case(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, -32600, json!(null))]
+    #[case(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#, -32602, json!(1))]
     #[case("7", -32600, json!(null))]
     #[case(r#"{"id":7,"method":"ping"}"#, -32600, json!(7))]
     #[case(r#"{"jsonrpc":"1.0","id":"a","method":"ping"}"#, -32600, json!("a"))]
@@ -173,6 +234,19 @@ mod tests {
         let body = to_bytes(refused.into_body(), 9999).await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((body["error"]["code"].as_i64(), &body["id"]), (Some(code), &id), "{body}");
+    }
+
+    #[rstest]
+    #[case(json!({"protocolVersion": "2025-06-18", "clientInfo": {"name": "a", "version": "1"}}), "params.capabilities has to be an object")]
+    #[case(json!({"capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}), "params.protocolVersion has to be a text")]
+    #[case(json!({"protocolVersion": "2025-06-18", "capabilities": {}}), "params.clientInfo has to be an object")]
+    #[case(json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {}}), "clientInfo needs name and version")]
+    #[tokio::test]
+    async fn what_an_initialize_lacks_is_named(#[case] params: Value, #[case] words: &str) {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+        let refused = checked(Request::post("/mcp").body(Body::from(body)).unwrap()).await.unwrap_err();
+        let body = to_bytes(refused.into_body(), 9999).await.unwrap();
+        assert!(String::from_utf8_lossy(&body).contains(words), "{body:?}");
     }
 
     #[rstest]

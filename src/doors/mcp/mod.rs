@@ -7,9 +7,12 @@
 //! | module | what it decides |
 //! |---|---|
 //! | `gate` | what gets to the SDK at all |
+//! | `batch` | several messages in one request |
+//! | `frames` | how an event stream is written |
 //! | `sessions` | whose a session is, and when it ends |
 //! | `server` | who the server is, which tool is called |
 //! | `tools` | names, descriptions and schemas of the tools |
+//! | `lenient` | what clients send -> what a tool's schema asks for |
 //! | `arguments` | arguments of a call -> types |
 //! | `answer` | results and refusals, as clients see them |
 //! | `run` | `claude_run` |
@@ -20,8 +23,11 @@
 
 mod answer;
 mod arguments;
+mod batch;
 mod files;
+mod frames;
 mod gate;
+mod lenient;
 mod page;
 mod progress;
 mod run;

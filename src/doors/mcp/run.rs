@@ -21,6 +21,7 @@ use super::server::Call;
 use super::{DOOR, progress};
 use crate::doors::http::app::App;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
+use crate::doors::queueing;
 use crate::runs::events::Events;
 use crate::runs::run::{Cancel, NewRun, Origin, Run, State};
 use crate::runs::submission::{Hold, Submitted};
@@ -124,11 +125,13 @@ pub(super) async fn claude_run(call: Call<'_>, arguments: RunArguments) -> Resul
         let detail = problem.detail().replace("set createWorkspace", "set create_workspace");
         problem.saying(detail)
     })?;
+    let asked = arguments.busy.is_some().then(|| body.busy.into());
+    let busy = queueing::busy(&app.engine, &workspace.path, asked)?;
     let new = NewRun {
         origin: Origin { door: DOOR, requester: call.caller.name.clone(), cost_per_day: call.caller.cost_per_day },
         workspace: workspace.path,
         request,
-        busy: body.busy.into(),
+        busy,
         idempotency_key: None,
         webhook_url: None,
         stays: arguments.background,

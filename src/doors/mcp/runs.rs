@@ -7,8 +7,7 @@ use rmcp::model::CallToolResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Fault, structured};
-use super::arguments::invalid;
+use super::answer::{Fault, invalid, structured};
 use super::run::{answer, follow};
 use super::server::Call;
 use crate::doors::http::runs::{ledger_failed, nothing_runs, time, unknown};
@@ -24,7 +23,6 @@ const LONGEST_WAIT: f64 = 3600.0;
 
 /// Arguments of `run_status`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct StatusArguments {
     /// The run. The latest runs if left out.
     run_id: Option<String>,
@@ -34,7 +32,6 @@ pub(super) struct StatusArguments {
 
 /// Arguments of `run_result`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ResultArguments {
     /// The run.
     run_id: String,
@@ -45,7 +42,6 @@ pub(super) struct ResultArguments {
 
 /// Arguments of `run_cancel`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct CancelArguments {
     /// The run.
     run_id: Option<String>,
@@ -139,7 +135,7 @@ pub(super) async fn run_status(call: Call<'_>, arguments: StatusArguments) -> Re
 pub(super) async fn run_result(call: Call<'_>, arguments: ResultArguments) -> Result<CallToolResult, Fault> {
     let wait = arguments.wait_seconds.unwrap_or(0.0);
     if !(0.0..=LONGEST_WAIT).contains(&wait) {
-        return Err(invalid("wait_seconds", &format!("a number from 0 to {LONGEST_WAIT} is allowed")));
+        return Err(invalid("wait_seconds", &format!("a number from 0 to {LONGEST_WAIT} is allowed")).into());
     }
     let run = call.app.visible_run(&arguments.run_id, call.caller).await?;
     if run.state.is_final() || wait == 0.0 {
@@ -164,7 +160,7 @@ pub(super) async fn run_cancel(call: Call<'_>, arguments: CancelArguments) -> Re
             let workspace = app.workspace(call.caller, name, false).await?;
             app.engine.running_in(&workspace.path).ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
         }
-        (None, None) => return Err(invalid("run_id", "name a run (run_id) or a workspace (workspace)")),
+        (None, None) => return Err(invalid("run_id", "name a run (run_id) or a workspace (workspace)").into()),
     };
     let run = app.visible_run(&id, call.caller).await?;
     let done = app.engine.cancel(run.id, Cancel::Asked).await.map_err(|error| ledger_failed(&error))?;

@@ -3,17 +3,18 @@
 use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    GetPromptRequestParams, GetPromptResponse, Implementation, ListToolsResult, PaginatedRequestParams, ProgressToken,
-    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
+    GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
+    ProgressToken, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{Peer, RequestContext, RoleServer};
 use rmcp::{ErrorData as McpError, ServerHandler};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Fault, refused};
-use super::arguments::read;
+use super::answer::{Fault, note_ignored, refused};
+use super::arguments::{of_run_prompt, read};
 use super::gate::SESSION;
+use super::lenient::{Fitted, fit};
 use super::sessions::{InUse, Sessions};
 use super::tools::{self, Name};
 use super::{files, run, runs};
@@ -85,11 +86,19 @@ impl ServerHandler for Server {
             let said = format!("there is no tool {shown:?}; there are: {}", tools::names().join(", "));
             return Err(ErrorData::invalid_params(said, None));
         };
-        match self.carry_out(name, request, &context).await {
-            Ok(result) => Ok(result.into()),
-            Err(Fault::Refused(problem)) => Ok(refused(&problem).into()),
-            Err(Fault::Call(error)) => Err(error),
-        }
+        let arguments = request.arguments.unwrap_or_default();
+        let arguments = if request.name == tools::RUN_PROMPT { of_run_prompt(arguments) } else { arguments };
+        let (done, ignored) = match fit(&name.described().input_schema, arguments) {
+            Ok(Fitted { arguments, ignored }) => (self.carry_out(name, arguments, &context).await, ignored),
+            Err(problem) => (Err(problem.into()), Vec::new()),
+        };
+        let mut result = match done {
+            Ok(result) => result,
+            Err(Fault::Refused(problem)) => refused(&problem),
+            Err(Fault::Call(error)) => return Err(error),
+        };
+        note_ignored(&mut result, &ignored);
+        Ok(result.into())
     }
 
     async fn read_resource(
@@ -128,7 +137,7 @@ impl Server {
     async fn carry_out(
         &self,
         name: Name,
-        request: CallToolRequestParams,
+        arguments: JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, Fault> {
         let parts = context.extensions.get::<Parts>();
@@ -148,7 +157,6 @@ impl Server {
             ended: context.ct.clone(),
             _in_use: session.map(|id| self.sessions.in_use(id)),
         };
-        let arguments = request.arguments;
         match name {
             Name::Run => run::claude_run(call, read(arguments)?).await,
             Name::Status => runs::run_status(call, read(arguments)?).await,

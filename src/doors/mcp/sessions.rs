@@ -2,7 +2,8 @@
 //!
 //! The SDK knows a session by its id alone, and would end one after minutes of silence, with the run that works in it.
 //! Here a session belongs to the token that opened it, and ends when its client says so, after a day without use, or
-//! when there are too many; never while something goes on in it.
+//! when there are too many; never while something goes on in it. Of too many, those of the token that has most of them
+//! end, so that one that opens a session for every call does not end those of the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +14,7 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 
 /// How long a session is kept that nobody uses.
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
-/// How many are kept. One more, and the one that was not used for the longest time ends: clients that never say
-/// goodbye open a new one each time.
+/// How many are kept. Clients that never say goodbye open a new one each time.
 const MOST: usize = 256;
 
 /// The sessions of this door.
@@ -113,10 +113,24 @@ impl Drop for InUse {
 fn outlived(known: &HashMap<String, Known>, now: Instant) -> Vec<String> {
     let mut idle: Vec<(&String, &Known)> = known.iter().filter(|(_, session)| session.open == 0).collect();
     idle.sort_unstable_by_key(|(_, session)| session.used);
-    let too_many = known.len().saturating_sub(MOST);
     let is_old = |session: &Known| now.saturating_duration_since(session.used) > LONGEST_IDLE;
-    let ends = idle.into_iter().enumerate().filter(|(place, (_, session))| *place < too_many || is_old(session));
-    ends.map(|(_, (id, _))| id.clone()).collect()
+    let (mut ended, mut idle): (Vec<_>, Vec<_>) = idle.into_iter().partition(|(_, session)| is_old(session));
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for session in known.values() {
+        *counts.entry(&session.owner).or_default() += 1;
+    }
+    for (_, session) in &ended {
+        counts.entry(&session.owner).and_modify(|count| *count -= 1);
+    }
+    while known.len() - ended.len() > MOST {
+        let most = counts.values().copied().max().unwrap_or_default();
+        // All of those may be in use: then none ends, and as many are there as there are connections.
+        let Some(place) = idle.iter().position(|(_, session)| counts[session.owner.as_str()] == most) else { break };
+        let one = idle.remove(place);
+        counts.entry(&one.1.owner).and_modify(|count| *count -= 1);
+        ended.push(one);
+    }
+    ended.into_iter().map(|(id, _)| id.clone()).collect()
 }
 
 #[cfg(test)]
@@ -147,6 +161,26 @@ mod tests {
         let all = known(idle.chain([("works".into(), 9_999, 1), ("waits".into(), 9_998, 2)]), now);
         let last = [(MOST - 1).to_string(), (MOST - 2).to_string()];
         assert_eq!(outlived(&all, now), last);
+    }
+
+    #[test]
+    fn whoever_opens_too_many_ends_their_own() {
+        let now = Instant::now() + LONGEST_IDLE;
+        let flood = (0..MOST as u64 + 4).map(|number| (format!("flood {number}"), number, 0));
+        let mut all = known(flood, now);
+        for (id, idle, open) in [("quiet", 9_999, 0), ("busy", 9_999, 1)] {
+            let used = now.checked_sub(Duration::from_secs(idle)).unwrap();
+            all.insert(id.into(), Known { owner: "another".into(), used, open });
+        }
+        let mut ended = outlived(&all, now);
+        ended.sort_unstable();
+        assert_eq!(ended.len(), 6);
+        assert!(ended.iter().all(|id| id.starts_with("flood")), "{ended:?}");
+        // The flood in use does not turn the others out either.
+        for session in all.values_mut().filter(|session| session.owner == "me") {
+            session.open = 1;
+        }
+        assert_eq!(outlived(&all, now), Vec::<String>::new());
     }
 
     #[tokio::test]

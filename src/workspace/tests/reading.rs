@@ -50,7 +50,15 @@ fn an_absolute_path_below_the_root_is_what_answers_name() {
     assert_eq!(here.path(&absolute("a/file")).to_string(), "a/file");
     assert_eq!(here.path(&absolute("")).to_string(), "");
     assert_eq!(here.workspaces.absolute(&here.path("a/file")), here.at("a/file").canonicalize().unwrap());
-    for outside in ["/etc/passwd", "/", &(absolute("").trim_end_matches('/').to_owned() + "-secret/canary")] {
+    // What is not below it is taken from there: the system's root is nowhere.
+    let beside = absolute("").trim_end_matches('/').to_owned() + "-secret/canary";
+    for (given, below) in
+        [("/etc/passwd", "etc/passwd"), ("/", ""), ("//a//b/", "a/b"), (beside.as_str(), &beside[1..])]
+    {
+        assert_eq!(here.path(given).to_string(), below, "{given}");
+        assert!(here.workspaces.absolute(&here.path(given)).starts_with(here.workspaces.root()), "{given}");
+    }
+    for outside in ["/../etc/passwd", "/a/../../etc"] {
         assert_eq!(code(here.workspaces.client_path(outside.as_bytes())), "path_outside", "{outside}");
     }
     // As it was configured, and as it is called really.

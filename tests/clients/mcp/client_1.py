@@ -68,12 +68,9 @@ async def tools(path, headers):
         form = {"type": "object", "properties": {"author": {"type": "string"}}, "required": ["author"]}
         answer = await client.call_tool("claude_run", {"prompt": "a book", "json_schema": form, **WORKSPACE})
         assert answer.structuredContent["structured_output"]["author"], answer
-        for arguments in [{}, {"prompt": "p", "effort": "huge"}]:
-            try:
-                await client.call_tool("claude_run", arguments)
-                raise AssertionError("it was taken")
-            except McpError as error:
-                assert error.error.code == -32602, error
+        for arguments, field in [({}, "prompt"), ({"prompt": "p", "effort": "huge"}, "effort")]:
+            wrong = await client.call_tool("claude_run", arguments)
+            assert wrong.isError and wrong.content[0].text.startswith(field), wrong
 
 
 async def cancelled():

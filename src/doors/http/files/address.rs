@@ -39,11 +39,18 @@ impl<S: Sync> FromRequestParts<S> for Scope {
 impl Scope {
     /// The path after `/files/`.
     pub(super) fn path(&self, uri: &Uri) -> Result<ClientPath, PathError> {
-        let below = uri.path().strip_prefix("/files").unwrap_or_default();
-        let below = below.strip_prefix('/').unwrap_or(below);
-        let bytes: Vec<u8> = percent_decode_str(below).collect();
-        self.workspaces.client_path(&bytes)
+        self.workspaces.client_path(&named(uri))
     }
+
+    /// The path after `/files/`, of a file that is to be written.
+    pub(super) fn file_path(&self, uri: &Uri) -> Result<ClientPath, PathError> {
+        self.workspaces.file_path(&named(uri))
+    }
+}
+
+fn named(uri: &Uri) -> Vec<u8> {
+    let below = uri.path().strip_prefix("/files").unwrap_or_default();
+    percent_decode_str(below.strip_prefix('/').unwrap_or(below)).collect()
 }
 
 /// What stands after the question mark. Unknown names are nobody's business.

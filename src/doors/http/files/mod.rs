@@ -80,19 +80,23 @@ fn list() {}
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Folder: entries of one page, 1000 if not given"),
         ("cursor" = Option<String>, Query, description = "Folder: `nextCursor` of the page before"),
         ("download" = Option<bool>, Query, description = "File: have browsers save it"),
-        ("Range" = Option<String>, Header, description = "One range of bytes; several are answered with the whole file"),
-        ("If-Range" = Option<String>, Header, description = "The range counts only for this `ETag` or date"),
-        ("If-Match" = Option<String>, Header, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, description = "Only if the file has none of these tags"),
-        ("If-Modified-Since" = Option<String>, Header, description = "Only if the file is newer"),
-        ("If-Unmodified-Since" = Option<String>, Header, description = "Only if the file is not newer"),
+        ("Range" = Option<String>, Header, min_length = 1, description = "One range of bytes; several are answered with the whole file"),
+        ("If-Range" = Option<String>, Header, min_length = 1, description = "The range counts only for this `ETag` or date"),
+        ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
+        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has none of these tags"),
+        ("If-Modified-Since" = Option<String>, Header, min_length = 1, description = "Only if the file is newer"),
+        ("If-Unmodified-Since" = Option<String>, Header, min_length = 1, description = "Only if the file is not newer"),
     ),
     responses(
         (status = 200, description = "The file's bytes, or a page of the folder", content(
             (ListingBody = "application/json"),
+            (FileBytes = "application/octet-stream"),
             (FileBytes = "*/*"),
         )),
-        (status = 206, description = "The range", body = FileBytes, content_type = "*/*"),
+        (status = 206, description = "The range", content(
+            (FileBytes = "application/octet-stream"),
+            (FileBytes = "*/*"),
+        )),
         (status = 304, description = "The client has it already"),
         (status = 403, description = "Outside, not allowed, or not readable: `path_outside`, `workspace_not_allowed`, `access_denied`", body = ProblemBody),
         (status = 404, description = "There is nothing: `not_found`", body = ProblemBody),
@@ -120,8 +124,8 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
     tag = "files",
     params(
         ("path" = String, Path, description = "Path below the workspaces folder; may contain slashes"),
-        ("If-Match" = Option<String>, Header, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such file"),
+        ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
+        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "`*`: only if there is no such file"),
     ),
     request_body(content = Option<FileBytes>, content_type = "application/octet-stream", description = "The file, of any type"),
     responses(
@@ -144,7 +148,7 @@ async fn write(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let path = scope.path(&uri)?;
+    let path = scope.file_path(&uri)?;
     let absolute = scope.workspaces.absolute(&path);
     let limit = limit.map(|Extension(limit)| limit);
     let stat = upload::receive(scope.workspaces, path, limit, &headers, body).await?;
@@ -162,8 +166,8 @@ async fn write(
     params(
         ("path" = String, Path, description = "Path below the workspaces folder; may contain slashes"),
         ("recursive" = Option<bool>, Query, description = "Delete a folder with all that is in it"),
-        ("If-Match" = Option<String>, Header, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, description = "Only if the file has none of these tags"),
+        ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
+        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has none of these tags"),
     ),
     responses(
         (status = 200, description = "Deleted", body = Deleted),

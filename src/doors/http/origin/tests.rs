@@ -56,6 +56,10 @@ const EXAMPLE: &[&str] = &["box.example.com", "*.wild.example"];
 #[case(false, &[], "127.0.0.1.evil.example", 403)]
 #[case(false, &[], "notlocalhost.com", 403)]
 #[case(false, &[], "user@localhost", 400)]
+#[case(false, &[], "[::1]x", 400)]
+#[case(false, &[], "[::1]x:80", 400)]
+#[case(false, &[], "localhost:80x", 400)]
+#[case(false, &[], "localhost:", 200)]
 #[case(false, &[], "a b", 400)]
 #[case(false, &[], "", 400)]
 // With a token a name of a stranger's opens nothing.
@@ -88,11 +92,19 @@ async fn a_host_is_answered_to_or_not(
 #[case::another_target("http://evil.example/", &[("host", "localhost")], 400)]
 #[case::the_same_target("http://localhost/", &[("host", "localhost")], 200)]
 #[case::health_needs_no_name("/health", &[("host", "evil.example")], 200)]
-#[case::health_without_any("/health", &[], 200)]
-#[case::health_is_not_for_pages("/health", &[("origin", "https://evil.example")], 403)]
+#[case::health_needs_a_host("/health", &[], 400)]
+#[case::health_needs_one("/health", &[("host", "localhost"), ("host", "evil.example")], 400)]
+#[case::health_is_not_for_pages("/health", &[("host", "localhost"), ("origin", "https://evil.example")], 403)]
 #[tokio::test]
 async fn hosts_that_are_none(#[case] target: &str, #[case] headers: &[(&str, &str)], #[case] status: u16) {
     assert_eq!(answer(&config(false, &[], &[]), request("GET", target, headers)).await.status(), status);
+}
+
+#[tokio::test]
+async fn an_old_health_check_names_no_host() {
+    let mut request = request("GET", "/health", &[]);
+    *request.version_mut() = Version::HTTP_10;
+    assert_eq!(answer(&config(false, &[], &[]), request).await.status(), 200);
 }
 
 #[rstest]

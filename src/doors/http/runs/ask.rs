@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ pub(in crate::doors) struct RunBody {
     #[schema(example = "myproject")]
     pub(super) workspace: Option<String>,
     /// Make the workspace if it is not there.
-    #[serde(default, alias = "create_workspace")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "create_workspace")]
     pub(super) create_workspace: bool,
     /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full name.
     model: Option<String>,
@@ -45,16 +45,16 @@ pub(in crate::doors) struct RunBody {
     /// Reasoning effort.
     effort: Option<EffortName>,
     /// Form of the result.
-    #[serde(default, alias = "output_format")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "output_format")]
     output_format: Format,
     /// Start a fresh session instead of continuing the workspace's last one.
-    #[serde(default, alias = "no_continue")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "no_continue")]
     no_continue: bool,
     /// Session to resume, a UUID.
     #[schema(format = "uuid")]
     resume: Option<String>,
     /// Resume into a new session, and leave the old one as it is.
-    #[serde(default, alias = "fork_session")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "fork_session")]
     fork_session: bool,
     /// Stop the run when it has cost this much, US dollars.
     #[serde(alias = "max_budget_usd")]
@@ -69,24 +69,29 @@ pub(in crate::doors) struct RunBody {
     #[schema(exclusive_minimum = 0.0, maximum = 2_592_000.0)]
     timeout_seconds: Option<f64>,
     /// Let the stream have the pieces of messages as they are written.
-    #[serde(default, alias = "include_partial_messages")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "include_partial_messages")]
     include_partial_messages: bool,
     /// What to do if the workspace is busy.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(in crate::doors) busy: BusyName,
     /// Answer at once; `GET /run/result` has the result later.
-    #[serde(default, rename = "async")]
+    #[serde(default, deserialize_with = "null_is_default", rename = "async")]
     pub(super) in_background: bool,
     /// Go on with the run when the client goes away.
-    #[serde(default, alias = "fire_and_forget")]
+    #[serde(default, deserialize_with = "null_is_default", alias = "fire_and_forget")]
     pub(super) fire_and_forget: bool,
     /// Answer with the run's events as they come: NDJSON, or server-sent events if the Accept header asks for them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) stream: bool,
     /// Address the result is posted to.
     #[serde(alias = "webhook_url")]
     #[schema(pattern = "^https?://")]
     webhook_url: Option<String>,
+}
+
+/// Many clients write `null` for what they leave out.
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -297,8 +302,7 @@ mod tests {
 
     #[test]
     fn empty_texts_and_null_count_as_left_out() {
-        let body =
-            json!({"prompt": "p", "model": "", "systemPrompt": null, "resume": "", "jsonSchema": "", "webhookUrl": ""});
+        let body = json!({"prompt": "p", "model": "", "async": null, "busy": null, "outputFormat": null, "systemPrompt": null, "resume": "", "jsonSchema": "", "webhookUrl": ""});
         assert_eq!(serde_json::from_value::<RunBody>(body.clone()).unwrap().webhook_url(), None);
         assert_eq!(ask(body).unwrap().options, Options::default());
     }

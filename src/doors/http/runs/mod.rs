@@ -45,6 +45,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cancel_by_query))
         .routes(routes!(list))
         .routes(routes!(one, cancel))
+        .routes(routes!(cancel_by_old_name))
         .routes(routes!(events))
         .routes(routes!(status))
 }
@@ -55,6 +56,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 struct ResultQuery {
     /// The run.
     #[serde(alias = "run_id")]
+    #[param(min_length = 1)]
     run_id: String,
 }
 
@@ -64,7 +66,7 @@ struct ResultQuery {
 #[utoipa::path(
     get, operation_id = "result", path = "/run/result", tag = "runs", params(ResultQuery),
     responses(
-        (status = 200, description = "The CLI's result with runId, workspace and status, or where the run stands", body = Object),
+        (status = 200, description = "The CLI's result with runId, workspace and status, or where the run stands", body = view::ResultBody),
         (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
         (status = 422, description = "A parameter is not allowed: `invalid_parameter`", body = ProblemBody),
     ),
@@ -85,6 +87,7 @@ async fn result(
 struct CancelQuery {
     /// The run.
     #[serde(alias = "run_id")]
+    #[param(min_length = 1)]
     run_id: Option<String>,
     /// The workspace whose run is meant, if no run is named.
     workspace: Option<String>,
@@ -225,6 +228,22 @@ async fn one(
     ),
 )]
 async fn cancel(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    cancel_run(&app, &caller, &id).await
+}
+
+/// Cancel a run, by the predecessor's address of it.
+#[utoipa::path(
+    delete, operation_id = "cancelRunByOldName", path = "/run/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
+        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
+    ),
+)]
+async fn cancel_by_old_name(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 
 use super::ask::{RunBody, invalid};
 use super::stream::{self, Framing, ServerSentEvent, Source};
+use super::view::ResultBody;
 use super::{about, ledger_failed, unknown, view};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
@@ -42,12 +43,12 @@ pub(super) struct RunQuery {
 #[utoipa::path(
     post, operation_id = "startRun", path = "/run", tag = "runs", params(
         RunQuery,
-        ("Idempotency-Key" = Option<String>, Header, max_length = 255, description = "The same key again is the same run, not another"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key again is the same run, not another"),
     ),
     request_body = RunBody,
     responses(
         (status = 200, description = "The CLI's result with runId, workspace, outcome; with `async`: runId, workspace, status", content(
-            (Object = "application/json"), (String = "application/x-ndjson"), (ServerSentEvent = "text/event-stream"),
+            (ResultBody = "application/json"), (String = "application/x-ndjson"), (ServerSentEvent = "text/event-stream"),
         )),
         (status = 400, description = "The body is not JSON: `malformed_json`", body = ProblemBody),
         (status = 403, description = "Not this caller's workspace, or outside: `workspace_not_allowed`, `path_outside`, `access_denied`", body = ProblemBody),

@@ -125,6 +125,43 @@ pub(super) const fn status(state: State) -> &'static str {
     }
 }
 
+/// A run's result as the API's description has it. What else the CLI says is there as well.
+#[derive(ToSchema)]
+#[schema(as = RunResult, rename_all = "camelCase")]
+#[expect(dead_code, reason = "only described, never made: the CLI's result is passed on as it is")]
+pub(super) struct ResultBody {
+    run_id: String,
+    /// Absolute path.
+    workspace: String,
+    /// running, completed, failed, cancelled.
+    status: String,
+    state: StateName,
+    /// How many runs are before it in its workspace, while it waits.
+    position: Option<usize>,
+    /// How it ended: `ok`, `model_error`, `rate_limited`, `auth`, `budget`, `max_turns`, `schema_missed`,
+    /// `session_not_found`, `killed`, `hung`, `truncated`.
+    outcome: Option<String>,
+    /// Whether it has no answer.
+    is_error: Option<bool>,
+    /// The answer.
+    result: Option<String>,
+    /// The answer in the form of `jsonSchema`.
+    #[schema(value_type = Option<Object>)]
+    structured_output: Option<Value>,
+    /// What went wrong, one line.
+    error: Option<String>,
+    /// Its session, for `resume`.
+    session_id: Option<String>,
+    /// What it cost, US dollars; earlier runs of its session are not in it.
+    cost_usd: Option<f64>,
+    /// Tokens, by kind.
+    #[schema(value_type = Option<Object>)]
+    usage: Option<Value>,
+    /// Milliseconds.
+    duration_ms: Option<u64>,
+    num_turns: Option<u64>,
+}
+
 /// A run without its result: what an asynchronous client gets until the result is there.
 pub(super) fn brief(run: &Run, position: Option<usize>) -> Value {
     let mut brief = json!({

@@ -120,29 +120,64 @@ async fn a_body_that_stands_still_is_told_in_the_shape_of_its_door() {
 }
 
 #[tokio::test]
-async fn at_the_limit_new_connections_wait_for_one_to_end() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&seen);
-    let router = Router::new().route(
-        "/",
-        get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
-            note.lock().unwrap().push(peer);
+async fn at_the_limit_new_connections_wait_for_those_that_are_answered() {
+    let (entered, mut entries) = tokio::sync::mpsc::unbounded_channel();
+    let go = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| {
+        let (entered, gate) = (entered.clone(), Arc::clone(&gate));
+        async move {
+            entered.send(peer).unwrap();
+            gate.acquire().await.unwrap().forget();
             "hello"
-        }),
-    );
-    let server = start(router, Limits { connections: 1, ..limits() });
+        }
+    };
+    let server = start(Router::new().route("/", get(handler)), Limits { connections: 1, ..limits() });
     let mut first = server.client().await;
     send(&mut first, GET).await;
-    until(&mut first, "hello").await;
+    assert_eq!(in_time(entries.recv()).await.unwrap(), first.local_addr().unwrap());
     let mut second = server.client().await;
     send(&mut second, GET).await;
-    send(&mut first, GET).await;
+    go.add_permits(1);
     until(&mut first, "hello").await;
-    let (one, two) = (first.local_addr().unwrap(), second.local_addr().unwrap());
-    assert_eq!(*seen.lock().unwrap(), [one, one]);
-    drop(first);
+    // Now it waits for its next request, and makes room.
+    assert_eq!(in_time(entries.recv()).await.unwrap(), second.local_addr().unwrap());
+    assert_eq!(rest(&mut first).await, "");
+    go.add_permits(1);
     until(&mut second, "hello").await;
-    assert_eq!(*seen.lock().unwrap(), [one, one, two]);
+}
+
+#[tokio::test]
+async fn half_a_head_keeps_nobody_waiting() {
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let server = start(router, Limits { connections: 4, ..limits() });
+    let mut halves = Vec::new();
+    for _ in 0..40 {
+        let mut half = server.client().await;
+        send(&mut half, "GET / HTTP/1.1\r\nHost:").await;
+        halves.push(half);
+    }
+    for _ in 0..4 {
+        let mut client = server.client().await;
+        send(&mut client, GET).await;
+        assert!(until(&mut client, "hello").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    // The first that came are the first that went.
+    for mut half in halves.drain(..36) {
+        assert_eq!(rest(&mut half).await, "");
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_changed_has_no_length() {
+    let router = Router::new().route("/", get(|| async { StatusCode::NOT_MODIFIED }));
+    let server = start(router, limits());
+    for method in ["GET", "HEAD"] {
+        let mut client = server.client().await;
+        send(&mut client, &format!("{method} / HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")).await;
+        let answer = rest(&mut client).await.to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 304 ") && !answer.contains("content-length"), "{method}: {answer}");
+    }
 }
 
 #[tokio::test]

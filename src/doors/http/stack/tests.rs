@@ -105,6 +105,26 @@ async fn a_request_in_order_reaches_its_handler() {
 }
 
 #[tokio::test]
+async fn a_slash_too_much_leads_to_the_same_route_and_to_the_same_refusals() {
+    let address = start(None);
+    for (path, status) in [("//health/", 200), ("/who/", 401), ("//who", 401), ("/mcp/", 401), ("//nowhere//", 404)] {
+        let (head, _) = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{path}: {head}");
+    }
+    let post = "POST //run/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nContent-Length: 2\r\n\r\n{}";
+    assert_eq!(ask(address, post).await.1, "default");
+}
+
+#[tokio::test]
+async fn a_coding_that_is_not_undone_is_refused() {
+    let address = start(None);
+    let head = "POST /run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nTransfer-Encoding: ";
+    let (refused, body) = ask(address, &format!("{head}gzip, chunked\r\n\r\n0\r\n\r\n")).await;
+    assert!(refused.starts_with("http/1.1 501 ") && body.contains("gzip"), "{refused}");
+    assert_eq!(ask(address, &format!("{head}chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")).await.1, "default");
+}
+
+#[tokio::test]
 async fn a_token_in_the_query_is_for_mcp_alone() {
     let address = start(None);
     let (head, _) = ask(address, "GET /who?apiToken=s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
