@@ -1,6 +1,6 @@
 //! A Bot API for tests. It keeps what it was told, and rejects what Telegram rejects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ struct Told {
     faults: Vec<(String, Value)>,
     rejected: Vec<String>,
     token_is_wrong: bool,
+    /// Calls of these methods are not answered as long as they are in here.
+    held: HashSet<String>,
 }
 
 /// A message of the bot's.
@@ -162,6 +164,16 @@ impl BotApi {
     /// The next call of `method` is answered so.
     pub(crate) fn fail(&self, method: &str, answer: Value) {
         self.told().faults.push((method.to_ascii_lowercase(), answer));
+    }
+
+    /// Calls of `method` are not answered until `release`.
+    pub(crate) fn hold(&self, method: &str) {
+        self.told().held.insert(method.to_ascii_lowercase());
+    }
+
+    pub(crate) fn release(&self, method: &str) {
+        self.told().held.remove(&method.to_ascii_lowercase());
+        self.inside.news.notify_waiters();
     }
 
     pub(crate) fn refuse_token(&self) {
@@ -309,6 +321,15 @@ async fn call(
             return answer_with(&answer);
         }
     }
+    loop {
+        let released = inside.news.notified();
+        tokio::pin!(released);
+        released.as_mut().enable();
+        if !inside.state.lock().unwrap().held.contains(&method) {
+            break;
+        }
+        released.await;
+    }
     let answer = match method.as_str() {
         "getme" => ok(json!({
             "id": BOT, "is_bot": true, "first_name": "Claude", "username": NAME, "can_join_groups": true,
@@ -325,6 +346,7 @@ async fn call(
         "answercallbackquery" => ok(json!(true)),
         "sendmessage" | "sendphoto" | "sendvideo" | "senddocument" => send(&inside, &method, &fields, &parts),
         "editmessagetext" => edit(&inside, &fields),
+        "deletemessage" => delete(&inside, &fields),
         "getfile" => get_file(&inside, &fields),
         _ => refused(404, "Not Found"),
     };
@@ -474,6 +496,14 @@ fn edit(inside: &Inside, fields: &Value) -> Response {
     sent.buttons = fields["reply_markup"].clone();
     sent.edits += 1;
     ok(json!({"message_id": id, "date": 1_780_000_000, "edit_date": 1_780_000_001, "chat": shown, "text": text}))
+}
+
+fn delete(inside: &Inside, fields: &Value) -> Response {
+    let (chat, id) = (fields["chat_id"].as_i64().unwrap(), fields["message_id"].as_i64().unwrap());
+    match inside.state.lock().unwrap().messages.remove(&(chat, id)) {
+        Some(_) => ok(json!(true)),
+        None => refused(400, "Bad Request: message to delete not found"),
+    }
 }
 
 fn judge_buttons(markup: &Value) -> Result<(), String> {

@@ -22,4 +22,7 @@ mod media;
 mod prompts;
 mod restarts;
 mod rules;
+mod stopping;
+mod thoughts;
 mod together;
+mod whose;

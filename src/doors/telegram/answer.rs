@@ -88,25 +88,53 @@ pub(super) fn said_below(head: Text, markdown: &str) -> Vec<Part> {
     parts
 }
 
-/// The answer without its marks for files, and the files.
-pub(super) fn without_files(markdown: &str) -> (String, Vec<String>) {
+/// The answer without its marks for files, and the files. A mark in code or in bold is one that is talked about.
+fn without_files(markdown: &str) -> (String, Vec<String>) {
+    let shown = markdown::shown_parts(markdown);
     let (mut text, mut files) = (String::with_capacity(markdown.len()), Vec::new());
-    let mut rest = markdown;
-    while let Some(at) = rest.find(MARKER) {
-        let after = &rest[at + MARKER.len()..];
-        let named = after.split_once(']').filter(|(path, _)| !path.contains('\n') && !path.trim().is_empty());
-        if let Some((path, after)) = named {
-            text.push_str(&rest[..at]);
-            let path = path.trim().trim_matches('`').to_owned();
-            if !files.contains(&path) {
-                files.push(path);
-            }
-            rest = after;
-        } else {
-            text.push_str(&rest[..at + MARKER.len()]);
-            rest = after;
+    let mut from = 0;
+    while let Some(at) = markdown[from..].find(MARKER).map(|at| from + at) {
+        let inside = at + MARKER.len();
+        let path = markdown[inside..].split_once(']').map(|(path, _)| path);
+        let path = path.filter(|path| !path.contains('\n') && !path.trim().is_empty());
+        let end = inside + path.map_or(0, |path| path.len() + 1);
+        let is_shown = shown.iter().any(|part| part.start <= at && end <= part.end);
+        let Some(path) = path.filter(|_| !is_shown) else {
+            text.push_str(&markdown[from..end]);
+            from = end;
+            continue;
+        };
+        text.push_str(&markdown[from..at]);
+        let path = path.trim().trim_matches('`').to_owned();
+        if !files.contains(&path) {
+            files.push(path);
         }
+        from = after_mark(&mut text, markdown, end);
     }
-    text.push_str(rest);
+    text.push_str(&markdown[from..]);
     (text, files)
 }
+
+/// Where the answer goes on after a mark that ends at `end`. A list's or quote's sign that stood before it alone goes with
+/// it: nothing is left that it could be the sign of.
+fn after_mark(text: &mut String, markdown: &str, end: usize) -> usize {
+    let rest = &markdown[end..];
+    let line_end = rest.find('\n').map_or(rest.len(), |at| at + 1);
+    let begin = text.rfind('\n').map_or(0, |at| at + 1);
+    let mut before = text[begin..].split_whitespace().peekable();
+    if before.peek().is_none() || !before.all(is_sign) || !rest[..line_end].trim().is_empty() {
+        return end;
+    }
+    text.truncate(begin);
+    end + line_end
+}
+
+/// Whether a word is the sign of a list's item, a quote or a heading.
+fn is_sign(word: &str) -> bool {
+    let number = word.strip_suffix(['.', ')']).unwrap_or_default();
+    let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    numbered || word.bytes().all(|byte| b">-*+#".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub(super) trait BotApi: Send + Sync {
         text: &'call Text,
         buttons: &'call Buttons,
     ) -> Answer<'call, ()>;
+    /// Deletes a message of the bot's.
+    fn delete(&self, chat: i64, message: i32) -> Answer<'_, ()>;
     /// Shows for some seconds that the bot is at work.
     fn typing(&self, place: Place) -> Answer<'_, ()>;
     /// Ends the waiting state of a pressed button, with a short note if there is something to say.

@@ -233,6 +233,10 @@ impl BotApi for TelegramBot {
         })
     }
 
+    fn delete(&self, chat: i64, message: i32) -> Answer<'_, ()> {
+        Box::pin(async move { self.call(self.calls.delete_message(ChatId(chat), MessageId(message))).await.map(drop) })
+    }
+
     fn typing(&self, place: Place) -> Answer<'_, ()> {
         Box::pin(async move {
             let mut request = self.calls.send_chat_action(ChatId(place.chat), ChatAction::Typing);

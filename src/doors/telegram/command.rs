@@ -62,6 +62,19 @@ pub(super) enum Command {
     Unknown(String),
 }
 
+impl Command {
+    /// Whether it is obeyed at once: it stops something, or shows what no prompt or setting on its way will change.
+    pub(super) const fn is_urgent(&self) -> bool {
+        match self {
+            Self::Help | Self::Start | Self::Status | Self::Cancel { .. } | Self::CancelRun(_) | Self::Id => true,
+            Self::Cost | Self::Runs | Self::Misused(_) | Self::Unknown(_) => true,
+            Self::Config | Self::Reload | Self::Model(_) | Self::Effort(_) => false,
+            Self::SystemPrompt(_) | Self::AppendSystemPrompt(_) => false,
+            Self::Bash(_) | Self::Fetch(_) | Self::New | Self::Sessions => false,
+        }
+    }
+}
+
 /// What is to become of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change<T> {
@@ -73,11 +86,10 @@ pub(super) enum Change<T> {
 /// The command in a text; `None`: it is a prompt, or a command for another bot.
 pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
     let rest = text.strip_prefix('/')?;
-    let end =
-        rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == '@')).unwrap_or(rest.len());
-    let (word, argument) = rest.split_at(end);
-    // A path, such as /etc/hosts, is part of a prompt.
-    if word.is_empty() || !(argument.is_empty() || argument.starts_with(char::is_whitespace)) {
+    let (word, argument) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
+    // A path, such as /etc/hosts, is part of a prompt. Commands and skills of the CLI may have hyphens and colons.
+    let names = |letter: char| letter.is_alphanumeric() || "_@-:".contains(letter);
+    if !word.starts_with(|first: char| first.is_alphanumeric() || first == '_') || !word.chars().all(names) {
         return None;
     }
     let argument = argument.trim();
@@ -108,13 +120,27 @@ pub(super) fn parse(text: &str, bot: &str) -> Option<Command> {
         "bash" => Command::Bash(argument.to_owned()),
         "fetch" if argument.is_empty() => needs("the path of a file in the workspace", "/fetch report.pdf"),
         "fetch" => Command::Fetch(argument.to_owned()),
-        "new" => Command::New,
+        "new" | "clear" => Command::New,
         "sessions" => Command::Sessions,
         "cost" => Command::Cost,
         "runs" => Command::Runs,
         "id" => Command::Id,
-        other => Command::Unknown(other.to_owned()),
+        other => of_terminal(other).map_or_else(|| Command::Unknown(other.to_owned()), Command::Misused),
     })
+}
+
+/// What to say of a command that Claude Code has in a terminal and that goes by another name here.
+fn of_terminal(name: &str) -> Option<String> {
+    let instead = match name {
+        "compact" | "context" => "A session is compacted by itself when it gets long; /new begins a fresh one",
+        "resume" | "continue" | "rewind" => "/sessions goes back to an earlier session",
+        "usage" | "stats" => "/cost shows what this chat has cost",
+        "settings" | "permissions" => "/config shows this chat's settings, which the settings file holds",
+        "exit" | "quit" | "logout" => "Nothing has to be closed; /cancel stops what runs",
+        "login" | "mcp" | "plugin" | "agents" | "hooks" => "That is set up on the box's host",
+        _ => return None,
+    };
+    Some(format!("/{name} is a command of Claude Code's terminal. {instead}."))
 }
 
 /// What `/model ARGUMENT` asks for.
@@ -164,3 +190,6 @@ pub(super) fn nearest(word: &str) -> Option<&'static str> {
     let near = MENU.iter().map(|(name, _)| (strsim::damerau_levenshtein(word, name), *name)).min()?;
     (near.0 <= 2).then_some(near.1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::api::{Buttons, Place};
 use super::command::{Change, Command, MODELS, effort_change, efforts, model_change, name_of, nearest};
 use super::conversation::{Handled, Outcome, answer_to};
+use super::errands::Kind;
 use super::follow;
 use super::incoming::{Message, Press};
 use super::sender::Patience;
@@ -50,7 +51,7 @@ impl Inside {
                 self.prompt_setting(place, change, "added system prompt", |all| &mut all.append_system_prompt).await;
             }
             Command::Bash(command) => return self.bash(update, key, message, command).await,
-            Command::Fetch(path) => self.fetch(place, &path).await,
+            Command::Fetch(path) => return Ok(self.fetch(update, key, message, path)),
             Command::New => {
                 self.notes.begin_session(chat, message.thread).await?;
                 self.say(place, &Text::plain("🆕 A fresh session. /sessions leads back to earlier ones.")).await;
@@ -65,7 +66,11 @@ impl Inside {
             Command::Misused(why) => self.say(place, &Text::plain(why)).await,
             Command::Unknown(word) => {
                 let hint = nearest(&word).map_or_else(String::new, |name| format!(" Did you mean /{name}?"));
-                let text = format!("There is no command /{}.{hint} /help lists them.", cut(&word, 32));
+                let text = format!(
+                    "There is no command /{}.{hint} /help lists them. What Claude is to do, a skill for one, is asked for \
+                     without the slash.",
+                    cut(&word, 32)
+                );
                 self.say(place, &Text::plain(text)).await;
             }
         }
@@ -155,16 +160,16 @@ impl Inside {
     }
 
     async fn cancel(&self, place: Place, key: Key, all: bool) -> Result<(), LedgerError> {
-        let shells: Vec<_> = {
-            let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
-            shells.iter().filter(|((owner, _), _)| *owner == key).map(|(_, cancel)| cancel.clone()).collect()
-        };
-        for shell in &shells {
-            shell.cancel();
-        }
+        let mut ended = self.errands.cancel(key, Kind::Shell, usize::MAX);
+        ended += self.errands.cancel(key, Kind::Sending, usize::MAX);
         let runs = self.own_runs(key);
+        // Prompts on their way come after every run.
+        let coming = self.errands.count(key, Kind::Prompt);
+        let withdrawn = if all { usize::MAX } else { usize::from(runs.is_empty()) };
+        let withdrawn = self.errands.cancel(key, Kind::Prompt, withdrawn);
         let Some((first, rest)) = runs.split_first() else {
-            if shells.is_empty() {
+            // What is ended says so itself.
+            if ended + withdrawn == 0 {
                 self.say(place, &Text::plain("Nothing is running here.")).await;
             }
             return Ok(());
@@ -174,7 +179,7 @@ impl Inside {
             self.engine.cancel(*run, Cancel::Asked).await?;
         }
         self.engine.cancel(*first, Cancel::Asked).await?;
-        let text = match rest.len() {
+        let text = match rest.len() + coming {
             0 => "✋ Stopping.".to_owned(),
             count if all => format!("✋ Stopping, and {count} that waited."),
             1 => "✋ Stopping. One more waits; /cancel all stops everything.".to_owned(),
@@ -193,13 +198,7 @@ impl Inside {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}: {prompt}", show::running_for(&run, self.engine.ahead(&run)));
         }
-        let shells = {
-            let shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
-            shells.keys().filter(|(owner, _)| *owner == key).count()
-        };
-        if shells > 0 {
-            let _ = writeln!(text, "💻 {shells} shell command{} running", if shells == 1 { "" } else { "s" });
-        }
+        text.push_str(&self.errands.listed(key));
         if text.is_empty() {
             text.push_str("Nothing is running here.\n");
         }
@@ -323,15 +322,29 @@ impl Inside {
         self.say(place, &Text::plain(text)).await;
     }
 
-    async fn fetch(&self, place: Place, path: &str) {
+    /// Sends a file, in a task of its own. Its message stays until that is done.
+    fn fetch(self: &Arc<Self>, update: i64, key: Key, message: &Message, path: String) -> Handled {
+        let (inside, place, id) = (Arc::clone(self), answer_to(message), message.id);
         let chat = self.settings().chat(place.chat, &self.overrides.of(place.chat));
-        let sent = match self.own_workspace(&chat).await {
-            Ok(own) => self.send_file(place, Some(&own), path, Patience::Some(6)).await.map(drop),
-            Err(why) => Err(why),
-        };
-        if let Err(why) = sent {
-            self.say(place, &Text::plain(format!("❌ {}: {why}", cut(path, 200)))).await;
-        }
+        let cancel = self.errands.begin(key, id, Kind::Sending, cut(&path, 80));
+        self.tasks.spawn(async move {
+            let sending = async {
+                let own = inside.own_workspace(&chat).await?;
+                inside.send_file(place, Some(&own), &path, Patience::Some(6)).await.map(drop)
+            };
+            let sent = tokio::select! {
+                sent = sending => sent.map_err(|why| format!("❌ {}: {why}", cut(&path, 200))),
+                () = cancel.cancelled() => Err("✋ Cancelled.".to_owned()),
+                // The next server sends it.
+                () = inside.stop.cancelled() => return,
+            };
+            if let Err(why) = sent {
+                inside.say(place, &Text::plain(why)).await;
+            }
+            inside.forget(&[update]).await;
+            inside.errands.end(key, id);
+        });
+        Handled::Kept
     }
 
     async fn own_listed(&self, chat: i64, limit: usize) -> Result<Vec<Run>, LedgerError> {

@@ -1,20 +1,21 @@
-//! One chat, or one topic of it: its messages one after the other, albums as one.
+//! One chat, or one topic of it: its prompts one after the other. What stops or only asks waits for none of them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::timeout;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::api::Place;
+use super::command::{self, Command};
+use super::errands::Kind;
+use super::gather::{Gathering, Part, Sort, Thought, seam};
 use super::incoming::{Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::Groups;
-use super::{Inside, Key, command};
+use super::text::line;
+use super::{Inside, Key};
 use crate::runs::ledger::LedgerError;
-
-/// How long the next part of an album may take. They come as messages of their own, and none says how many there are.
-const ALBUM: Duration = Duration::from_millis(1200);
 
 /// What became of a message.
 pub(super) enum Handled {
@@ -27,52 +28,104 @@ pub(super) enum Handled {
 impl Inside {
     /// Deals with a conversation's messages for ever.
     pub(super) async fn converse(self: Arc<Self>, key: Key, mut receiver: UnboundedReceiver<Incoming>) {
-        let mut album: Vec<(i64, Message)> = Vec::new();
+        let (lane, thoughts) = unbounded_channel();
+        tokio::spawn(Arc::clone(&self).in_order(key, thoughts));
+        let mut gathering = Gathering::default();
         loop {
-            let next = if album.is_empty() {
-                receiver.recv().await
-            } else if let Ok(next) = timeout(ALBUM, receiver.recv()).await {
-                next
-            } else {
-                self.take(key, std::mem::take(&mut album)).await;
-                continue;
+            let next = match gathering.due() {
+                None => receiver.recv().await,
+                Some(due) => match timeout_at(due, receiver.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        hand_on(&lane, gathering.take_due(Instant::now()));
+                        continue;
+                    }
+                },
             };
-            let Some(Incoming { update, what }) = next else { return };
+            let Some(Incoming { update, what, closed }) = next else { return };
             match what {
-                What::Message(message) => {
-                    let same = album.first().is_some_and(|(_, first)| first.album == message.album);
-                    if !album.is_empty() && !same {
-                        self.take(key, std::mem::take(&mut album)).await;
+                What::Message(message) if !self.is_urgent(&message) => {
+                    let sort = self.sort(&message);
+                    let part = Part { update, closed, sort, message: *message };
+                    if !gathering.is_continued_by(&part) {
+                        self.note_prompt(key, &part);
                     }
-                    if message.album.is_some() {
-                        album.push((update, *message));
-                    } else {
-                        self.take(key, vec![(update, *message)]).await;
-                    }
+                    hand_on(&lane, gathering.add(part, Instant::now()));
                 }
-                What::Press(press) => {
-                    self.press(&press).await;
-                    self.forget(&[update]).await;
-                }
-                What::Nothing => self.forget(&[update]).await,
+                what => drop(tokio::spawn(Arc::clone(&self).at_once(key, update, what))),
             }
         }
     }
 
-    /// Deals with one message, or with the parts of an album.
-    async fn take(self: &Arc<Self>, key: Key, messages: Vec<(i64, Message)>) {
-        let (updates, messages): (Vec<i64>, Vec<Message>) = messages.into_iter().unzip();
-        let (Some(&update), Some(first)) = (updates.first(), messages.first()) else { return };
-        let groups = self.settings().chat(first.chat, &self.overrides.of(first.chat)).groups;
-        if first.group && groups == Groups::Mention && !messages.iter().any(|message| message.addressed) {
+    /// What a message is.
+    pub(super) fn sort(&self, message: &Message) -> Sort {
+        if self.command(message).is_some() { Sort::Command } else { Sort::Prompt }
+    }
+
+    /// The command in a message. What was said by somebody else commands nothing here, whoever hands it on.
+    fn command(&self, message: &Message) -> Option<Command> {
+        let own = message.file.is_none() && message.forwarded.is_none();
+        command::parse(&message.text, self.bot_name()).filter(|_| own)
+    }
+
+    /// Whether it is dealt with at once: it stops something, or shows something that the order does not change.
+    fn is_urgent(&self, message: &Message) -> bool {
+        self.is_for_bot([message]) && self.command(message).is_some_and(|command| command.is_urgent())
+    }
+
+    /// Whether any of these is for the bot, in a group where not all messages are.
+    fn is_for_bot<'part>(&self, messages: impl IntoIterator<Item = &'part Message>) -> bool {
+        messages.into_iter().any(|message| {
+            let groups = self.settings().chat(message.chat, &self.overrides.of(message.chat)).groups;
+            !message.group || groups == Groups::All || message.addressed || message.channel_post
+        })
+    }
+
+    /// From here on `/cancel` and `/status` know of a prompt.
+    fn note_prompt(&self, key: Key, part: &Part) {
+        if part.sort == Sort::Prompt && self.is_for_bot([&part.message]) {
+            self.errands.begin(key, part.message.id, Kind::Prompt, line(&part.message.text, 80));
+        }
+    }
+
+    /// Deals with a press, or with a command that waits for nothing.
+    async fn at_once(self: Arc<Self>, key: Key, update: i64, what: What) {
+        match what {
+            What::Message(message) => {
+                let part = Part { update, closed: true, sort: Sort::Command, message: *message };
+                self.take(key, vec![part]).await;
+            }
+            What::Press(press) => {
+                self.press(&press).await;
+                self.forget(&[update]).await;
+            }
+            What::Nothing => self.forget(&[update]).await,
+        }
+    }
+
+    async fn in_order(self: Arc<Self>, key: Key, mut thoughts: UnboundedReceiver<Thought>) {
+        while let Some(thought) = thoughts.recv().await {
+            let prompt = thought.first().filter(|part| part.sort == Sort::Prompt).map(|part| part.message.id);
+            self.take(key, thought).await;
+            if let Some(prompt) = prompt {
+                self.errands.end(key, prompt);
+            }
+        }
+    }
+
+    /// Deals with a thought.
+    async fn take(self: &Arc<Self>, key: Key, thought: Thought) {
+        let updates: Vec<i64> = thought.iter().map(|part| part.update).collect();
+        let (Some(&update), Some(first)) = (updates.first(), thought.first().map(|part| &part.message)) else { return };
+        if !self.is_for_bot(thought.iter().map(|part| &part.message)) {
             return self.forget(&updates).await;
         }
+        let cancel = self.errands.token(key, first.id).unwrap_or_default();
         let mut backoff = Backoff::default();
         loop {
-            let command = command::parse(&first.text, self.bot_name()).filter(|_| first.file.is_none());
-            let handled = match command {
+            let handled = match self.whole_command(&thought) {
                 Some(command) => self.obey(update, key, first, command).await,
-                None => self.ask(&messages).await,
+                None => self.ask_whole(&thought, &cancel).await,
             };
             match handled {
                 Ok(Handled::Done) => return self.forget(&updates).await,
@@ -85,13 +138,43 @@ impl Inside {
         }
     }
 
+    /// The command of a thought, with all of its text.
+    fn whole_command(&self, thought: &[Part]) -> Option<Command> {
+        let (first, rest) = thought.split_first()?;
+        let mut message = first.message.clone();
+        let mut before = &first.message;
+        for part in rest.iter().filter(|_| first.sort == Sort::Command) {
+            message.text.extend([seam(before), part.message.text.as_str()]);
+            before = &part.message;
+        }
+        self.command(&message).filter(|_| first.sort == Sort::Command)
+    }
+
+    async fn ask_whole(self: &Arc<Self>, thought: &[Part], cancel: &CancellationToken) -> Outcome {
+        if let Some(last) = thought.last().filter(|last| !last.closed) {
+            let what = What::Message(Box::new(last.message.clone()));
+            self.notes.keep(&Incoming { update: last.update, what, closed: true }).await?;
+        }
+        let messages: Vec<Message> = thought.iter().map(|part| part.message.clone()).collect();
+        self.ask(&messages, cancel).await
+    }
+
+    /// Crosses updates off, the last first: after a kill in between, what is left begins with the message that its run is
+    /// known by.
     pub(super) async fn forget(&self, updates: &[i64]) {
-        for &update in updates {
+        for &update in updates.iter().rev() {
             if let Err(error) = self.notes.done(update).await {
                 // It is dealt with again by the next server, which finds its run by its key.
                 tracing::error!("a message is not crossed off: {error}");
             }
         }
+    }
+}
+
+fn hand_on(lane: &UnboundedSender<Thought>, thoughts: Vec<Thought>) {
+    for thought in thoughts {
+        // Its receiver lives as long as this process.
+        let _ = lane.send(thought);
     }
 }
 

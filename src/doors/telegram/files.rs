@@ -89,7 +89,7 @@ impl Own {
 
     /// Begins to write a file that came from the chat; its path below the workspace. Blocks.
     fn begin(&self, file: &FileRef) -> Result<(String, Upload), PathError> {
-        let path = format!("{FOLDER}/{}", safe_name(file));
+        let path = path_of(file);
         let upload = self.workspaces.begin_write(&self.client_path(&path)?)?;
         Ok((path, upload))
     }
@@ -103,6 +103,11 @@ fn kind_of(name: &str, size: u64) -> AttachmentKind {
         "mp4" | "mov" | "m4v" | "mkv" | "webm" | "avi" => AttachmentKind::Video,
         _ => AttachmentKind::Document,
     }
+}
+
+/// Where a file from the chat goes: the same file goes to the same place.
+fn path_of(file: &FileRef) -> String {
+    format!("{FOLDER}/{}", safe_name(file))
 }
 
 /// A name that is none of somebody else's tricks and no other file's: the same file gets the same name again.
@@ -130,6 +135,13 @@ pub(super) enum NotSaved {
     Later(String),
     /// Never.
     Never(String),
+}
+
+/// The path of a file from the chat that has come into the workspace before.
+pub(super) async fn already_there(own: &Own, file: &FileRef) -> Option<String> {
+    let (own, path) = (own.clone(), path_of(file));
+    let found = tokio::task::spawn_blocking(move || own.find(&path).ok().map(|_| path)).await;
+    found.ok().flatten()
 }
 
 /// Puts a file from the chat into the workspace; its path there.

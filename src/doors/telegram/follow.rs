@@ -207,10 +207,15 @@ impl Follow<'_> {
     async fn replace(&self, owed: &Owed, message: i32, text: &Text) -> Result<Option<i32>, ApiError> {
         match self.inside.sender.edit(owed.chat, message, text, &Vec::new(), Patience::Endless).await {
             Ok(()) => Ok(Some(message)),
-            // Somebody has deleted it, or it is too old.
+            // Somebody has deleted it, or Telegram does not let it be changed any more.
             Err(error) if is_final(&error) => {
                 tracing::debug!("the growing message cannot be changed: {error}");
-                self.inside.send_part(owed.place(), &Part::Text(text.clone()), None).await
+                let answer = self.inside.send_part(owed.place(), &Part::Text(text.clone()), None).await?;
+                let delete = || self.inside.api.delete(owed.chat, message);
+                if let Err(error) = self.inside.sender.call(owed.chat, Patience::Some(3), delete).await {
+                    tracing::debug!("the growing message is not deleted: {error}");
+                }
+                Ok(answer)
             }
             Err(error) => Err(error),
         }
@@ -228,14 +233,28 @@ impl Inside {
         own: Option<&Own>,
     ) -> Result<Option<i32>, ApiError> {
         match part {
-            Part::Text(text) => self.sender.send(place, text, &Vec::new(), Patience::Endless).await.map(Some),
+            Part::Text(text) => {
+                let sent = self.sender.send(place, text, &Vec::new(), Patience::Endless).await;
+                match sent {
+                    // An answer without its markup is better than none.
+                    Err(ApiError::Refused(why)) if !text.entities.is_empty() => {
+                        tracing::warn!(
+                            "chat {}: a text is sent without markup, as Telegram refuses it: {why}",
+                            place.chat
+                        );
+                        let plain = Text::plain(text.text.as_str());
+                        self.sender.send(place, &plain, &Vec::new(), Patience::Endless).await.map(Some)
+                    }
+                    sent => sent.map(Some),
+                }
+            }
             Part::Whole(markdown) => {
                 let send = || {
                     let content = Content::Bytes(markdown.clone().into_bytes());
                     let kind = AttachmentKind::Document;
                     self.api.send_file(place, Attachment { kind, name: "answer.md", content, caption: "" })
                 };
-                self.sender.call(place.chat, Patience::Endless, send).await.map(Some)
+                self.sender.transfer(place.chat, Patience::Endless, send).await.map(Some)
             }
             Part::File(path) => match self.send_file(place, own, path, Patience::Endless).await {
                 Ok(message) => Ok(Some(message)),
@@ -259,7 +278,7 @@ impl Inside {
         let mut as_document = false;
         loop {
             // Opened anew for each attempt: an upload that failed half-way has read half of it.
-            let sent = self.sender.call(place.chat, patience, || {
+            let sent = self.sender.transfer(place.chat, patience, || {
                 let (own, path) = (own.clone(), path.to_owned());
                 Box::pin(async move {
                     let found = tokio::task::spawn_blocking(move || own.find(&path)).await;

@@ -1,10 +1,16 @@
 //! What comes from Telegram, as this door sees it. It is kept in the ledger until it is dealt with, as JSON.
 
+mod content;
+mod people;
+mod words;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use teloxide::types::{
-    FileMeta, MediaKind, Message as TelegramMessage, MessageCommon, MessageEntity, MessageEntityKind, MessageKind,
-};
+use teloxide::types::{Message as TelegramMessage, MessageEntity, MessageKind};
+
+use self::content::content;
+use super::command;
+use super::text::units;
 
 /// Who the bot is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +28,9 @@ pub(super) struct Incoming {
     pub(super) update: i64,
     /// What it is.
     pub(super) what: What,
+    /// Whether it has been taken as the last part of its thought: what comes after it is another one.
+    #[serde(default)]
+    pub(super) closed: bool,
 }
 
 /// What an update is.
@@ -44,14 +53,33 @@ pub(super) struct Message {
     pub(super) thread: Option<i32>,
     /// Its id, unique in the chat.
     pub(super) id: i32,
+    /// When it was sent, seconds since 1970.
+    #[serde(default)]
+    pub(super) date: i64,
     /// Who wrote it.
     pub(super) user: Option<u64>,
+    /// Their name, on one line.
+    #[serde(default)]
+    pub(super) author: String,
+    /// Whether a bot wrote it.
+    #[serde(default)]
+    pub(super) bot: bool,
+    /// Whether Telegram brought it from the channel that the group is linked to.
+    #[serde(default)]
+    pub(super) channel_post: bool,
+    /// Who said first what was forwarded here.
+    #[serde(default)]
+    pub(super) forwarded: Option<Speaker>,
     /// Whether others read along.
     pub(super) group: bool,
     /// Whether it is meant for the bot: it names it, or replies to it.
     pub(super) addressed: bool,
-    /// The text, or what stands below a file; the bot's name taken off its beginning.
+    /// The text, or what stands below a file; the bot's name taken off its beginning. Hidden links are written out,
+    /// unless it is a command.
     pub(super) text: String,
+    /// How long the text was as it was sent, units.
+    #[serde(default)]
+    pub(super) length: usize,
     /// The file it brings.
     pub(super) file: Option<FileRef>,
     /// The album it is part of.
@@ -84,6 +112,26 @@ pub(super) struct Reply {
     pub(super) id: i32,
     /// Its text, or the part of it that was picked out.
     pub(super) text: String,
+    /// Who said it.
+    #[serde(default)]
+    pub(super) of: Speaker,
+    /// The file it brought.
+    #[serde(default)]
+    pub(super) file: Option<FileRef>,
+}
+
+/// Who said something that is quoted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Speaker {
+    /// Telegram does not say.
+    #[default]
+    Unknown,
+    /// Whoever quotes it.
+    Asker,
+    /// This bot.
+    Bot,
+    /// Somebody of this name.
+    Other(String),
 }
 
 /// A button that was pressed.
@@ -108,8 +156,8 @@ pub(super) fn read(update: &Value, me: &Me) -> Option<Incoming> {
     let number = update["update_id"].as_i64()?;
     let what = if update["message"].is_object() {
         let raw = &update["message"];
-        let message = match TelegramMessage::deserialize(raw) {
-            Ok(message) if !matches!(message.kind, MessageKind::Empty {}) => message_of(&message, me),
+        let message = match readable(raw) {
+            Some(message) if !matches!(message.kind, MessageKind::Empty {}) => message_of(&message, raw, me),
             // What is newer than the library, or what it cannot read: it must not be lost without a word.
             _ => plain_message(raw, me),
         };
@@ -117,7 +165,21 @@ pub(super) fn read(update: &Value, me: &Me) -> Option<Incoming> {
     } else {
         press_of(&update["callback_query"]).map(What::Press)
     };
-    Some(Incoming { update: number, what: what.unwrap_or(What::Nothing) })
+    Some(Incoming { update: number, what: what.unwrap_or(What::Nothing), closed: false })
+}
+
+/// A message for the library, without what is read from the JSON itself: a quote of another chat that it cannot read
+/// would cost the whole message.
+fn readable(raw: &Value) -> Option<TelegramMessage> {
+    let mut message = raw.clone();
+    for level in ["", "/reply_to_message"] {
+        if let Some(fields) = message.pointer_mut(level).and_then(Value::as_object_mut) {
+            for key in ["external_reply", "quote", "forward_origin"] {
+                fields.remove(key);
+            }
+        }
+    }
+    TelegramMessage::deserialize(&message).ok()
 }
 
 /// A message as one of text.
@@ -143,35 +205,108 @@ fn plain_message(raw: &Value, me: &Me) -> Option<Message> {
         let message: TelegramMessage = serde_json::from_value(message.into()).ok()?;
         matches!(message.kind, MessageKind::Common(_)).then_some(message)
     })?;
-    let message = message_of(&message, me)?;
+    let message = message_of(&message, raw, me)?;
     // In a group, it may be a notice of a kind that has been invented since.
     (useless.is_none() || !message.group).then_some(Message { useless, ..message })
 }
 
-fn message_of(message: &TelegramMessage, me: &Me) -> Option<Message> {
+fn message_of(message: &TelegramMessage, raw: &Value, me: &Me) -> Option<Message> {
     let MessageKind::Common(common) = &message.kind else { return None };
     let (text, file, useless) = content(message, common);
-    let entities = message.entities().or_else(|| message.caption_entities()).unwrap_or_default();
-    let reply_to = common.reply_to_message.as_deref().filter(|reply| is_said(reply));
-    let replies_to_bot = reply_to.and_then(|reply| reply.from.as_ref()).is_some_and(|from| from.id.0 == me.id);
-    let (text, named) = without_name(&text, entities, me);
+    let forwarded = people::forwarded(raw, me);
+    let (words, addressed) = if forwarded.is_some() {
+        // Whom the words were for when they were said is another matter.
+        (words::with_links(&text, entities(message)), false)
+    } else {
+        (own_words(&text, entities(message), me), words::is_named(&text, entities(message), me))
+    };
+    let replied = common.reply_to_message.as_deref().filter(|reply| is_said(reply));
+    let to_bot = replied.and_then(|reply| reply.from.as_ref()).is_some_and(|from| from.id.0 == me.id);
     Some(Message {
         chat: message.chat.id.0,
         thread: thread(message),
         id: message.id.0,
+        date: message.date.timestamp(),
         user: message.from.as_ref().map(|user| user.id.0),
+        author: people::author(raw),
+        bot: people::is_bot(raw),
+        channel_post: people::is_channel_post(raw),
+        forwarded,
         group: !message.chat.is_private(),
-        addressed: named || replies_to_bot,
-        text,
+        addressed: addressed || to_bot,
+        length: units(&text),
+        text: words,
         file,
         album: message.media_group_id().map(|id| id.0.clone()),
-        reply: reply_to.map(|reply| {
-            let whole = || reply.text().or_else(|| reply.caption()).unwrap_or_default().to_owned();
-            let text = common.quote.as_ref().map_or_else(whole, |quote| quote.text.clone());
-            Reply { id: reply.id.0, text }
-        }),
+        reply: match replied {
+            Some(replied) => reply_of(replied, raw, me),
+            None => reply_elsewhere(raw, me).or_else(|| plain_reply(raw, me)),
+        },
         useless,
     })
+}
+
+/// What somebody says to this bot. A command is what can be seen of it.
+fn own_words(text: &str, entities: &[MessageEntity], me: &Me) -> String {
+    let seen = words::without_name(text, me);
+    if command::parse(&seen, &me.username).is_some() {
+        return seen;
+    }
+    words::without_name(&words::with_links(text, entities), me)
+}
+
+fn entities(message: &TelegramMessage) -> &[MessageEntity] {
+    message.entities().or_else(|| message.caption_entities()).unwrap_or_default()
+}
+
+fn reply_of(replied: &TelegramMessage, raw: &Value, me: &Me) -> Option<Reply> {
+    let MessageKind::Common(common) = &replied.kind else { return None };
+    let (text, file, _) = content(replied, common);
+    let entities = entities(replied);
+    let text = match raw["quote"]["text"].as_str() {
+        Some(quote) => quote_of(quote, &raw["quote"]["position"], &text, entities),
+        None => words::with_links(&text, entities),
+    };
+    let of = people::of_replied(&raw["reply_to_message"], raw["from"]["id"].as_u64(), me);
+    Some(Reply { id: replied.id.0, text, of, file })
+}
+
+/// The part that was picked out of `text`, with its links: Telegram leaves them out of the quote.
+fn quote_of(quote: &str, position: &Value, text: &str, entities: &[MessageEntity]) -> String {
+    let (all, part): (Vec<u16>, Vec<u16>) = (text.encode_utf16().collect(), quote.encode_utf16().collect());
+    let from = position.as_u64().and_then(|from| usize::try_from(from).ok()).unwrap_or(0);
+    if !all.get(from..).is_some_and(|rest| rest.starts_with(&part)) {
+        return quote.to_owned();
+    }
+    words::with_links(quote, &words::entities_of_part(entities, from, part.len()))
+}
+
+/// A reply to what the library cannot read: its words are still there.
+fn plain_reply(raw: &Value, me: &Me) -> Option<Reply> {
+    let replied = &raw["reply_to_message"];
+    let text = raw["quote"]["text"].as_str().or(replied["text"].as_str()).or(replied["caption"].as_str())?.to_owned();
+    let id = replied["message_id"].as_i64().and_then(|id| i32::try_from(id).ok())?;
+    let of = people::of_replied(replied, raw["from"]["id"].as_u64(), me);
+    Some(Reply { id, text, of, file: None })
+}
+
+/// A reply to a message of another chat: Telegram gives what was picked out of it, and its file.
+fn reply_elsewhere(raw: &Value, me: &Me) -> Option<Reply> {
+    let external = &raw["external_reply"];
+    let mut message = external.as_object()?.clone();
+    message.insert("chat".to_owned(), raw["chat"].clone());
+    message.insert("date".to_owned(), raw["date"].clone());
+    message.insert("message_id".to_owned(), raw["message_id"].clone());
+    let message = readable(&message.into());
+    let brought = message.as_ref().and_then(|message| match &message.kind {
+        MessageKind::Common(common) => Some(content(message, common)),
+        _ => None,
+    });
+    let (text, file, _) = brought.unwrap_or_default();
+    let text = raw["quote"]["text"].as_str().map_or(text, str::to_owned);
+    let of = people::of_origin(&external["origin"], raw["from"]["id"].as_u64(), me);
+    // Its id is another chat's: it stands for no message of this one.
+    Some(Reply { id: 0, text, of, file })
 }
 
 /// In a topic, what replies to nothing "replies" to the notice of the topic's creation.
@@ -184,115 +319,6 @@ fn thread(message: &TelegramMessage) -> Option<i32> {
     message.thread_id.filter(|_| message.is_topic_message).map(|thread| thread.0.0)
 }
 
-fn content(message: &TelegramMessage, common: &MessageCommon) -> (String, Option<FileRef>, Option<String>) {
-    let caption = || message.caption().unwrap_or_default().to_owned();
-    let with = |file: FileRef| (caption(), Some(file), None);
-    let number = message.id.0;
-    match &common.media_kind {
-        MediaKind::Text(text) => (text.text.clone(), None, None),
-        MediaKind::Photo(photo) => match photo.photo.iter().max_by_key(|size| (size.width, size.file.size)) {
-            Some(largest) => with(file(&largest.file, "photo", None, &format!("photo-{number}.jpg"))),
-            None => (caption(), None, Some("photo".into())),
-        },
-        MediaKind::Document(media) => {
-            let document = &media.document;
-            let made_up = format!("file-{number}{}", extension(document.mime_type.as_ref()));
-            with(file(&document.file, "file", document.file_name.as_deref(), &made_up))
-        }
-        MediaKind::Animation(media) => {
-            let animation = &media.animation;
-            with(file(&animation.file, "animation", animation.file_name.as_deref(), &format!("animation-{number}.mp4")))
-        }
-        MediaKind::Video(media) => {
-            let video = &media.video;
-            with(file(&video.file, "video", video.file_name.as_deref(), &format!("video-{number}.mp4")))
-        }
-        MediaKind::VideoNote(media) => {
-            with(file(&media.video_note.file, "video message", None, &format!("video-message-{number}.mp4")))
-        }
-        MediaKind::Voice(media) => with(file(&media.voice.file, "voice message", None, &format!("voice-{number}.ogg"))),
-        MediaKind::Audio(media) => {
-            let audio = &media.audio;
-            let made_up = format!("audio-{number}{}", extension(audio.mime_type.as_ref()));
-            with(file(&audio.file, "audio", audio.file_name.as_deref(), &made_up))
-        }
-        MediaKind::Sticker(media) => {
-            let sticker = &media.sticker;
-            let name = if sticker.flags.is_video {
-                "webm"
-            } else if sticker.flags.is_animated {
-                "tgs"
-            } else {
-                "webp"
-            };
-            with(file(&sticker.file, "sticker", None, &format!("sticker-{number}.{name}")))
-        }
-        MediaKind::Location(media) => {
-            let (latitude, longitude) = (media.location.latitude, media.location.longitude);
-            (format!("Location: {latitude}, {longitude}"), None, None)
-        }
-        MediaKind::Venue(media) => {
-            let venue = &media.venue;
-            let (latitude, longitude) = (venue.location.latitude, venue.location.longitude);
-            (format!("Place: {}, {} ({latitude}, {longitude})", venue.title, venue.address), None, None)
-        }
-        MediaKind::Contact(media) => {
-            let contact = &media.contact;
-            let name = [Some(contact.first_name.as_str()), contact.last_name.as_deref()];
-            let name: Vec<&str> = name.into_iter().flatten().collect();
-            (format!("Contact: {}, {}", name.join(" "), contact.phone_number), None, None)
-        }
-        MediaKind::Poll(_) => (String::new(), None, Some("poll".into())),
-        // Said by Telegram, not by a person.
-        MediaKind::Migration(_) => (String::new(), None, None),
-        _ => (String::new(), None, Some("message of this kind".into())),
-    }
-}
-
-fn file(meta: &FileMeta, kind: &str, name: Option<&str>, made_up: &str) -> FileRef {
-    FileRef {
-        id: meta.id.0.clone(),
-        unique: meta.unique_id.0.clone(),
-        kind: kind.to_owned(),
-        name: name.unwrap_or(made_up).to_owned(),
-        // What teloxide has for "not said" is the largest number.
-        size: if meta.size == u32::MAX { 0 } else { meta.size.into() },
-    }
-}
-
-fn extension(kind: Option<&impl AsRef<str>>) -> String {
-    let known = kind.and_then(|kind| mime_guess::get_mime_extensions_str(kind.as_ref()));
-    known.and_then(<[_]>::first).map_or_else(String::new, |extension| format!(".{extension}"))
-}
-
-/// The text without the bot's name before it, and whether it is named anywhere, in a command too.
-fn without_name(text: &str, entities: &[MessageEntity], me: &Me) -> (String, bool) {
-    let mention = format!("@{}", me.username);
-    let named = entities.iter().any(|entity| match &entity.kind {
-        MessageEntityKind::Mention => part(text, entity).is_some_and(|name| name.eq_ignore_ascii_case(&mention)),
-        MessageEntityKind::BotCommand => part(text, entity).is_some_and(|command| {
-            command.split_once('@').is_none_or(|(_, name)| name.eq_ignore_ascii_case(&me.username))
-        }),
-        MessageEntityKind::TextMention { user } => user.id.0 == me.id,
-        _ => false,
-    });
-    let first = text.trim_start();
-    let rest =
-        first.get(..mention.len()).filter(|name| name.eq_ignore_ascii_case(&mention)).map(|_| &first[mention.len()..]);
-    match rest {
-        Some(rest) if !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_') => {
-            (rest.trim_start_matches([' ', ',', ':', '\n']).to_owned(), true)
-        }
-        _ => (text.to_owned(), named),
-    }
-}
-
-/// The part of a text that an entity is about; entities count UTF-16 units.
-fn part(text: &str, entity: &MessageEntity) -> Option<String> {
-    let units: Vec<u16> = text.encode_utf16().collect();
-    String::from_utf16(units.get(entity.offset..entity.offset.checked_add(entity.length)?)?).ok()
-}
-
 fn press_of(query: &Value) -> Option<Press> {
     let message = &query["message"];
     let number = |value: &Value| value.as_i64().and_then(|number| i32::try_from(number).ok());
@@ -301,7 +327,7 @@ fn press_of(query: &Value) -> Option<Press> {
         chat: message["chat"]["id"].as_i64()?,
         thread: number(&message["message_thread_id"]).filter(|_| message["is_topic_message"] == true),
         message: number(&message["message_id"])?,
-        user: query["from"]["id"].as_u64()?,
+        user: query["from"]["id"].as_u64().filter(|_| query["from"]["is_bot"] != true)?,
         data: query["data"].as_str()?.to_owned(),
     })
 }

@@ -2,20 +2,35 @@
 
 mod table;
 
+use std::ops::Range;
+
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use teloxide::types::{MessageEntity, MessageEntityKind as Kind};
 
 use self::table::Table;
 use super::text::{Text, units};
 
+const OPTIONS: Options = Options::ENABLE_STRIKETHROUGH.union(Options::ENABLE_TABLES).union(Options::ENABLE_TASKLISTS);
+
 /// The text of some Markdown.
 pub(super) fn to_text(markdown: &str) -> Text {
-    let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
     let mut writer = Writer::default();
-    for event in Parser::new_ext(markdown, options) {
+    for event in Parser::new_ext(markdown, OPTIONS) {
         writer.event(event);
     }
     writer.finish()
+}
+
+/// Where some Markdown shows words rather than says them: code, and what is emphasised.
+pub(super) fn shown_parts(markdown: &str) -> Vec<Range<usize>> {
+    let shows = |event: &Event<'_>| {
+        matches!(
+            event,
+            Event::Code(_) | Event::Start(Tag::CodeBlock(_) | Tag::Strong | Tag::Emphasis | Tag::Strikethrough)
+        )
+    };
+    let events = Parser::new_ext(markdown, OPTIONS).into_offset_iter();
+    events.filter(|(event, _)| shows(event)).map(|(_, range)| range).collect()
 }
 
 #[derive(Default)]

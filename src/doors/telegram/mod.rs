@@ -10,8 +10,10 @@ mod bot;
 mod command;
 mod commands;
 mod conversation;
+mod errands;
 mod files;
 mod follow;
+mod gather;
 mod incoming;
 mod markdown;
 mod notes;
@@ -28,6 +30,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod text;
+mod wording;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -44,6 +47,8 @@ pub use self::settings::SettingsError;
 
 use self::api::{ApiError, BotApi, Buttons, Place};
 use self::bot::TelegramBot;
+use self::errands::Errands;
+use self::gather::Part;
 use self::incoming::{Incoming, Me};
 use self::notes::{Notes, Owed};
 use self::overrides::OverridesFile;
@@ -104,8 +109,10 @@ struct Inside {
     /// Answers that are owed, by their runs.
     owed: Mutex<HashMap<Uuid, Owed>>,
     conversations: Mutex<HashMap<Key, UnboundedSender<Incoming>>>,
-    /// Shell commands that run, and what ends them.
-    shells: Mutex<HashMap<(Key, i32), CancellationToken>>,
+    errands: Errands,
+    /// The last message for the bot in each conversation of a group where not all are: what goes on with it is for the
+    /// bot as well.
+    latest: Mutex<HashMap<Key, Part>>,
     /// Chats that were turned away, so that the log names each once.
     strangers: Mutex<HashSet<i64>>,
     tasks: TaskTracker,
@@ -137,7 +144,8 @@ impl Telegram {
                 me: OnceLock::new(),
                 owed: Mutex::default(),
                 conversations: Mutex::default(),
-                shells: Mutex::default(),
+                errands: Errands::default(),
+                latest: Mutex::default(),
                 strangers: Mutex::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),

@@ -1,11 +1,14 @@
 //! What this door remembers over a restart, in the ledger's notes.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::api::Place;
 use super::incoming::Incoming;
+use super::wording::Saved;
 
 use crate::runs::ledger::{Ledger, LedgerError, Note};
 use crate::runs::run;
@@ -19,6 +22,9 @@ const REPORT_DAYS: i64 = 60;
 const MOST_SESSIONS: usize = 12;
 /// Reports of a chat that are remembered.
 const MOST_REPORTS: usize = 5;
+
+/// Files without a word that the next prompt tells of.
+const MOST_UPLOADS: usize = 20;
 
 /// An answer that is owed: written before the run can end, removed when the answer has gone out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,11 +104,13 @@ pub(super) struct Recent {
 #[derive(Clone)]
 pub(super) struct Notes {
     ledger: Ledger,
+    /// Held while a chat's sessions are read and written: buttons change them while prompts are taken.
+    sessions: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Notes {
-    pub(super) const fn new(ledger: Ledger) -> Self {
-        Self { ledger }
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger, sessions: Arc::default() }
     }
 
     /// The number of the next update to ask for.
@@ -154,15 +162,25 @@ impl Notes {
 
     /// The sessions of a chat; the first is made if there is none.
     pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+        let _held = self.sessions.lock().await;
+        self.sessions_now(chat, thread).await
+    }
+
+    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
         let found: Option<Sessions> = self.get(&sessions_key(chat, thread)).await?;
         match found {
             Some(sessions) => Ok(sessions),
-            None => self.begin_session(chat, thread).await,
+            None => self.begin_session_now(chat, thread).await,
         }
     }
 
     /// Begins a session.
     pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+        let _held = self.sessions.lock().await;
+        self.begin_session_now(chat, thread).await
+    }
+
+    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
         let mut sessions: Sessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
         let name = Uuid::now_v7().to_string();
         // One that was never used is not worth listing.
@@ -176,7 +194,8 @@ impl Notes {
 
     /// Goes back to a session. `false`: there is no such one.
     pub(super) async fn switch(&self, chat: i64, thread: Option<i32>, name: &str) -> Result<bool, LedgerError> {
-        let mut sessions = self.sessions(chat, thread).await?;
+        let _held = self.sessions.lock().await;
+        let mut sessions = self.sessions_now(chat, thread).await?;
         if !sessions.known.iter().any(|session| session.name == name) {
             return Ok(false);
         }
@@ -187,7 +206,8 @@ impl Notes {
 
     /// Notes that the current session got a prompt.
     pub(super) async fn used(&self, chat: i64, thread: Option<i32>, prompt: &str) -> Result<(), LedgerError> {
-        let mut sessions = self.sessions(chat, thread).await?;
+        let _held = self.sessions.lock().await;
+        let mut sessions = self.sessions_now(chat, thread).await?;
         let current = sessions.current.clone();
         if let Some(session) = sessions.known.iter_mut().find(|session| session.name == current) {
             session.used_at = run::now();
@@ -239,6 +259,20 @@ impl Notes {
         self.put(&format!("recent:{chat}"), all, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
+    /// Files that have come without a word: the next prompt is about them.
+    pub(super) async fn uploads(&self, chat: i64, thread: Option<i32>) -> Result<Vec<Saved>, LedgerError> {
+        Ok(self.get(&uploads_key(chat, thread)).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn set_uploads(&self, chat: i64, thread: Option<i32>, files: &[Saved]) -> Result<(), LedgerError> {
+        let key = uploads_key(chat, thread);
+        if files.is_empty() {
+            return self.ledger.remove_note(DOOR, &key).await;
+        }
+        let surplus = files.len().saturating_sub(MOST_UPLOADS);
+        self.put(&key, &&files[surplus..], Some(run::now() + DAY)).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LedgerError> {
         let found = self.ledger.note(DOOR, key).await?;
         // One that another version has written is as good as none.
@@ -263,4 +297,8 @@ fn update_key(update: i64) -> String {
 
 fn sessions_key(chat: i64, thread: Option<i32>) -> String {
     format!("sessions:{chat}:{}", thread.unwrap_or(0))
+}
+
+fn uploads_key(chat: i64, thread: Option<i32>) -> String {
+    format!("uploads:{chat}:{}", thread.unwrap_or(0))
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use super::api::{Answer, ApiError};
 use super::command::MENU;
+use super::gather::{self, Part};
 use super::incoming::{Incoming, Message, What};
 use super::sender::Backoff;
-use super::settings::{Access, Groups};
+use super::settings::{Access, Chat, Groups};
 use super::{Closed, Inside, Key, command, follow};
 use crate::runs::ledger::LedgerError;
 
@@ -45,7 +46,7 @@ impl Inside {
             let Some(last) = updates.iter().map(|incoming| incoming.update).max() else { continue };
             let news = updates.into_iter().filter(|incoming| {
                 let seen = incoming.update < offset && offset - incoming.update < OLDEST;
-                !seen && self.is_welcome(&incoming.what)
+                !seen && self.is_welcome(incoming)
             });
             let news: Vec<Incoming> = news.collect();
             self.keep(&news, last + 1).await;
@@ -82,6 +83,9 @@ impl Inside {
             follow::begin(self, run, owed, None);
         }
         for incoming in kept {
+            if let What::Message(message) = &incoming.what {
+                self.note_latest(incoming.update, message);
+            }
             self.hand_over(incoming);
         }
         Ok(offset)
@@ -103,16 +107,18 @@ impl Inside {
         }
     }
 
-    fn is_welcome(&self, what: &What) -> bool {
-        let (chat, user) = match what {
+    fn is_welcome(&self, incoming: &Incoming) -> bool {
+        let (chat, user) = match &incoming.what {
             What::Message(message) => (message.chat, message.user),
             What::Press(press) => (press.chat, Some(press.user)),
             What::Nothing => return false,
         };
         let settings = self.settings();
         match settings.access(chat, user) {
-            Access::Allowed => match what {
-                What::Message(message) => self.is_meant(message, settings.chat(chat, &self.overrides.of(chat)).groups),
+            Access::Allowed => match &incoming.what {
+                What::Message(message) => {
+                    self.is_meant(incoming.update, message, &settings.chat(chat, &self.overrides.of(chat)))
+                }
                 _ => true,
             },
             Access::ForeignChat => {
@@ -130,9 +136,13 @@ impl Inside {
         }
     }
 
-    /// Whether a message of a group is for the bot. One without anything in it is for nobody; of an album it is known
-    /// when all of it is there.
-    fn is_meant(&self, message: &Message, groups: Groups) -> bool {
+    /// Whether a message is for the bot. One without anything in it is for nobody; of an album it is known when all of it
+    /// is there.
+    fn is_meant(&self, update: i64, message: &Message, chat: &Chat) -> bool {
+        // Two bots that answer each other never end, and a channel does not talk to its group's bot.
+        if message.bot || (message.channel_post && !chat.channel_posts) {
+            return false;
+        }
         let empty = message.text.trim().is_empty() && message.file.is_none() && message.useless.is_none();
         if empty {
             return message.addressed && message.group && message.reply.is_some();
@@ -143,7 +153,27 @@ impl Inside {
         let for_another = message.text.starts_with('/')
             && command::parse(&message.text, self.bot_name()).is_none()
             && message.text.split_whitespace().next().is_some_and(|word| word.contains('@'));
-        !for_another && (groups == Groups::All || message.addressed || message.album.is_some())
+        let all = chat.groups == Groups::All || message.channel_post || message.album.is_some();
+        !for_another && (all || message.addressed || self.goes_on(update, message)) && {
+            self.note_latest(update, message);
+            true
+        }
+    }
+
+    /// Whether it is the rest of a message for the bot.
+    fn goes_on(&self, update: i64, message: &Message) -> bool {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = self.part(update, message);
+        latest.get(&(message.chat, message.thread)).is_some_and(|before| gather::follows(before, &part))
+    }
+
+    fn note_latest(&self, update: i64, message: &Message) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.insert((message.chat, message.thread), self.part(update, message));
+    }
+
+    fn part(&self, update: i64, message: &Message) -> Part {
+        Part { update, closed: false, sort: self.sort(message), message: message.clone() }
     }
 
     /// Gives an update to the conversation it belongs to.

@@ -127,3 +127,6 @@ fn tool(name: Option<&str>, input: &Value) -> String {
     let about = line(about, LONGEST_LINE);
     if about.is_empty() { format!("🔧 {name}") } else { format!("🔧 {name}: {about}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,34 +2,32 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::Place;
 use super::conversation::{Handled, Outcome, answer_to};
 use super::files::{self, NotSaved, Own};
-use super::incoming::Message;
-use super::notes::{Owed, Recent, Told};
+use super::incoming::{FileRef, Message};
+use super::notes::{Owed, Recent};
 use super::sender::Backoff;
 use super::settings::Chat;
-use super::text::{Text, cut};
+use super::text::Text;
+use super::wording::{self, Asked, Saved};
 use super::{Inside, follow};
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::{NewRun, Origin, Request, Run};
+use crate::runs::run::{Cancel, NewRun, Origin, Request};
 use crate::runs::submission::SubmitError;
 
 /// The name of this door.
 const DOOR: &str = "telegram";
-/// How much of what a message replies to is quoted, units.
-const LONGEST_QUOTE: usize = 3000;
-/// How much of a report's run goes with a question about it.
-const LONGEST_CONTEXT: usize = 20_000;
 /// How often a download is tried.
 const DOWNLOADS: u32 = 5;
 
 impl Inside {
-    /// Makes a run of a message, or of an album.
-    pub(super) async fn ask(self: &Arc<Self>, messages: &[Message]) -> Outcome {
+    /// Makes a run of a thought's messages, unless `cancel` comes first.
+    pub(super) async fn ask(self: &Arc<Self>, messages: &[Message], cancel: &CancellationToken) -> Outcome {
         let Some(first) = messages.first() else { return Ok(Handled::Done) };
         let chat = self.settings().chat(first.chat, &self.overrides.of(first.chat));
         let place = answer_to(first);
@@ -37,31 +35,43 @@ impl Inside {
             self.say(place, &Text::plain(format!("I cannot read a {useless}. Send text or files."))).await;
             return Ok(Handled::Done);
         }
-        let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
-        let Some(saved) = self.save_files(messages, &own).await else { return Ok(Handled::Done) };
-        let text: Vec<&str> =
-            messages.iter().map(|message| message.text.trim()).filter(|text| !text.is_empty()).collect();
-        let text = text.join("\n\n");
-        if text.is_empty() && !saved.is_empty() {
-            let list: Vec<String> = saved.iter().map(|(path, _)| format!("`{path}`")).collect();
-            self.say_markdown(place, &format!("Saved as {}. Now say what to do with it.", list.join(", "))).await;
-            return Ok(Handled::Done);
-        }
         let told = match &first.reply {
             Some(reply) => self.notes.told(first.chat, reply.id).await?,
             None => None,
         };
+        // The session of this moment: files take their time.
+        let conversation = match &told {
+            Some(told) => told.conversation.clone(),
+            None => conversation(first, &self.notes.sessions(first.chat, first.thread).await?.current),
+        };
+        let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
+        let saved = cancel.run_until_cancelled(self.save_files(messages, &own)).await;
+        let Some(saved) = saved.filter(|_| !cancel.is_cancelled()) else {
+            self.say(place, &Text::plain("✋ Cancelled. Nothing was asked.")).await;
+            return Ok(Handled::Done);
+        };
+        let Some(saved) = saved else { return Ok(Handled::Done) };
+        let mut files = self.notes.uploads(first.chat, first.thread).await?;
+        let waited = !files.is_empty();
+        files.retain(|earlier| saved.iter().all(|file| file.path != earlier.path));
+        if !wording::has_words(messages) && !saved.is_empty() {
+            let list: Vec<String> = saved.iter().map(|file| format!("`{}`", file.path)).collect();
+            files.extend(saved);
+            self.notes.set_uploads(first.chat, first.thread, &files).await?;
+            self.say_markdown(place, &format!("Saved as {}. Now say what to do with it.", list.join(", "))).await;
+            return Ok(Handled::Done);
+        }
+        files.extend(saved);
         let recent = if told.is_none() { self.unknown_reports(first.chat).await? } else { Vec::new() };
         let about = match &told {
             Some(told) if told.report => self.engine.get(told.run).await?.map(|run| (told.job.clone(), run)),
             _ => None,
         };
-        let prompt = write(&text, first, &saved, about.as_ref(), &recent);
-        let request = self.request(first, &chat, prompt, told.as_ref()).await?;
+        let asked = Asked { messages, files: &files, about: about.as_ref(), recent: &recent };
         let new = NewRun {
             origin: Origin { door: DOOR, requester: Self::requester(first.chat), cost_per_day: None },
             workspace: own.path(),
-            request,
+            request: request(&chat, wording::write(&asked), conversation, told.is_some()),
             busy: chat.busy,
             idempotency_key: Some(format!("telegram:{}:{}", first.chat, first.id)),
             webhook_url: None,
@@ -73,20 +83,21 @@ impl Inside {
             Err(SubmitError::KeyReused { before }) => before,
             Err(SubmitError::Closed) => return Ok(Handled::Kept),
             Err(SubmitError::Ledger(error)) => return Err(error),
-            Err(SubmitError::Busy { .. }) => {
-                let text = "Something is running here already, and this chat is set to refuse more. /cancel stops it.";
-                self.say(place, &Text::plain(text)).await;
-                return Ok(Handled::Done);
-            }
-            Err(error @ (SubmitError::QueueFull { .. } | SubmitError::OverBudget(_))) => {
-                self.say(place, &Text::plain(format!("❌ Not accepted: {error}."))).await;
+            Err(error) => {
+                self.say(place, &Text::plain(refused(&error))).await;
                 return Ok(Handled::Done);
             }
         };
         let about = told.map(|told| (told.run, told.conversation));
-        self.owe(run, first, about, &text).await?;
+        self.owe(run, first, about, &title(messages)).await?;
+        if cancel.is_cancelled() {
+            self.engine.cancel(run, Cancel::Asked).await?;
+        }
         if !recent.is_empty() {
             self.mark_known(first.chat, &recent).await?;
+        }
+        if waited {
+            self.notes.set_uploads(first.chat, first.thread, &Vec::new()).await?;
         }
         Ok(Handled::Done)
     }
@@ -120,32 +131,6 @@ impl Inside {
         Ok(())
     }
 
-    async fn request(
-        &self,
-        first: &Message,
-        chat: &Chat,
-        prompt: String,
-        told: Option<&Told>,
-    ) -> Result<Request, LedgerError> {
-        let conversation = match told {
-            Some(told) => told.conversation.clone(),
-            None => conversation(first, &self.notes.sessions(first.chat, first.thread).await?.current),
-        };
-        let continues = chat.continues || told.is_some();
-        let options = Options {
-            model: chat.model.clone(),
-            effort: chat.effort,
-            system_prompt: chat.system_prompt.clone(),
-            append_system_prompt: chat.append_system_prompt.clone(),
-            max_budget_usd: chat.max_budget_usd,
-            no_continue: !continues,
-            conversation: Some(conversation),
-            include_partial_messages: true,
-            ..Options::default()
-        };
-        Ok(Request { prompt, options, format: OutputFormat::Json })
-    }
-
     /// The chat's workspace, made if it is not there.
     pub(super) async fn own_workspace(&self, chat: &Chat) -> Result<Own, String> {
         let (workspaces, name) = (self.workspaces.clone(), chat.workspace.clone());
@@ -164,33 +149,45 @@ impl Inside {
         }
     }
 
-    /// Puts the files of messages into the workspace: the path of each, and what it is. `None`: that failed, and is said.
-    async fn save_files(&self, messages: &[Message], own: &Own) -> Option<Vec<(String, String)>> {
-        let mut saved = Vec::new();
+    /// Puts the files of messages into the workspace, and that of the message they reply to. `None`: that failed, and is
+    /// said.
+    async fn save_files(&self, messages: &[Message], own: &Own) -> Option<Vec<Saved>> {
+        let mut saved: Vec<Saved> = Vec::new();
+        let replied = messages.first().and_then(|first| Some((first, first.reply.as_ref()?.file.as_ref()?)));
+        if let Some((message, file)) = replied {
+            // Claude may have changed it since it came.
+            let path = match files::already_there(own, file).await {
+                Some(path) => path,
+                None => self.fetched(message, file, own).await?,
+            };
+            saved.push(Saved { path, about: format!("{}, of the message replied to", about(file)) });
+        }
         for message in messages {
             let Some(file) = &message.file else { continue };
-            let (mut backoff, mut tries) = (Backoff::default(), 0);
-            let path = loop {
-                tries += 1;
-                match files::save(self.api.as_ref(), own, file).await {
-                    Ok(path) => break Ok(path),
-                    Err(NotSaved::Later(why)) if tries < DOWNLOADS => {
-                        tracing::warn!("a file of chat {} is not here yet: {why}", message.chat);
-                        backoff.wait().await;
-                    }
-                    Err(NotSaved::Later(why) | NotSaved::Never(why)) => break Err(why),
-                }
-            };
-            match path {
-                Ok(path) => saved.push((path, format!("{}, {}", file.kind, files::size(file.size)))),
-                Err(why) => {
-                    let text = format!("❌ The {} was not saved: {why}. Nothing was asked.", file.kind);
-                    self.say(answer_to(message), &Text::plain(text)).await;
-                    return None;
-                }
-            }
+            let path = self.fetched(message, file, own).await?;
+            let whose = wording::whose_file(message);
+            saved.push(Saved { path, about: format!("{}{whose}", about(file)) });
         }
         Some(saved)
+    }
+
+    /// The path of a file in the workspace, once it is there. `None`: it does not come, and that is said.
+    async fn fetched(&self, message: &Message, file: &FileRef, own: &Own) -> Option<String> {
+        let (mut backoff, mut tries) = (Backoff::default(), 0);
+        let why = loop {
+            tries += 1;
+            match files::save(self.api.as_ref(), own, file).await {
+                Ok(path) => return Some(path),
+                Err(NotSaved::Later(why)) if tries < DOWNLOADS => {
+                    tracing::warn!("a file of chat {} is not here yet: {why}", message.chat);
+                    backoff.wait().await;
+                }
+                Err(NotSaved::Later(why) | NotSaved::Never(why)) => break why,
+            }
+        };
+        let text = format!("❌ The {} was not saved: {why}. Nothing was asked.", file.kind);
+        self.say(answer_to(message), &Text::plain(text)).await;
+        None
     }
 
     async fn unknown_reports(&self, chat: i64) -> Result<Vec<Recent>, LedgerError> {
@@ -211,49 +208,40 @@ fn conversation(message: &Message, session: &str) -> String {
     format!("telegram:{}:{session}", message.chat)
 }
 
-/// The prompt: what was written, and before it what it is about.
-pub(super) fn write(
-    text: &str,
-    message: &Message,
-    files: &[(String, String)],
-    about: Option<&(String, Run)>,
-    recent: &[Recent],
-) -> String {
-    let mut parts = Vec::new();
-    if !recent.is_empty() {
-        let list = recent.iter().map(|report| {
-            let at =
-                chrono::DateTime::from_timestamp_millis(report.at).unwrap_or_default().format("%Y-%m-%d %H:%M UTC");
-            format!("- {} ({at}): {}", report.job, report.beginning)
-        });
-        let list = list.collect::<Vec<_>>().join("\n");
-        parts.push(format!(
-            "[For your information: scheduled jobs have reported to this chat since the last message.\n{list}]"
-        ));
+fn request(chat: &Chat, prompt: String, conversation: String, about_report: bool) -> Request {
+    let options = Options {
+        model: chat.model.clone(),
+        effort: chat.effort,
+        system_prompt: chat.system_prompt.clone(),
+        append_system_prompt: chat.append_system_prompt.clone(),
+        max_budget_usd: chat.max_budget_usd,
+        no_continue: !(chat.continues || about_report),
+        conversation: Some(conversation),
+        include_partial_messages: true,
+        ..Options::default()
+    };
+    Request { prompt, options, format: OutputFormat::Json }
+}
+
+/// What a list of sessions shows of a prompt.
+fn title(messages: &[Message]) -> String {
+    let own = wording::own_words(messages);
+    if own.is_empty() { messages.first().map_or_else(String::new, |first| first.text.clone()) } else { own }
+}
+
+fn about(file: &FileRef) -> String {
+    // Telegram does not say how large every file is.
+    let size =
+        Some(file.size).filter(|size| *size > 0).map_or_else(String::new, |size| format!(", {}", files::size(size)));
+    format!("{}{size}", file.kind)
+}
+
+/// Why a prompt is not accepted, for a person.
+fn refused(error: &SubmitError) -> String {
+    match error {
+        SubmitError::Busy { .. } => {
+            "Something is running here already, and this chat is set to refuse more. /cancel stops it.".to_owned()
+        }
+        error => format!("❌ Not accepted: {error}."),
     }
-    if let Some((job, run)) = about {
-        let answer = run
-            .end
-            .as_ref()
-            .map_or("", |end| end.result["result"].as_str().or(end.error.as_deref()).unwrap_or_default());
-        parts.push(format!(
-            "[This message replies to the report of the scheduled job {job:?}, which worked in {}.\nIt was asked:\n{}\n\nIts \
-             answer was:\n{}]",
-            run.workspace.display(),
-            cut(&run.request.prompt, LONGEST_CONTEXT),
-            cut(answer, LONGEST_CONTEXT)
-        ));
-    } else if let Some(reply) = message.reply.as_ref().filter(|reply| !reply.text.trim().is_empty()) {
-        let quoted =
-            cut(&reply.text, LONGEST_QUOTE).lines().map(|line| format!("> {line}")).collect::<Vec<_>>().join("\n");
-        parts.push(format!("In reply to this message:\n{quoted}"));
-    }
-    if !files.is_empty() {
-        let list = files.iter().map(|(path, about)| format!("- {path} ({about})")).collect::<Vec<_>>().join("\n");
-        parts.push(format!("Files that came with this message, in the workspace:\n{list}"));
-    }
-    if !text.is_empty() {
-        parts.push(text.to_owned());
-    }
-    parts.join("\n\n")
 }

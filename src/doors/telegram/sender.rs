@@ -41,6 +41,15 @@ pub(super) enum Patience {
     Some(u32),
 }
 
+/// How a call passes its chat's gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// It stays shut until the call is done.
+    Held,
+    /// It shuts for a moment only.
+    Passed,
+}
+
 /// Sends for one bot.
 pub(super) struct Sender {
     api: Arc<dyn BotApi>,
@@ -58,6 +67,26 @@ impl Sender {
         &self,
         chat: i64,
         patience: Patience,
+        call: impl FnMut() -> Answer<'call, T>,
+    ) -> Result<T, ApiError> {
+        self.insist(chat, patience, Gate::Held, call).await
+    }
+
+    /// The same for a file, which may be minutes on its way: what else is said in the chat does not wait for it.
+    pub(super) async fn transfer<'call, T>(
+        &self,
+        chat: i64,
+        patience: Patience,
+        call: impl FnMut() -> Answer<'call, T>,
+    ) -> Result<T, ApiError> {
+        self.insist(chat, patience, Gate::Passed, call).await
+    }
+
+    async fn insist<'call, T>(
+        &self,
+        chat: i64,
+        patience: Patience,
+        through: Gate,
         mut call: impl FnMut() -> Answer<'call, T>,
     ) -> Result<T, ApiError> {
         let mut backoff = Backoff::default();
@@ -66,8 +95,16 @@ impl Sender {
             let gate = self.gate(chat);
             let mut free_at = gate.lock().await;
             sleep_until(*free_at).await;
-            let answer = call().await;
-            *free_at = Instant::now() + PAUSE;
+            let answer = if through == Gate::Held {
+                call().await
+            } else {
+                *free_at = Instant::now() + PAUSE;
+                drop(free_at);
+                let answer = call().await;
+                free_at = gate.lock().await;
+                answer
+            };
+            *free_at = (*free_at).max(Instant::now() + PAUSE);
             match answer {
                 Err(ApiError::Wait(pause)) => {
                     tracing::debug!(

@@ -51,6 +51,7 @@ struct ChatSettings {
     allowed_users: Option<Vec<u64>>,
     busy: Option<WhenBusy>,
     groups: Option<Groups>,
+    channel_posts: Option<bool>,
     bash: Option<bool>,
     bash_timeout: Option<u64>,
 }
@@ -103,6 +104,8 @@ pub(super) struct Chat {
     pub(super) max_budget_usd: Option<f64>,
     pub(super) busy: Busy,
     pub(super) groups: Groups,
+    /// Whether posts of the channel that the group is linked to are prompts.
+    pub(super) channel_posts: bool,
     pub(super) bash: bool,
     pub(super) bash_timeout: u64,
 }
@@ -249,6 +252,7 @@ impl Settings {
             max_budget_usd: own.max_budget_usd.or(default.max_budget_usd),
             busy: if busy == WhenBusy::Queue { Busy::Queue } else { Busy::Reject },
             groups: own.groups.or(default.groups).unwrap_or(Groups::All),
+            channel_posts: own.channel_posts.or(default.channel_posts).unwrap_or(false),
             bash: own.bash.or(default.bash).unwrap_or(true),
             bash_timeout: own.bash_timeout.or(default.bash_timeout).unwrap_or(BASH_SECONDS),
         }

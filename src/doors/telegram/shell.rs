@@ -1,14 +1,14 @@
 //! `/bash`: a shell command in the chat's workspace.
 
 use std::io::Read;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use teloxide::types::{MessageEntity, MessageEntityKind};
-use tokio_util::sync::CancellationToken;
 
 use super::api::{Attachment, AttachmentKind, Content, Place};
 use super::conversation::{Handled, Outcome, answer_to};
+use super::errands::Kind;
 use super::incoming::Message;
 use super::sender::Patience;
 use super::text::{LONGEST_MESSAGE, Text, units};
@@ -37,9 +37,8 @@ impl Inside {
             return Ok(Handled::Done);
         }
         let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
-        let cancel = CancellationToken::new();
-        let shell = (key, message.id);
-        self.shells.lock().unwrap_or_else(PoisonError::into_inner).insert(shell, cancel.clone());
+        let id = message.id;
+        let cancel = self.errands.begin(key, id, Kind::Shell, String::new());
         let (inside, limit) = (Arc::clone(self), Duration::from_secs(chat.bash_timeout));
         self.tasks.spawn(async move {
             let _ = inside.api.typing(place).await;
@@ -60,7 +59,7 @@ impl Inside {
                 Err(error) => inside.say(place, &Text::plain(format!("❌ It cannot be run: {error}"))).await,
             }
             inside.forget(&[update]).await;
-            inside.shells.lock().unwrap_or_else(PoisonError::into_inner).remove(&shell);
+            inside.errands.end(key, id);
         });
         Ok(Handled::Kept)
     }
@@ -108,7 +107,7 @@ impl Inside {
             let kind = AttachmentKind::Document;
             self.api.send_file(place, Attachment { kind, name: "output.txt", content, caption: &caption })
         };
-        if let Err(error) = self.sender.call(place.chat, Patience::Some(6), send).await {
+        if let Err(error) = self.sender.transfer(place.chat, Patience::Some(6), send).await {
             self.say(place, &Text::plain(format!("⚠️ {caption} It was not sent: {error}"))).await;
         }
     }

@@ -76,6 +76,7 @@ pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
         ),
         format!("While busy: {}", if chat.busy == Busy::Queue { "prompts wait" } else { "prompts are refused" }),
         format!("In groups: {}", if chat.groups == Groups::All { "every message" } else { "when named or replied to" }),
+        format!("Posts of the linked channel: {}", if chat.channel_posts { "prompts" } else { "ignored" }),
         format!("/bash: {}", if chat.bash { format!("at most {} s", chat.bash_timeout) } else { "off".to_owned() }),
     ];
     format!("**This chat's settings**\n\n- {}", lines.join("\n- "))

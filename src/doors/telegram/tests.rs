@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::incoming::{Me, Message, What, read};
+use super::incoming::{Me, Message, Speaker, What, read};
 
 const ME: u64 = 42;
 
@@ -122,4 +122,147 @@ fn a_press_is_known_by_its_message() {
         assert_eq!(read(&update, &me).unwrap().what, What::Nothing, "{gone}");
     }
     assert_eq!(read(&json!({"update_id": 7, "edited_message": message}), &me).unwrap().what, What::Nothing);
+}
+
+#[test]
+fn bots_and_posts_of_the_linked_channel_are_known_as_such() {
+    let group = json!({"id": -5, "type": "supergroup", "title": "Team"});
+    let channel = json!({"id": -9, "type": "channel", "title": "News"});
+    let bot = |id: u64| json!({"id": id, "is_bot": true, "first_name": "Bot"});
+    // Fields; whether a bot wrote it, whether it is a channel's post, who wrote it.
+    let cases = [
+        (json!({}), false, false, "Ann"),
+        (json!({"from": bot(700)}), true, false, "Bot"),
+        // An anonymous admin, and somebody who writes as a channel.
+        (json!({"from": bot(1_087_968_824), "sender_chat": group}), false, false, "Team"),
+        (json!({"from": bot(136_817_688), "sender_chat": channel}), false, false, "News"),
+        (
+            json!({"from": {"id": 777_000, "is_bot": false, "first_name": "Telegram"}, "sender_chat": channel, "is_automatic_forward": true,
+                "forward_origin": {"type": "channel", "date": 1, "message_id": 4, "chat": channel}}),
+            false,
+            true,
+            "News",
+        ),
+    ];
+    for (mut fields, is_bot, is_post, author) in cases {
+        fields["chat"] = group.clone();
+        for content in [json!({"text": "hello"}), json!({"caption": "hello", "invention": {"a": 1}})] {
+            let mut fields = fields.clone();
+            fields.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
+            let message = message(&fields).unwrap_or_else(|| panic!("{fields}"));
+            assert_eq!(
+                (message.bot, message.channel_post, message.author.as_str()),
+                (is_bot, is_post, author),
+                "{fields}"
+            );
+            assert_eq!(message.forwarded, None, "{fields}");
+        }
+    }
+}
+
+#[test]
+fn hidden_links_are_written_out() {
+    let link = |offset: usize, length: usize, url: &str| json!({"type": "text_link", "offset": offset, "length": length, "url": url});
+    let article = "https://news.example/a/42";
+    let replied = |content: Value| {
+        let mut replied = json!({"message_id": 1, "date": 1, "chat": {"id": 111, "type": "private", "first_name": "Ann"},
+            "from": {"id": 6, "is_bot": false, "first_name": "Cy"}});
+        replied.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
+        replied
+    };
+    let photo = json!([{"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}]);
+    let cases = [
+        (
+            json!({"text": "Summarise this article", "entities": [link(15, 7, article)]}),
+            "Summarise this article (https://news.example/a/42)",
+        ),
+        // Units, not characters or bytes; two of them, in any order.
+        (
+            json!({"text": "\u{1f388}é this and that.", "entities": [link(13, 4, "https://b.example/"), link(4, 4, article)]}),
+            "\u{1f388}é this (https://news.example/a/42) and that (https://b.example/).",
+        ),
+        (
+            json!({"caption": "read this", "photo": photo, "caption_entities": [link(5, 4, article)]}),
+            "read this (https://news.example/a/42)",
+        ),
+        (json!({"text": "https://b.example", "entities": [link(0, 17, "https://b.example/")]}), "https://b.example"),
+        (
+            json!({"text": "@claude_bot this", "entities": [{"type": "mention", "offset": 0, "length": 11}, link(12, 4, article)]}),
+            "this (https://news.example/a/42)",
+        ),
+        // A command is what can be seen of it.
+        (json!({"text": "/bash curl b.example", "entities": [link(11, 9, article)]}), "/bash curl b.example"),
+        (json!({"text": "past", "entities": [link(2, 9, article)]}), "past (https://news.example/a/42)"),
+    ];
+    for (fields, text) in cases {
+        assert_eq!(message(&fields).unwrap().text, text, "{fields}");
+    }
+    let source = json!({"text": "see this one", "entities": [link(4, 4, article)]});
+    let quotes = [
+        (json!({"text": "this one", "position": 4}), "this (https://news.example/a/42) one"),
+        (json!({"text": "one", "position": 9}), "one"),
+        (json!({"text": "this", "position": 90}), "this"),
+    ];
+    for (quote, text) in quotes {
+        let reply = message(&json!({"text": "and?", "reply_to_message": replied(source.clone()), "quote": quote}))
+            .unwrap()
+            .reply
+            .unwrap();
+        assert_eq!(reply.text, text, "{quote}");
+    }
+    let reply = message(&json!({"text": "and?", "reply_to_message": replied(source)})).unwrap().reply.unwrap();
+    assert_eq!(reply.text, "see this (https://news.example/a/42) one");
+}
+
+#[test]
+fn a_reply_brings_the_file_it_replies_to() {
+    let file = json!({"file_id": "F", "file_unique_id": "u", "file_size": 9});
+    let with = |more: Value| {
+        let mut file = file.clone();
+        file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        file
+    };
+    let video = with(json!({"width": 4, "height": 3, "duration": 5}));
+    let kinds = [
+        ("document", with(json!({"file_name": "report.pdf"})), "file"),
+        ("photo", json!([with(json!({"width": 9, "height": 9}))]), "photo"),
+        ("voice", with(json!({"duration": 3})), "voice message"),
+        ("audio", with(json!({"duration": 3})), "audio"),
+        ("video", video.clone(), "video"),
+        ("animation", video, "animation"),
+        ("video_note", with(json!({"length": 240, "duration": 3})), "video message"),
+        (
+            "sticker",
+            with(json!({"width": 5, "height": 5, "type": "regular", "is_animated": false, "is_video": false})),
+            "sticker",
+        ),
+    ];
+    for (kind, value, name) in kinds {
+        let replied = json!({"message_id": 1, "date": 1, "chat": {"id": 111, "type": "private", "first_name": "Ann"},
+            "from": {"id": 6, "is_bot": false, "first_name": "Cy"}, kind: value});
+        let here = json!({"text": "summarise this", "reply_to_message": replied});
+        let elsewhere = json!({"text": "summarise this", "external_reply": {kind: value,
+            "origin": {"type": "hidden_user", "date": 1, "sender_user_name": "Cy"}}});
+        for fields in [here, elsewhere] {
+            let reply = message(&fields).unwrap().reply.unwrap_or_else(|| panic!("{fields}"));
+            let file = reply.file.unwrap_or_else(|| panic!("{fields}"));
+            assert_eq!((file.id.as_str(), file.kind.as_str()), ("F", name), "{fields}");
+            assert_eq!(reply.of, Speaker::Other("Cy".into()), "{fields}");
+        }
+    }
+    // Of a text of another chat there is what was picked out of it; the file of the message itself is not lost over it.
+    let fields = json!({"caption": "and this?", "document": with(json!({"file_name": "own.pdf"})), "quote": {"text": "picked", "position": 0},
+        "external_reply": {"origin": {"type": "hidden_user", "date": 1, "sender_user_name": "Cy"}}});
+    let message = message(&fields).unwrap();
+    assert_eq!(message.file.unwrap().name, "own.pdf");
+    assert_eq!(message.reply.map(|reply| (reply.text, reply.file)), Some(("picked".to_owned(), None)));
+}
+
+#[test]
+fn what_an_earlier_version_has_kept_can_be_read() {
+    let kept = json!({"update": 7, "what": {"Message": {"chat": 5, "thread": null, "id": 1, "user": 5, "group": false, "addressed": false,
+        "text": "hello", "file": null, "album": null, "reply": {"id": 3, "text": "x"}, "useless": null}}});
+    let incoming: super::incoming::Incoming = serde_json::from_value(kept).unwrap();
+    let What::Message(message) = incoming.what else { panic!("no message") };
+    assert_eq!((message.text.as_str(), incoming.closed), ("hello", false));
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::io::AsyncWrite;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::api::{Answer, Attachment, BotApi, Buttons};
-use super::super::incoming::{Incoming, Me, Message, Reply};
+use super::super::errands::Errands;
+use super::super::incoming::{Incoming, Me, Message, Reply, Speaker};
 use super::super::notes::Notes;
 use super::super::overrides::OverridesFile;
 use super::super::sender::Sender;
@@ -48,6 +50,10 @@ impl BotApi for Chat {
 
     fn edit<'call>(&'call self, _: i64, _: i32, _: &'call Text, _: &'call Buttons) -> Answer<'call, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn delete(&self, _: i64, _: i32) -> Answer<'_, ()> {
+        unreachable!("nothing is deleted")
     }
 
     fn me(&self) -> Answer<'_, Me> {
@@ -120,10 +126,11 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
             me: std::sync::OnceLock::new(),
             owed: Mutex::default(),
             conversations: Mutex::default(),
-            shells: Mutex::default(),
+            errands: Errands::default(),
+            latest: Mutex::default(),
             strangers: Mutex::default(),
             tasks: tokio_util::task::TaskTracker::new(),
-            stop: tokio_util::sync::CancellationToken::new(),
+            stop: CancellationToken::new(),
         }),
     }
 }
@@ -175,17 +182,23 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
         chat: 5,
         thread: None,
         id,
+        date: 0,
         user: Some(5),
+        author: "Ann".into(),
+        bot: false,
+        channel_post: false,
+        forwarded: None,
+        length: 0,
         group: false,
         addressed: false,
         text: text.into(),
         file: None,
         album: None,
-        reply: reply.map(|id| Reply { id, text: "Two errors were found.".into() }),
+        reply: reply.map(|id| Reply { id, text: "Two errors were found.".into(), of: Speaker::Bot, file: None }),
         useless: None,
     };
     let asked = async |message: Message| {
-        assert!(inside.ask(&[message]).await.is_ok());
+        assert!(inside.ask(&[message], &CancellationToken::new()).await.is_ok());
         let filter = Filter { requester: Some("telegram:5".into()), limit: 10, ..Filter::default() };
         let newest = inside.engine.list(filter).await.unwrap().remove(0).id;
         inside.engine.get(newest).await.unwrap().unwrap().request

@@ -1,0 +1,88 @@
+//! What a conversation has under way beside its runs, and what ends it: shell commands, files that are sent, and prompts
+//! that are not runs yet.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Key;
+
+/// Something under way.
+#[derive(Debug, Clone)]
+struct Errand {
+    kind: Kind,
+    about: String,
+    cancel: CancellationToken,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A command of `/bash`.
+    Shell,
+    /// A file of `/fetch`.
+    Sending,
+    /// A prompt whose parts or files are still coming.
+    Prompt,
+}
+
+/// All of it, by the messages that asked for it.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    all: Mutex<BTreeMap<(Key, i32), Errand>>,
+}
+
+impl Errands {
+    /// Notes what a message has begun; what ends it.
+    pub(super) fn begin(&self, key: Key, message: i32, kind: Kind, about: String) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        self.all().insert((key, message), Errand { kind, about, cancel: cancel.clone() });
+        cancel
+    }
+
+    /// What ends what a message has begun.
+    pub(super) fn token(&self, key: Key, message: i32) -> Option<CancellationToken> {
+        self.all().get(&(key, message)).map(|errand| errand.cancel.clone())
+    }
+
+    /// It has ended.
+    pub(super) fn end(&self, key: Key, message: i32) {
+        self.all().remove(&(key, message));
+    }
+
+    /// Cancels up to `most` of a kind, the oldest first; how many.
+    pub(super) fn cancel(&self, key: Key, kind: Kind, most: usize) -> usize {
+        let all = self.all();
+        let found = all.iter().filter(|((of, _), errand)| *of == key && errand.kind == kind);
+        found.take(most).inspect(|(_, errand)| errand.cancel.cancel()).count()
+    }
+
+    /// How many of a kind there are.
+    pub(super) fn count(&self, key: Key, kind: Kind) -> usize {
+        self.all().iter().filter(|((of, _), errand)| *of == key && errand.kind == kind).count()
+    }
+
+    /// A line for each.
+    pub(super) fn listed(&self, key: Key) -> String {
+        let mut text = String::new();
+        let shells = self.count(key, Kind::Shell);
+        if shells > 0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "💻 {shells} shell command{} running", if shells == 1 { "" } else { "s" });
+        }
+        for (_, errand) in self.all().iter().filter(|((of, _), _)| *of == key) {
+            let _ = match errand.kind {
+                Kind::Shell => Ok(()),
+                Kind::Sending => writeln!(text, "📤 sending {}", errand.about),
+                Kind::Prompt => writeln!(text, "📥 taking in: {}", errand.about),
+            };
+        }
+        text
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<(Key, i32), Errand>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
