@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Launch, TestBox};
 
 /// `claudebox init -- ARGS` with the real CLI and the offline model, in a network of its own.
-fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<'testbox>> {
+pub(crate) fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<'testbox>> {
     let Ok(cli) = std::env::var("CLAUDEBOX_TEST_CLI") else {
         eprintln!("skipped: CLAUDEBOX_TEST_CLI does not name a CLI");
         return None;
@@ -21,7 +21,7 @@ fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Launch<
     Some(launch.env("CLAUDEBOX_OFFLINE", "1").env("TERM", "xterm-256color").env("LANG", "C.UTF-8"))
 }
 
-fn answer(testbox: &TestBox, args: &[&str], code: i32) -> Option<(Value, String)> {
+pub(crate) fn answer(testbox: &TestBox, args: &[&str], code: i32) -> Option<(Value, String)> {
     let args: Vec<&str> = args.iter().chain(&["--output-format", "json-verbose"]).copied().collect();
     let finished = claude(testbox, &args)?.start().finish().exits(code);
     Some((serde_json::from_str(&finished.out).unwrap(), finished.err))
