@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=313559a5da8a1ac62cf2d0f223e94e72c801d07077096d8f2cc89ee3b3a72b9f
+checksum=e6aa9f446c0f5da9fecc97cca40ec8dc20c458f93a506cde3bf060f578e032a9
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::schema::{self, Schema};
 
@@ -44,6 +45,14 @@ pub struct Options {
     /// Start a fresh session instead of continuing the workspace's last one
     #[arg(long)]
     pub no_continue: bool,
+    /// Go on with the session of the terminal in this workspace, instead of the prompts' own
+    #[arg(long, conflicts_with_all = ["resume", "no_continue"])]
+    #[serde(skip_serializing_if = "is_false")]
+    pub continue_interactive: bool,
+    /// On a terminal: go on with the session of the prompts in this workspace, instead of the terminal's own
+    #[arg(long, conflicts_with_all = ["resume", "no_continue"])]
+    #[serde(skip_serializing_if = "is_false")]
+    pub continue_scripts: bool,
     /// Stop the run when it has cost this much, in US dollars
     #[arg(long, value_name = "USD", value_parser = parse_positive)]
     pub max_budget_usd: Option<f64>,
@@ -89,6 +98,11 @@ impl Options {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// How hard the model thinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -121,19 +135,57 @@ pub enum OutputFormat {
 pub enum Session {
     /// A new one.
     Fresh,
+    /// A new one with this id.
+    Begin(String),
     /// This one; whoever asked named it.
     Resume(String),
     /// The workspace's last one. Should it have gone, a new one does as well.
     Continue(String),
+    /// A copy of a session, which stays as it is.
+    Fork {
+        /// The session.
+        from: String,
+        /// The copy's id.
+        into: String,
+        /// Whether whoever asked named it.
+        is_named: bool,
+    },
 }
 
 impl Session {
-    /// The id to resume.
+    /// A new session, its id made up here.
     #[must_use]
-    pub fn id(&self) -> Option<&str> {
+    pub fn begin() -> Self {
+        Self::Begin(Uuid::now_v7().to_string())
+    }
+
+    /// A copy of session `from`, its id made up here.
+    #[must_use]
+    pub fn fork(from: String, is_named: bool) -> Self {
+        Self::Fork { from, into: Uuid::now_v7().to_string(), is_named }
+    }
+
+    /// The id of the session whose file is written to, if it is known before the CLI has started.
+    #[must_use]
+    pub fn writes(&self) -> Option<&str> {
         match self {
             Self::Fresh => None,
-            Self::Resume(id) | Self::Continue(id) => Some(id),
+            Self::Begin(id) | Self::Resume(id) | Self::Continue(id) | Self::Fork { into: id, .. } => Some(id),
+        }
+    }
+
+    /// Whether a new session does as well, should there be no such session.
+    #[must_use]
+    pub const fn is_replaceable(&self) -> bool {
+        matches!(self, Self::Continue(_) | Self::Fork { is_named: false, .. })
+    }
+
+    fn arguments(&self) -> Vec<&str> {
+        match self {
+            Self::Fresh => Vec::new(),
+            Self::Begin(id) => vec!["--session-id", id],
+            Self::Resume(id) | Self::Continue(id) => vec!["--resume", id],
+            Self::Fork { from, into, .. } => vec!["--resume", from, "--fork-session", "--session-id", into],
         }
     }
 }
@@ -150,9 +202,6 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, s
     }
     if let Some(budget) = options.max_budget_usd {
         args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
-    }
-    if options.fork_session {
-        args.push("--fork-session".into());
     }
     if options.include_partial_messages {
         args.push("--include-partial-messages".into());
@@ -180,13 +229,13 @@ fn common(options: &Options, session: &Session, standing: Option<&Path>, setting
         ("--system-prompt", options.system_prompt.as_deref()),
         ("--append-system-prompt", options.append_system_prompt.as_deref()),
         ("--effort", effort.as_deref()),
-        ("--resume", session.id()),
     ];
     for (flag, value) in pairs {
         if let Some(value) = value {
             args.extend([flag.into(), value.into()]);
         }
     }
+    args.extend(session.arguments().into_iter().map(Into::into));
     args
 }
 

@@ -1,25 +1,117 @@
-//! Which session a workspace was last in.
+//! Which session a run or a terminal goes on with.
 //!
 //! `--continue` with nothing to continue silently starts a new session, and two workspaces can share one folder of
-//! session files. So the last session is found here and resumed by its id: from our own ledger, or the newest session
-//! file whose recorded working directory is this workspace, whichever was used last.
+//! session files. So the last session is found here and resumed by its id.
+//!
+//! Prompts and the terminal of a workspace each have their own last session. That of prompts is in a ledger of ours, that
+//! of the terminal is the newest session file in which a person has spoken. Each can go on with the other's where that is
+//! asked for. Whoever cannot have a session for itself goes on in a copy of it: a session has one writer (see [`open`]).
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+mod file;
+mod look;
+pub mod open;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::file::{is_damaged, is_resumable, modified, recorded_cwd};
+use self::look::Look;
+use self::open::{Holder, Lock, Registry};
 use super::arguments::{Options, Session};
 use crate::json_file::{self, JsonFileError};
 
 /// The CLI cuts a folder's name at this many UTF-16 units and appends a hash.
 const LONGEST_SLUG_UNITS: usize = 200;
-/// A session's working directory stands in one of its first lines; no more than this much of a file is read for it.
-const LONGEST_HEAD_BYTES: u64 = 4 << 20;
 const LEDGER: &str = "sessions.json";
+/// The workspaces in which prompts and the terminal have gone separate ways.
+const SEPARATE: &str = "separate.json";
+/// The folder of the locks.
+const OPEN: &str = "open";
+
+/// Who goes on with a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// A prompt: of a script, or of a door.
+    Prompt,
+    /// A person on a terminal.
+    Terminal,
+}
+
+impl Side {
+    const fn that_writes(self) -> &'static str {
+        match self {
+            Self::Prompt => "another run is writing in it",
+            Self::Terminal => "it is open on a terminal",
+        }
+    }
+}
+
+/// Why there is no session to go on with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Somebody else writes in it.
+    #[error(
+        "the session {id} cannot be resumed now: {}; wait for the end of that, or add --fork-session (forkSession) to go \
+         on in a copy of it", .by.that_writes()
+    )]
+    InUse {
+        /// The session.
+        id: String,
+        /// Whoever has it.
+        by: Side,
+    },
+    /// The other side of the workspace has none.
+    #[error("there is no session of {} in {} to go on with", .of, .workspace.display())]
+    None {
+        /// Whose.
+        of: &'static str,
+        /// The workspace.
+        workspace: PathBuf,
+    },
+}
+
+/// A session to start the CLI with, which nobody else writes in.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Which.
+    pub session: Session,
+    /// Whether the workspace's next prompt goes on with it.
+    pub is_own: bool,
+    /// What a person should know about the choice.
+    pub note: Option<String>,
+    lock: Option<Lock>,
+}
+
+impl Opened {
+    fn new(session: Session) -> Self {
+        Self { session, is_own: true, note: None, lock: None }
+    }
+
+    fn noting(session: Session, note: String) -> Self {
+        Self { note: Some(note), ..Self::new(session) }
+    }
+
+    /// Gives the session back: the CLI has ended.
+    pub fn release(&self) {
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
+    }
+
+    /// Keeps the session for the program that this process becomes.
+    pub fn outlive_exec(&self) -> io::Result<()> {
+        self.lock.as_ref().map_or(Ok(()), Lock::outlive_exec)
+    }
+}
 
 /// Finds and remembers sessions.
 #[derive(Debug, Clone)]
@@ -31,27 +123,54 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The session that a run with these options belongs to.
-    #[must_use]
-    pub fn choose(&self, options: &Options, workspace: &Path) -> Session {
-        match (&options.resume, options.no_continue, &options.conversation) {
-            (Some(id), ..) => Session::Resume(id.clone()),
-            (None, true, _) => Session::Fresh,
-            (None, false, Some(conversation)) => self
-                .remembered(&key(conversation))
-                .filter(|id| self.modified(id).is_some())
-                .map_or(Session::Fresh, Session::Continue),
-            (None, false, None) => self.last(workspace).map_or(Session::Fresh, Session::Continue),
+    /// The session that whoever starts the CLI with these options goes on with. It is theirs until what is returned is
+    /// dropped, or until the CLI ends where it has been handed over.
+    pub fn open(&self, options: &Options, workspace: &Path, side: Side) -> Result<Opened, OpenError> {
+        let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
+        let registry = Registry::lock(self.locks())
+            .inspect_err(|error| tracing::warn!("sessions cannot be kept to one writer: {error}"))
+            .ok();
+        let look = Look { sessions: self, workspace: &workspace, registry: registry.as_ref() };
+        let mut opened = match side {
+            Side::Prompt => look.for_prompt(options),
+            Side::Terminal => look.for_terminal(options),
+        }?;
+        let writes = opened.session.writes().filter(|id| Uuid::try_parse(id).is_ok()).map(str::to_ascii_lowercase);
+        if let (Some(id), Some(registry)) = (writes, &registry) {
+            opened.lock = registry
+                .take(&id, &Holder { side, workspace: workspace.clone() })
+                .inspect_err(|error| tracing::warn!("the session {id} cannot be kept to one writer: {error}"))
+                .ok();
         }
+        Ok(opened)
     }
 
-    /// The id of the session that `workspace` was last in, if its file is still there.
-    #[must_use]
-    pub fn last(&self, workspace: &Path) -> Option<String> {
-        let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
-        let from_ledger =
-            workspace.to_str().and_then(|key| self.remembered(key)).and_then(|id| Some((self.modified(&id)?, id)));
-        from_ledger.into_iter().chain(self.newest_file(&workspace)).max().map(|(_, id)| id)
+    /// Why session `id` cannot be resumed at the moment, if it cannot. [`Sessions::open`] has the last word.
+    pub fn check_free(&self, id: &str) -> Result<(), OpenError> {
+        Uuid::try_parse(id)
+            .ok()
+            .and_then(|id| Registry::peek(&self.locks(), &id.to_string()))
+            .map_or(Ok(()), |by| Err(OpenError::InUse { id: id.to_owned(), by }))
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.config_dir.join("claudebox").join(OPEN)
+    }
+
+    /// Whether this is the first time since prompts and terminals have sessions of their own, in this workspace.
+    fn first_separation(&self, workspace: &Path) -> bool {
+        let folder = self.config_dir.join("claudebox");
+        // A missing folder shows in the write's own error.
+        let _ = fs::create_dir_all(&folder);
+        let mut is_first = false;
+        let noted = json_file::update(&folder.join(SEPARATE), &folder.join(".lock"), |workspaces| {
+            let key = workspace.to_string_lossy().into_owned();
+            is_first = workspaces.insert(key, true.into()).is_none();
+        });
+        if let Err(error) = noted {
+            tracing::debug!("{error}");
+        }
+        is_first
     }
 
     /// Remembers that `workspace` was last in the session `id`.
@@ -104,24 +223,32 @@ impl Sessions {
         })
     }
 
+    /// The id in the ledger, if there still is a conversation in its file.
     fn remembered(&self, key: &str) -> Option<String> {
         let ledger: Value = serde_json::from_slice(&fs::read(self.state_dir.join(LEDGER)).ok()?).ok()?;
-        ledger.get(key)?["sessionId"].as_str().map(str::to_owned)
+        let id = ledger.get(key)?["sessionId"].as_str()?;
+        self.find(id).is_some_and(|path| is_resumable(&path)).then(|| id.to_owned())
     }
 
-    /// When the file of session `id` was last written to; it may lie in any folder, a session can change its cwd.
-    fn modified(&self, id: &str) -> Option<SystemTime> {
+    /// The file of session `id`; it may lie in any folder, a session can change its cwd.
+    fn find(&self, id: &str) -> Option<PathBuf> {
         Uuid::try_parse(id).ok()?;
         let folders = fs::read_dir(self.projects()).ok()?.flatten();
-        folders.filter_map(|folder| modified(&folder.path().join(format!("{id}.jsonl")))).max()
+        let files = folders.map(|folder| folder.path().join(format!("{id}.jsonl")));
+        files.filter_map(|path| Some((modified(&path)?, path))).max().map(|(_, path)| path)
     }
 
-    /// The newest session file whose recorded working directory is `workspace`.
-    fn newest_file(&self, workspace: &Path) -> Option<(SystemTime, String)> {
+    /// The newest session of `workspace` that can be gone on with and is `wanted`.
+    fn newest(&self, workspace: &Path, wanted: impl Fn(&Path) -> bool) -> Option<String> {
         let mut files = self.files(workspace);
         files.sort_unstable_by(|a, b| b.cmp(a));
-        let found = files.into_iter().find(|(_, _, path)| recorded_cwd(path).as_deref() == Some(workspace))?;
-        Some((found.0, found.1))
+        let is_ours = |path: &Path| recorded_cwd(path).as_deref() == Some(workspace) && is_resumable(path);
+        files.into_iter().find(|(_, _, path)| is_ours(path) && wanted(path)).map(|(_, id, _)| id)
+    }
+
+    /// A session file that may be the workspace's last one, if nothing in it can be read.
+    fn damaged(&self, workspace: &Path) -> Option<PathBuf> {
+        self.files(workspace).into_iter().max().map(|(_, _, path)| path).filter(|path| is_damaged(path))
     }
 
     /// The session files in folders that may be those of `workspace`: when each was written to, its id, its path.
@@ -167,158 +294,4 @@ fn slug(workspace: &Path) -> Slug {
     let units = path.encode_utf16().map(|unit| if plain(unit) { unit } else { u16::from(b'-') });
     let text = String::from_utf16_lossy(&units.take(LONGEST_SLUG_UNITS).collect::<Vec<u16>>());
     Slug { cut: path.encode_utf16().count() > LONGEST_SLUG_UNITS, text }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
-}
-
-fn recorded_cwd(path: &Path) -> Option<PathBuf> {
-    let head = BufReader::new(File::open(path).ok()?.take(LONGEST_HEAD_BYTES));
-    let lines = head.split(b'\n').map_while(Result::ok);
-    let mut cwds = lines.filter_map(|line| {
-        let event: Value = serde_json::from_slice(&line).ok()?;
-        event["cwd"].as_str().map(PathBuf::from)
-    });
-    cwds.next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    struct Fixture {
-        _folder: tempfile::TempDir,
-        sessions: Sessions,
-        workspace: PathBuf,
-        sibling: PathBuf,
-    }
-
-    const OLD: &str = "11111111-1111-4111-8111-111111111111";
-    const NEW: &str = "22222222-2222-4222-8222-222222222222";
-
-    fn fixture() -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
-        let (workspace, sibling) = (root.join("a.b"), root.join("a_b"));
-        fs::create_dir(&workspace).unwrap();
-        fs::create_dir(&sibling).unwrap();
-        let sessions = Sessions { config_dir: root.join("config"), state_dir: root.join("state") };
-        Fixture { _folder: folder, sessions, workspace, sibling }
-    }
-
-    impl Fixture {
-        /// A session file of `cwd` in the folder of `workspace`, written `age` seconds ago.
-        fn write(&self, id: &str, cwd: &Path, age: u64) {
-            let folder = self.sessions.projects().join(slug(&self.workspace).text);
-            fs::create_dir_all(&folder).unwrap();
-            let path = folder.join(format!("{id}.jsonl"));
-            let cwd = json!({"type": "user", "cwd": cwd}).to_string();
-            fs::write(&path, format!("{{\"type\":\"summary\"}}\nnot json\n{cwd}\n")).unwrap();
-            let at = SystemTime::now() - Duration::from_secs(age);
-            File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
-        }
-
-        fn last(&self) -> Option<String> {
-            self.sessions.last(&self.workspace)
-        }
-    }
-
-    #[test]
-    fn nothing_to_continue() {
-        assert_eq!(fixture().last(), None);
-    }
-
-    #[test]
-    fn the_newest_file_of_this_workspace() {
-        let fixture = fixture();
-        fixture.write(OLD, &fixture.workspace, 100);
-        fixture.write(NEW, &fixture.workspace, 10);
-        assert_eq!(fixture.last().as_deref(), Some(NEW));
-    }
-
-    #[test]
-    fn a_neighbour_in_the_same_folder_is_not_ours() {
-        let fixture = fixture();
-        assert_eq!(slug(&fixture.workspace).text, slug(&fixture.sibling).text);
-        fixture.write(OLD, &fixture.workspace, 100);
-        fixture.write(NEW, &fixture.sibling, 10);
-        assert_eq!(fixture.last().as_deref(), Some(OLD));
-    }
-
-    #[test]
-    fn the_ledger_counts_while_its_session_is_the_one_used_last() {
-        let fixture = fixture();
-        fixture.write(OLD, &fixture.workspace, 100);
-        // It was resumed from another folder, so its file does not say this workspace.
-        fixture.write(NEW, Path::new("/elsewhere"), 10);
-        fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
-        assert_eq!(fixture.last().as_deref(), Some(NEW));
-        fixture.write(OLD, &fixture.workspace, 1);
-        assert_eq!(fixture.last().as_deref(), Some(OLD));
-    }
-
-    #[test]
-    fn a_remembered_session_without_a_file_is_gone() {
-        let fixture = fixture();
-        fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
-        assert_eq!(fixture.last(), None);
-    }
-
-    #[test]
-    fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
-        let fixture = fixture();
-        fixture.write(OLD, &fixture.workspace, 100);
-        fixture.write(NEW, &fixture.sibling, 10);
-        let folder = fixture.sessions.projects().join(slug(&fixture.workspace).text);
-        for kept in ["memory", NEW] {
-            fs::create_dir(folder.join(kept)).unwrap();
-        }
-        fs::create_dir_all(folder.join(OLD).join("subagents")).unwrap();
-        let other_box =
-            Sessions { state_dir: fixture.sessions.config_dir.join("claudebox/other"), ..fixture.sessions.clone() };
-        for sessions in [&fixture.sessions, &other_box] {
-            // A session of the neighbour's that was gone on with here: forgotten, not deleted.
-            sessions.remember(&fixture.workspace, NEW).unwrap();
-            sessions.remember(&fixture.sibling, NEW).unwrap();
-        }
-        assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 1);
-        let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort_unstable();
-        assert_eq!(left, [NEW, &format!("{NEW}.jsonl"), "memory"]);
-        for sessions in [&fixture.sessions, &other_box] {
-            assert_eq!(sessions.last(&fixture.workspace), None);
-            assert_eq!(sessions.last(&fixture.sibling).as_deref(), Some(NEW));
-        }
-        assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
-        let fixture = fixture();
-        let of = |conversation: &str| Options { conversation: Some(conversation.into()), ..Options::default() };
-        let choose = |options: &Options| fixture.sessions.choose(options, &fixture.workspace);
-        fixture.write(OLD, &fixture.workspace, 100);
-        fixture.write(NEW, &fixture.workspace, 10);
-        assert_eq!(choose(&of("a")), Session::Fresh);
-        fixture.sessions.remember_conversation("a", OLD).unwrap();
-        fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
-        assert_eq!(choose(&of("a")), Session::Continue(OLD.into()));
-        assert_eq!(choose(&of("b")), Session::Fresh);
-        assert_eq!(choose(&Options { no_continue: true, ..of("a") }), Session::Fresh);
-        assert_eq!(choose(&Options { resume: Some(NEW.into()), ..of("a") }), Session::Resume(NEW.into()));
-        // One whose file is gone cannot be continued.
-        fixture.sessions.remember_conversation("a", "33333333-3333-4333-8333-333333333333").unwrap();
-        assert_eq!(choose(&of("a")), Session::Fresh);
-    }
-
-    #[test]
-    fn slugs_are_the_clis() {
-        assert_eq!(slug(Path::new("/home/me/a.b_c")).text, "-home-me-a-b-c");
-        // Two UTF-16 units, two dashes.
-        assert_eq!(slug(Path::new("/\u{1f600}")).text, "---");
-        let long = slug(Path::new(&format!("/{}", "x".repeat(300))));
-        assert!(long.cut && long.text.len() == LONGEST_SLUG_UNITS);
-    }
 }

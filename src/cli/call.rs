@@ -3,7 +3,7 @@
 //! ```text
 //! call run SETTINGS ID ARGS...       one prompt or one of the CLI's commands, without a terminal
 //! call session SETTINGS ID ARGS...   the same on a terminal
-//! call wait SETTINGS                nothing, once the box takes calls
+//! call wait SETTINGS                returns when the box accepts calls
 //! call cancel ID SIGNAL              sends that call a signal (its number), and returns when it has ended
 //! call list                          the calls at work, one line each: kind, id
 //! ```
@@ -45,7 +45,7 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(9);
 #[derive(Debug, PartialEq, Eq)]
 enum Call<'args> {
     Run { settings: &'args OsString, args: &'args [OsString] },
-    Session { settings: &'args OsString, id: &'args OsString, args: &'args [OsString] },
+    Session { settings: &'args OsString, args: &'args [OsString] },
     Wait { settings: &'args OsString },
     Cancel { id: &'args OsString, signal: i32 },
     List,
@@ -56,7 +56,7 @@ impl<'args> Call<'args> {
         let (kind, rest) = args.split_first()?;
         match (kind.to_str()?, rest) {
             ("run", [settings, _, args @ ..]) => Some(Self::Run { settings, args }),
-            ("session", [settings, id, args @ ..]) => Some(Self::Session { settings, id, args }),
+            ("session", [settings, _, args @ ..]) => Some(Self::Session { settings, args }),
             ("wait", [settings]) => Some(Self::Wait { settings }),
             ("cancel", [id, signal]) => {
                 let signal = signal.to_str()?.parse().ok().filter(|signal| events::asks_to_stop(*signal))?;
@@ -81,17 +81,11 @@ pub(super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode,
             io::stderr().write_all(TAKEN).map_err(internal)?;
             roles::supervised_run(args, env)
         }
-        Call::Session { settings, id, args } => {
+        Call::Session { settings, args } => {
             if let Some(code) = refusal(settings, env)? {
                 return Ok(code);
             }
-            let mut args = args.to_vec();
-            if !chooses_session(&args) && at_work().iter().any(|other| other.kind == "session" && other.id != *id) {
-                roles::configure(env)?;
-                tracing::info!("another terminal has this workspace's session: this one starts its own");
-                args.push("--no-continue".into());
-            }
-            roles::supervised_run(&args, env)
+            roles::supervised_run(args, env)
         }
         Call::Wait { settings } => Ok(refusal(settings, env)?.unwrap_or(ExitCode::Ok)),
         Call::Cancel { id, signal } => cancel(id, signal).map_err(internal),
@@ -126,14 +120,6 @@ fn refusal(settings: &OsString, env: &impl Environment) -> Result<Option<ExitCod
         }
         pause();
     }
-}
-
-/// Whether the caller has said which session it wants, or wants something else of the CLI.
-fn chooses_session(args: &[OsString]) -> bool {
-    let options = ["--no-continue", "--resume"];
-    let chooses =
-        |arg: &OsString| arg.to_str().is_some_and(|arg| options.contains(&arg) || arg.starts_with("--resume="));
-    args.first().is_some_and(|first| !first.as_encoded_bytes().starts_with(b"-")) || args.iter().any(chooses)
 }
 
 /// A call at work.
@@ -225,17 +211,6 @@ mod tests {
         for wrong in wrong {
             assert_eq!(Call::read(&args(wrong)), None, "{wrong:?}");
         }
-    }
-
-    #[rstest]
-    #[case(&[], false)]
-    #[case(&["--model", "opus"], false)]
-    #[case(&["--no-continue"], true)]
-    #[case(&["--resume", "x"], true)]
-    #[case(&["--model", "opus", "--resume=x"], true)]
-    #[case(&["auth", "login"], true)]
-    fn a_session_is_chosen_by_options_and_by_commands(#[case] words: &[&str], #[case] chosen: bool) {
-        assert_eq!(chooses_session(&args(words)), chosen);
     }
 
     #[rstest]

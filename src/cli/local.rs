@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::intent::RunArgs;
-use super::roles::collect_prompt;
+use super::roles::{collect_prompt, not_opened};
 use crate::boot;
 use crate::claude::outcome::Outcome;
+use crate::claude::sessions::Sessions;
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::doors::local::wire::{self, Answer, Ask, End, Refusal};
@@ -39,9 +40,19 @@ pub(super) fn connect(config: &Config, env: &impl Environment) -> Option<UnixStr
 }
 
 /// Has the servers at the other end of `stream` answer the prompt.
-pub(super) fn run(args: RunArgs, stream: UnixStream, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(
+    args: RunArgs,
+    stream: UnixStream,
+    config: &Config,
+    env: &impl Environment,
+) -> Result<ExitCode, Failure> {
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let signals = Signals::block_all().map_err(internal)?;
+    if let (Some(id), false) = (&args.options.resume, args.options.fork_session)
+        && let Some(sessions) = sessions(config, env)
+    {
+        sessions.check_free(id).map_err(not_opened)?;
+    }
     let ask = Ask {
         prompt: collect_prompt(&args, &signals)?,
         format: args.output_format,
@@ -71,6 +82,11 @@ pub(super) fn run(args: RunArgs, stream: UnixStream, config: &Config) -> Result<
             |signal| Ok(ExitCode::from_signal(signal)),
         ),
     }
+}
+
+fn sessions(config: &Config, env: &impl Environment) -> Option<Sessions> {
+    let config_dir = boot::config_dir(config, env).ok()?;
+    Some(Sessions { state_dir: config.state_folder(&config_dir), config_dir })
 }
 
 /// The folder to work in.
@@ -202,13 +218,13 @@ impl<W: Write> Client<W> {
 
 fn place(ahead: usize) -> String {
     match ahead {
-        0 => "waiting: as many runs as may are at work in other workspaces".to_owned(),
+        0 => "waiting: all run slots are in use by other workspaces".to_owned(),
         1 => "waiting: 1 run is before this one in its workspace".to_owned(),
         more => format!("waiting: {more} runs are before this one in its workspace"),
     }
 }
 
-/// The socket, of which nothing is waited for but here.
+/// A non-blocking connection; only `wait` blocks.
 struct Connection {
     stream: UnixStream,
     unsent: VecDeque<u8>,

@@ -14,8 +14,9 @@ use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, local, log, report};
 use crate::atomic_file;
 use crate::boot::{self, Booted, Place, person};
-use crate::claude::arguments;
-use crate::claude::sessions::Sessions;
+use crate::claude::arguments::{self, Options};
+use crate::claude::outcome::Outcome;
+use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{binary, first_run, settings, standing};
 use crate::config::Config;
 use crate::config::environment::Environment;
@@ -54,7 +55,7 @@ pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Resul
     let config = configure(env)?;
     match classify(args, io::stdin().is_terminal()) {
         Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
-            local::run(run, servers, &config)
+            local::run(run, servers, &config, env)
         }
         _ => supervise(args, &config, env, Stage::Up),
     }
@@ -131,11 +132,12 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let standing = place.settle(&config, env);
-    let session = place.sessions.choose(&run.options, &place.workspace);
+    let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
+    opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let mut command = vec![program.into_os_string()];
     command.extend(arguments::interactive(
         &run.options,
-        &session,
+        &opened.session,
         standing.as_deref(),
         &settings::of_command_line(config.offline, env),
     ));
@@ -159,12 +161,14 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let RunArgs { output_format, .. } = run;
     let prompt = collect_prompt(&run, &signals)?;
     let standing = place.settle(&config, env);
+    let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
     let request = Request {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
         options: run.options,
         workspace: place.workspace,
+        opened,
         sessions: place.sessions,
         standing,
         silence: None,
@@ -204,7 +208,10 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
     }
     let out = io::stdout();
-    let refuse = |why: &dyn std::fmt::Display| job::refuse(&job, &why.to_string(), out.lock()).map_err(internal);
+    let refuse_as = |outcome: &Outcome, why: &dyn std::fmt::Display| {
+        job::refuse(&job, outcome, &why.to_string(), out.lock()).map_err(internal)
+    };
+    let refuse = |why: &dyn std::fmt::Display| refuse_as(&Outcome::Truncated, why);
     // A link may have taken the folder's place since the run was accepted.
     if !std::fs::canonicalize(&job.workspace).is_ok_and(|real| real == job.workspace) {
         refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
@@ -223,12 +230,24 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     };
     let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
     let standing = place.settle(&config, env);
+    let opened = match place.open(&job.options, Side::Prompt) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let outcome = match error {
+                OpenError::InUse { .. } => Outcome::Truncated,
+                OpenError::None { .. } => Outcome::SessionNotFound,
+            };
+            refuse_as(&outcome, &error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
     let request = Request {
         run_id: job.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: job.prompt.clone(),
         options: job.options.clone(),
         workspace: place.workspace,
+        opened,
         sessions: place.sessions,
         standing,
         silence: job.silence,
@@ -287,6 +306,15 @@ fn parse(args: &[OsString]) -> Result<Intent, Failure> {
     classify(args, io::stdin().is_terminal()).map_err(|error| Failure::new(ExitCode::Usage, error))
 }
 
+/// The exit code of a session that cannot be had.
+pub(super) fn not_opened(error: OpenError) -> Failure {
+    let code = match error {
+        OpenError::InUse { .. } => ExitCode::RateLimited,
+        OpenError::None { .. } => ExitCode::SessionNotFound,
+    };
+    Failure::new(code, error)
+}
+
 fn not_a_run() -> Failure {
     Failure::new(ExitCode::Usage, "this role is internal")
 }
@@ -304,6 +332,15 @@ impl Surroundings {
         let state_dir = config.state_folder(&config_dir);
         let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
+    }
+
+    /// The session to start the CLI with; what is worth knowing about the choice is said.
+    fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
+        let opened = self.sessions.open(options, &self.workspace, side)?;
+        if let Some(note) = &opened.note {
+            tracing::warn!("{note}");
+        }
+        Ok(opened)
     }
 
     /// Prepares what the CLI finds as its user: its own files, what it is told of the box, git's identity, and the

@@ -113,8 +113,8 @@ pub fn run(
 }
 
 /// Reports a job that cannot be carried out, and why.
-pub fn refuse(job: &Job, why: &str, mut out: impl Write) -> io::Result<()> {
-    let outcome = Outcome::Truncated.name();
+pub fn refuse(job: &Job, outcome: &Outcome, why: &str, mut out: impl Write) -> io::Result<()> {
+    let outcome = outcome.name();
     let report = Report {
         outcome: outcome.to_owned(),
         resets_at: None,

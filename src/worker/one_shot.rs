@@ -13,7 +13,7 @@ use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
 use crate::claude::prompt_files::PromptFiles;
 use crate::claude::schema::Schema;
-use crate::claude::sessions::Sessions;
+use crate::claude::sessions::{Opened, Sessions};
 use crate::claude::transcript::{End, Rest, Transcript};
 use crate::config::name;
 use crate::process::events::Signals;
@@ -36,7 +36,9 @@ pub struct Request {
     pub options: Options,
     /// Where the CLI works.
     pub workspace: PathBuf,
-    /// Where sessions are found and remembered.
+    /// The session to go on with.
+    pub opened: Opened,
+    /// Where sessions are remembered.
     pub sessions: Sessions,
     /// File with the standing instructions.
     pub standing: Option<PathBuf>,
@@ -101,16 +103,17 @@ pub fn run(
     audience: &mut impl Audience,
 ) -> io::Result<Finished> {
     let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
-    let session = request.sessions.choose(&request.options, &request.workspace);
+    let session = &request.opened.session;
     let attempt = Attempt { request, deadline, signals, control };
-    let mut finished = attempt.carry_out(&session, audience)?;
+    let mut finished = attempt.carry_out(session, audience)?;
     // The session found for the workspace may have been deleted since. One that the user named is not replaced.
-    if finished.outcome == Outcome::SessionNotFound && matches!(session, Session::Continue(_)) {
+    if finished.outcome == Outcome::SessionNotFound && session.is_replaceable() {
         audience.forget();
         finished = attempt.carry_out(&Session::Fresh, audience)?;
     }
     if let Some(id) = finished.transcript.session_id()
         && finished.outcome != Outcome::SessionNotFound
+        && request.opened.is_own
     {
         let conversation = request.options.conversation.as_deref();
         let remembered = conversation.map_or(Ok(()), |name| request.sessions.remember_conversation(name, id));
@@ -118,6 +121,8 @@ pub fn run(
             tracing::warn!("{error}; the next run may not continue this session");
         }
     }
+    // Whoever learns that the run has ended may go on with its session.
+    request.opened.release();
     Ok(finished)
 }
 

@@ -197,7 +197,7 @@ fn a_client_that_is_killed_takes_its_run_with_it() {
 }
 
 /// Makes the file of the session, so that it can be continued.
-const REMEMBER: &str = r#"mkdir -p "$CLAUDE_CONFIG_DIR/projects/x"; touch "$CLAUDE_CONFIG_DIR/projects/x/11111111-2222-4333-8444-555555555555.jsonl""#;
+const REMEMBER: &str = r#"mkdir -p "$CLAUDE_CONFIG_DIR/projects/x"; echo '{"type":"user","entrypoint":"sdk-cli"}' >"$CLAUDE_CONFIG_DIR/projects/x/11111111-2222-4333-8444-555555555555.jsonl""#;
 
 #[test]
 fn two_prompts_in_one_workspace_take_turns_in_one_session() {

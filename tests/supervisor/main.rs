@@ -21,6 +21,7 @@ mod manifest;
 mod privilege;
 mod ready_worker;
 mod real_cli;
+mod real_sessions;
 mod reaping;
 mod runs;
 mod serve;

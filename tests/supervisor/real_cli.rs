@@ -21,7 +21,7 @@ pub(crate) fn claude<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Opt
     Some(launch.env("CLAUDEBOX_OFFLINE", "1").env("TERM", "xterm-256color").env("LANG", "C.UTF-8"))
 }
 
-fn answer(testbox: &TestBox, args: &[&str], code: i32) -> Option<(Value, String)> {
+pub(crate) fn answer(testbox: &TestBox, args: &[&str], code: i32) -> Option<(Value, String)> {
     let args: Vec<&str> = args.iter().chain(&["--output-format", "json-verbose"]).copied().collect();
     let finished = claude(testbox, &args)?.start().finish().exits(code);
     Some((serde_json::from_str(&finished.out).unwrap(), finished.err))

@@ -260,9 +260,17 @@ fn the_last_session_goes_on_by_its_id() {
 /// A run, and the file that the CLI would have written for its session.
 fn have_a_last_session(testbox: &TestBox) {
     prompt(testbox, ANSWER, &["hi"]).start().finish().exits(0);
-    let folder = testbox.path("home/.claude/projects/-any");
+    have_a_session_file(testbox, "sdk-cli");
+}
+
+/// The file of a session whose CLI was started like that.
+fn have_a_session_file(testbox: &TestBox, entrypoint: &str) {
+    let workspace = fs::canonicalize(testbox.path("work")).unwrap();
+    let slug = workspace.to_str().unwrap().replace(|one: char| !one.is_ascii_alphanumeric(), "-");
+    let folder = testbox.path("home/.claude/projects").join(slug);
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(format!("{SESSION}.jsonl")), "{}\n").unwrap();
+    let line = serde_json::json!({"type": "user", "cwd": workspace, "entrypoint": entrypoint});
+    fs::write(folder.join(format!("{SESSION}.jsonl")), format!("{line}\n")).unwrap();
 }
 
 /// The predecessor started a cancelled prompt again, because it took any failure for a missing session.
@@ -300,6 +308,7 @@ fn the_cli_carries_the_runs_id_and_never_the_doors_secrets() {
 fn the_interactive_cli_goes_on_with_the_last_session_and_keeps_its_exit_code() {
     let Some(testbox) = TestBox::new() else { return };
     have_a_last_session(&testbox);
+    have_a_session_file(&testbox, "cli");
     let stub = r#"echo "args: $*"; exit 42"#;
     let mut running = prompt(&testbox, stub, &["--model", "opus"]).on_terminal().start();
     let args = running.value("args: ");

@@ -314,7 +314,39 @@ class Sessions(Case):
         self.assertEqual(terminal.leave(), 0)
         person.run("warm", env=moved)
         self.assertNotEqual(docker("inspect", "--format", "{{.Image}}", person.name("prog")), old)
-        self.assertEqual(person.sessions(), [session])
+        # The prompts have one of their own.
+        self.assertEqual(len(person.sessions()), 2)
+        self.assertIn(session, person.sessions())
+
+    def test_scripts_and_the_terminal_go_on_with_their_own(self):
+        person = self.person()
+        session = lambda *words, **more: json.loads(person.run(*words, "--output-format", "json", **more).stdout)["sessionId"]
+        prompts = session("from a script")
+        terminal = self.terminal(person)
+        terminal.shows(READY)
+        self.assertNotIn("from a script", terminal.screen())
+        terminal.ask("from a person")
+        terminal.shows("said: from a person")
+        self.assertEqual(session("while it is open"), prompts)
+        (own,) = [one for one in person.sessions() if one != prompts]
+        refused = person.run("x", "--resume", own, check=75)
+        self.assertIn(f"the session {own} cannot be resumed now: it is open on a terminal", refused.stderr)
+        self.assertNotIn(session("in a copy", "--continue-interactive"), (own, prompts))
+        self.assertEqual(terminal.leave(), 0)
+        self.assertEqual(session("now in it", "--continue-interactive"), own)
+        self.assertEqual(session("and again its own"), prompts)
+        terminal = self.terminal(person)
+        terminal.shows("now in it")
+        self.assertEqual(terminal.leave(), 0)
+
+    def test_a_second_terminal_with_other_settings_is_refused(self):
+        person = self.person()
+        one = self.terminal(person)
+        one.shows(READY)
+        two = self.terminal(person, env={"CLAUDEBOX_HARDENED": "1"})
+        self.assertEqual(two.code(), 75)
+        self.assertIn("other settings are asked for", two.screen())
+        self.assertEqual(one.leave(), 0)
 
     def test_a_second_terminal_has_its_own_session(self):
         person = self.person()
@@ -432,9 +464,10 @@ class Settings(Case):
         # Not under the feet of a run that is at work.
         run = person.start("offline:slow 6", env={"CLAUDEBOX_ENV_VALUE": "new value"})
         until("the run", lambda: docker("exec", person.name("prog"), "claudebox", "call", "list"))
-        second = person.run("offline:echo too")
-        self.assertIn("is in use: it goes on as it is until that has ended", second.stderr)
-        self.assertEqual(second.stdout, f"{OFFLINE}too\n")
+        for other in {}, {"CLAUDEBOX_HARDENED": "1"}, {"CLAUDEBOX_MOUNT_X": "/usr:/more:ro"}:
+            second = person.run("offline:echo too", env=other, check=75)
+            self.assertIn("other settings are asked for", second.stderr)
+            self.assertEqual(second.stdout, "")
         out, err = run.communicate(timeout=DEADLINE)
         self.assertEqual(run.returncode, 0, err)
 

@@ -1,11 +1,12 @@
 """The exact words that reach the engine, for every setting and command and for names and values made to do harm."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import unittest
 
-from double_engine import HASH, IMAGE, Place
+from double_engine import COMMAND, HASH, IMAGE, SHELL, Place, read_calls
 
 # What a shell might do something with.
 HOSTILE = [
@@ -68,7 +69,8 @@ class Case(unittest.TestCase):
         self.assertEqual(
             words,
             ["run", "--detach", "--name", name, "--label", f"claudebox.workspace={place.workspace}"]
-            + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}", "--label", f"claudebox.settings={hash_}"]
+            + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}"]
+            + ["--label", f"claudebox.user={os.getuid()}", "--label", f"claudebox.settings={hash_}"]
             + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"]
             + bind(place.workspace) + bind(data, "/home/claude/.claude") + list(mounts)
             + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
@@ -415,6 +417,27 @@ wrong_case("uninstall_that_cannot_ask", ["uninstall"], {}, "uninstall asks befor
 wrong_case("no_engine", ["x"], {"CLAUDEBOX_ENGINE": "no-such-engine"}, "no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman", 69)
 
 
+@case(Wrong, "a_socket_of_an_engine_in_a_hardened_box")
+def _(self):
+    import socket
+
+    place = self.place()
+    (place.root / "run").mkdir()
+    path = place.root / "run" / "s"
+    link = place.root / "link"
+    link.symlink_to(path)
+    (place.root / "podman.sock").touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        for source in path, link, place.root / "run", place.root / "podman.sock":
+            value = f"{source}:/x"
+            env = {"CLAUDEBOX_MOUNT_X": value, "DOCKER_HOST": f"unix://{path}"}
+            call = place.run("x", env={**env, "CLAUDEBOX_HARDENED": "1"})
+            self.assertEqual((call.code, call.engine), (78, []), source)
+            self.assertEqual(call.err, f"claudebox: error: CLAUDEBOX_MOUNT_X={value} would bring an engine's socket into a hardened box: leave it out, or leave CLAUDEBOX_HARDENED out\n")
+            self.assertEqual(place.run("x", env={**env, "CLAUDEBOX_DRY_RUN": "1"}).code, 0)
+
+
 @case(Wrong, "the_systems_own_folders_are_no_workspaces")
 def _(self):
     place = self.place()
@@ -553,23 +576,46 @@ class Recreation(Case):
         self.assertRegex(rename[2], rf"\A{name}\.before-\d{{14}}\Z")
         self.assertEqual((call.code, call.named("rm"), call.named("stop")), (0, [], []))
 
-    def test_one_in_use_is_not_taken_away(self):
-        place = self.place()
-        name = container(place.workspace) + "_prog"
-        # It runs with other settings, says so (not taken), and has a call at work.
-        double = place.double / "containers" / name
-        double.write_text(f"running id-{name} 0 sha256:one 0abc\n")
-        (place.double / "at-work").write_text("run 1\n")
-        (place.double / "exec").write_text("")
-        refusing = (place.double.parent / "refusing")
-        refusing.mkdir()
+    def in_use(self, place, kind, given, settings="0abc", image="sha256:one"):
+        """A call, while another is at work in a box of other settings, which says so (not taken)."""
+        name = container(place.workspace) + ("" if kind == "session" else f"_{kind}")
+        (place.double / "containers" / name).write_text(f"running id-{name} 0 {image} {settings}\n")
+        (place.double / "at-work").write_text(f"{kind} 1\n")
+        refusing = place.double.parent / "refusing"
+        refusing.mkdir(exist_ok=True)
         script = (pathlib.Path(__file__).parent / "double" / "docker").read_text()
-        (refusing / "docker").write_text(script.replace('*" call run "*)', '*" call run "[!-]*) exit 213 ;;\n            *" call run "*)'))
+        (refusing / "docker").write_text(script.replace('*" call run "*)', f'*" call run "[!-]*) [ -e "$DOUBLE/takes" ] || exit 213 ;;\n            *" call run "*)'))
         (refusing / "docker").chmod(0o755)
-        call = place.run("x", env={"CLAUDEBOX_ENGINE": str(refusing / "docker")})
-        self.assertEqual((call.code, call.named("run"), call.named("stop"), call.named("rm")), (0, [], [], []), call.err)
-        self.assertIn(f"claudebox: the settings have changed, but {name} is in use", call.err)
-        self.assertEqual(call.named("exec")[-1][6], "-")
+        env = {"CLAUDEBOX_ENGINE": str(refusing / "docker"), **given}
+        return name, place.run("x", env=env) if kind == "prog" else place.run("shell", env=env)
+
+    def test_one_in_use_is_not_taken_away_and_does_nothing_otherwise_than_asked(self):
+        place = self.place()
+        (place.root / "data").mkdir()
+        for given in {"CLAUDEBOX_HARDENED": "1"}, {"CLAUDEBOX_ENV_X": "1"}, {"CLAUDEBOX_MOUNT_X": str(place.root / "data")}, {"CLAUDEBOX_MEMORY": "1g"}, {}:
+            for kind in "prog", "session":
+                with self.subTest(given=given, kind=kind):
+                    name, call = self.in_use(place, kind, given)
+                    self.assertEqual((call.code, call.out), (75, ""), call.err)
+                    self.assertEqual(call.err, f"claudebox: error: other settings are asked for than {name} has, and it is in use: wait until that has ended, end it (claudebox stop), or use a box beside it (CLAUDEBOX_CONTAINER_NAME=NAME)\n")
+                    self.assertEqual([words for words in call.engine if words[0] in ("run", "stop", "rm") or "-" in words[-3:]], [])
+                    # A box beside it is made as asked.
+                    beside = place.run("x", env={**given, "CLAUDEBOX_CONTAINER_NAME": f"claude-{kind}-{'-'.join(given)}"})
+                    self.assertEqual((beside.code, len(beside.named("run"))), (0, 1), beside.err)
+
+    def test_one_in_use_with_the_same_settings_goes_on_with_its_image(self):
+        place = self.place()
+        place.run("x")
+        name = container(place.workspace) + "_prog"
+        settings = (place.double / "containers" / name).read_text().split(None, 4)[4].split("|")[0]
+        # The box refuses once, as one does that has lost its servers.
+        (place.double / "broken").touch()
+        (place.double / "containers" / name).write_text(f"running id-{name} 0 sha256:old {settings}|{os.getuid()}|{place.home}/.claude\n")
+        (place.double / "at-work").write_text("run 1\n")
+        call = place.run("x")
+        self.assertEqual((call.code, call.named("run"), call.named("rm")), (0, [], []), call.err)
+        self.assertIn(f"claudebox: there is a newer image, but {name} is in use", call.err)
+        self.assertEqual(call.named("exec")[-1][6], settings)
 
     def test_a_missing_image_is_pulled(self):
         place = self.place()
@@ -577,6 +623,132 @@ class Recreation(Case):
         call = place.run("x")
         self.assertEqual(call.named("pull"), [["pull", "--quiet", IMAGE]])
         self.assertEqual((call.code, call.out, call.err), (0, "", ""))
+
+
+class Users(Case):
+    """People who share an engine and a folder have boxes of their own."""
+
+    def theirs(self, place, kind, labels):
+        name = f"{container(place.workspace)}_{kind}"
+        (place.double / "containers" / name).write_text(f"running id-{name} 0 sha256:one 0abc|{labels}\n")
+        (place.double / "exec").write_text('case " $* " in *" call run "*) exit 213 ;; esac\n')
+        return name
+
+    def test_the_box_of_somebody_else_is_left_alone(self):
+        other = pathlib.Path("/var/lib")
+        for labels in f"{os.getuid() + 1}|{other}", f"{os.getuid() + 1}|HOME/.claude":
+            with self.subTest(labels):
+                place = self.place()
+                name = f"{container(place.workspace)}_prog"
+                labels = labels.replace("HOME", str(place.home))
+                (place.double / "containers" / name).write_text(f"exited id-{name} 0 sha256:one 0abc|{labels}\n")
+                call = place.run("x")
+                self.assertEqual((call.code, call.err), (0, ""))
+                self.assertEqual((call.named("start"), call.named("rm"), call.named("stop")), ([], [], []))
+                own = f"{container(place.workspace)}-u{os.getuid()}_prog"
+                (words,) = call.named("run")
+                self.assertEqual(words[words.index("--name") + 1], own)
+                self.assertIn(f"CLAUDEBOX_CONTAINER_NAME={own}", words)
+                self.assertEqual(call.named("exec")[-1][2], own)
+
+    def test_a_service_of_somebody_else_is_left_alone(self):
+        place = self.place()
+        name = f"{container(place.workspace)}_api"
+        (place.double / "containers" / name).write_text(f"running id-{name} 0 sha256:one 0abc|{os.getuid() + 1}|/x\n")
+        call = place.run("up", "api")
+        self.assertEqual((call.code, call.named("rm"), call.named("stop")), (0, [], []), call.err)
+        self.assertIn(f"{container(place.workspace)}-u{os.getuid()}_api is up", call.out)
+        down = place.run("down", "api")
+        self.assertEqual(down.named("rm"), [["rm", "--force", f"id-{container(place.workspace)}-u{os.getuid()}_api"]])
+
+    def test_stop_stops_no_box_of_somebody_else(self):
+        place = self.place()
+        for name, user in ("mine", os.getuid()), ("theirs", os.getuid() + 1):
+            (place.double / "containers" / f"id-{name}").write_text(f"running id-{name} 0 sha256:one 0abc|{user}|/x\n")
+            (place.double / "containers" / name).write_text("running x\n")
+        (place.double / "ps").write_text("id-mine\nid-theirs\n")
+        self.assertEqual(place.run("stop").named("stop"), [["stop", "id-mine"]])
+
+    def test_one_that_was_made_before_users_were_noted_is_still_ones_own(self):
+        place = self.place()
+        name = f"{container(place.workspace)}_prog"
+        (place.double / "containers" / name).write_text(f"exited id-{name} 0 sha256:one 0abc||{place.home}/.claude\n")
+        call = place.run("x")
+        self.assertEqual(call.named("rm"), [["rm", "--force", f"id-{name}"]])
+        self.created(place, call)
+
+    def test_a_name_that_was_asked_for_and_is_somebody_elses_is_refused(self):
+        place = self.place()
+        (place.double / "containers" / "claude-it_prog").write_text(f"exited id-m 0 sha256:one 0abc|{os.getuid() + 1}|/x\n")
+        call = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-it"})
+        self.assertEqual((call.code, call.named("run")), (78, []))
+        self.assertEqual(call.err, "claudebox: error: the container claude-it_prog is another user's: set CLAUDEBOX_CONTAINER_NAME to another name\n")
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_whoever_does_not_own_the_folder_has_a_name_with_a_number(self):
+        place = self.place()
+        os.chown(place.workspace, 4321, 4321)
+        own = f"{container(place.workspace)}-u0"
+        call = place.run("x")
+        self.created(place, call, name=own)
+        # Who has had a box of the plain name keeps it, and its history.
+        (place.home / ".claude" / "claudebox" / f"{container(place.workspace)}_api").mkdir(parents=True)
+        self.created(place, place.run("x"))
+
+
+class Homes(Case):
+    """The whole home is asked for on purpose."""
+
+    WORDS = ["x"], ["up", "api"], ["doctor"], ["shell"], ["auth", "login"], []
+
+    def test_a_script_says_so(self):
+        place = self.place()
+        message = "holds your whole home folder: Claude could read and change everything in it, keys and passwords too; go to a project's folder, or set CLAUDEBOX_HOME_WORKSPACE=1"
+        link = place.root / "link"
+        link.symlink_to(place.home)
+        for cwd in place.home, place.root, link:
+            for words in self.WORDS:
+                call = place.run(*words, cwd=cwd)
+                self.assertEqual((call.code, call.engine, call.out), (78, [], ""), words)
+                self.assertEqual(call.err, f"claudebox: error: {cwd.resolve()} {message}\n")
+        self.assertEqual(place.run("x", cwd=place.home, env={"HOME": str(link)}).code, 78)
+        call = place.run("x", cwd=place.home, env={"CLAUDEBOX_HOME_WORKSPACE": "1"})
+        self.assertEqual((call.code, len(call.named("run"))), (0, 1), call.err)
+
+    def test_what_starts_nothing_needs_no_word(self):
+        place = self.place()
+        for words in ["stop"], ["ps"], ["down", "api"]:
+            self.assertEqual(place.run(*words, cwd=place.home).code, 0)
+
+    def test_a_folder_in_it_is_a_workspace(self):
+        place = self.place()
+        for folder in "hh", "h/project":
+            (place.root / folder).mkdir()
+            self.assertEqual(place.run("x", cwd=place.root / folder).code, 0)
+
+    def test_a_person_is_asked(self):
+        import pty
+        import subprocess
+
+        place = self.place()
+        for answer, made in ("n\n", 0), ("\n", 0), ("y\n", 1):
+            (place.double / "calls").write_bytes(b"")
+            master, slave = pty.openpty()
+            child = subprocess.Popen(
+                [*SHELL, str(COMMAND), "x"], cwd=place.home, env=place.environment(), stdin=slave, stdout=subprocess.PIPE, stderr=slave
+            )
+            os.write(master, answer.encode())
+            child.communicate(timeout=60)
+            os.close(slave)
+            said = b""
+            with contextlib.suppress(OSError):
+                while block := os.read(master, 10000):
+                    said += block
+            os.close(master)
+            said = said.decode()
+            self.assertIn("Use it as the workspace all the same? [y/N]", said)
+            self.assertEqual(child.returncode, 0 if made else 78, said)
+            self.assertEqual(len([words for words in read_calls(place.double / "calls") if words[0] == "run"]), made)
 
 
 def old_name(path):
@@ -614,7 +786,7 @@ def command_case(title, words, expected, env=None):
         self.assertEqual([[resolve(word) for word in vector] for vector in expected], call.engine)
 
 
-STATE = '{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.Image}} {{with .Config.Labels}}{{index . "claudebox.settings"}}{{end}}'
+STATE = '{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.Image}} {{with .Config.Labels}}{{index . "claudebox.settings"}}|{{index . "claudebox.user"}}|{{index . "claudebox.data"}}{{end}}'
 LOOK = ["inspect", "--type", "container", "--format", STATE]
 command_case("logs_of_one", ["logs", "prog"], [LOOK + ["NAME_prog"], ["logs", "NAME_prog"]])
 command_case("logs_follow", ["logs", "prog", "-f"], [LOOK + ["NAME_prog"], ["logs", "--follow", "NAME_prog"]])
@@ -670,6 +842,29 @@ class Services(Case):
         env = {"CLAUDEBOX_MODE_API_TOKENS_FILE": "tokens.yml"}
         file = bind("@WORK", "/run/claudebox/api", True) + ["--env", "CLAUDEBOX_MODE_API_TOKENS_FILE=/run/claudebox/api/tokens.yml"]
         self.up("api", env, self.STAYS + ["--env", "CLAUDEBOX_MODE_API=1"] + file + ["--publish", "127.0.0.1:8080:8080"])
+
+    def test_a_file_goes_into_the_box_without_the_rest_of_a_home(self):
+        for variable, kind, given in (
+            ("CLAUDEBOX_MODE_API_TOKENS_FILE", "api", {}), ("CLAUDEBOX_MODE_CRON_FILE", "cron", {}),
+            ("CLAUDEBOX_TELEGRAM_CONFIG", "telegram", {"CLAUDEBOX_TELEGRAM_BOT_TOKEN": "x"}),
+        ):
+            place = self.place()
+            own = place.home / "policy"
+            own.mkdir()
+            (place.home / ".config").mkdir()
+            (place.root / "link").symlink_to(place.home)
+            alone = [place.home / "f.yml", place.home / ".config" / "f.yml", place.root / "f.yml", place.root / "link" / "f.yml"]
+            for path, folder in [(path, False) for path in alone] + [(own / "f.yml", True)]:
+                with self.subTest(variable, path=path):
+                    path.write_text("a")
+                    call = place.run("up", kind, env={variable: str(path), **given})
+                    self.assertEqual(call.code, 0, call.err)
+                    (words,) = call.named("run")
+                    mounted = [word for word in words if f"/run/claudebox/{kind}" in word and word.startswith("type=")]
+                    inside = f"/run/claudebox/{kind}/f.yml"
+                    self.assertEqual(mounted, [bind(own, f"/run/claudebox/{kind}", True)[1] if folder else bind(path, inside, True)[1]])
+                    self.assertIn(f"{variable}={inside}", words)
+                    self.assertEqual(f"{path} is mounted without its folder" in call.err, not folder)
 
     def test_api_without_a_token_gets_one_and_keeps_it(self):
         place = self.place()

@@ -160,6 +160,8 @@ impl RunBody {
             resume: self.session()?,
             fork_session: self.fork_session,
             no_continue: self.no_continue,
+            continue_interactive: false,
+            continue_scripts: false,
             max_budget_usd: positive("maxBudgetUsd", self.max_budget_usd, f64::MAX)?,
             max_turns: match self.max_turns {
                 Some(0) => return Err(invalid("maxTurns", "a whole number from 1 on is allowed")),

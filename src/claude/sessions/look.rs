@@ -1,0 +1,131 @@
+//! The rules by which a session is chosen.
+
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::file::{has_person, modified, recorded_cwd};
+use super::open::Registry;
+use super::{OpenError, Opened, Sessions, Side, key};
+use crate::claude::arguments::{Options, Session};
+
+/// One search for a session.
+pub(super) struct Look<'search> {
+    pub(super) sessions: &'search Sessions,
+    pub(super) workspace: &'search Path,
+    pub(super) registry: Option<&'search Registry>,
+}
+
+impl Look<'_> {
+    pub(super) fn for_prompt(&self, options: &Options) -> Result<Opened, OpenError> {
+        let first_time = self.sessions.first_separation(self.workspace);
+        if let Some(resumed) = self.named(options) {
+            return resumed;
+        }
+        if options.no_continue {
+            return Ok(Opened::new(Session::begin()));
+        }
+        if options.continue_interactive {
+            let id = self.of_person().ok_or_else(|| self.none("the terminal"))?;
+            return Ok(Opened { is_own: false, ..self.go_on(id) });
+        }
+        if let Some(conversation) = &options.conversation {
+            let last = self.sessions.remembered(&key(conversation));
+            return Ok(last.map_or_else(|| Opened::new(Session::begin()), |id| self.go_on(id)));
+        }
+        let own = self.workspace.to_str().and_then(|key| self.sessions.remembered(key));
+        // Before the two were separate, the newest was that of both.
+        let last = own.or_else(|| self.sessions.newest(self.workspace, |path| first_time || !has_person(path)));
+        Ok(match last {
+            Some(id) if self.sessions.find(&id).is_some_and(|path| has_person(&path)) => {
+                Opened::new(Session::fork(id, false))
+            }
+            Some(id) => self.go_on(id),
+            None => self.afresh(),
+        })
+    }
+
+    pub(super) fn for_terminal(&self, options: &Options) -> Result<Opened, OpenError> {
+        let first_time = self.sessions.first_separation(self.workspace);
+        if let Some(resumed) = self.named(options) {
+            return resumed;
+        }
+        if options.no_continue {
+            return Ok(Opened::new(Session::begin()));
+        }
+        if options.continue_scripts {
+            let id = self.of_prompts().ok_or_else(|| self.none("scripts"))?;
+            return Ok(self.go_on(id));
+        }
+        if self.registry.is_some_and(|registry| registry.terminals(self.workspace).next().is_some()) {
+            let note = "another terminal has the session of this workspace: this one starts its own".to_owned();
+            return Ok(Opened::noting(Session::begin(), note));
+        }
+        if let Some(id) = self.of_person() {
+            let damaged = self.sessions.damaged(self.workspace);
+            let note = damaged.map(|path| format!("{}; the session before it goes on", unreadable(&path)));
+            let opened = self.go_on(id);
+            return Ok(Opened { note: opened.note.clone().or(note), ..opened });
+        }
+        let shared = first_time.then(|| self.sessions.newest(self.workspace, |_| true)).flatten();
+        Ok(shared.map_or_else(|| self.afresh(), |id| Opened::new(Session::fork(id, false))))
+    }
+
+    /// The session that was asked for by its id.
+    fn named(&self, options: &Options) -> Option<Result<Opened, OpenError>> {
+        let id = options.resume.as_ref()?;
+        Some(match self.writer(id) {
+            _ if options.fork_session => Ok(Opened::new(Session::fork(id.clone(), true))),
+            Some(by) => Err(OpenError::InUse { id: id.clone(), by }),
+            None => Ok(Opened::new(Session::Resume(id.clone()))),
+        })
+    }
+
+    /// Goes on with the session, or with a copy of it while somebody else has it.
+    fn go_on(&self, id: String) -> Opened {
+        match self.writer(&id) {
+            None => Opened::new(Session::Continue(id)),
+            Some(by) => {
+                let note = format!("the session {id} is in use, {}: this goes on in a copy of it", by.that_writes());
+                Opened::noting(Session::fork(id, false), note)
+            }
+        }
+    }
+
+    /// A new one, as there is none to go on with.
+    fn afresh(&self) -> Opened {
+        let damaged = self.sessions.damaged(self.workspace);
+        let note = damaged.map(|path| format!("{}; a new session begins", unreadable(&path)));
+        Opened { note, ..Opened::new(Session::begin()) }
+    }
+
+    fn of_person(&self) -> Option<String> {
+        self.sessions.newest(self.workspace, has_person)
+    }
+
+    fn of_prompts(&self) -> Option<String> {
+        self.sessions.newest(self.workspace, |path| !has_person(path))
+    }
+
+    fn none(&self, of: &'static str) -> OpenError {
+        OpenError::None { of, workspace: self.workspace.to_owned() }
+    }
+
+    /// Who writes in session `id`.
+    fn writer(&self, id: &str) -> Option<Side> {
+        let id = Uuid::try_parse(id).ok()?.to_string();
+        let registry = self.registry?;
+        registry.holder(&id).or_else(|| {
+            // A terminal may have gone over to it since it was started.
+            let path = self.sessions.find(&id)?;
+            let written = modified(&path)?;
+            let workspace = recorded_cwd(&path)?;
+            let is_open = registry.terminals(&workspace).any(|since| since <= written) && has_person(&path);
+            is_open.then_some(Side::Terminal)
+        })
+    }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("the session file {} is damaged, nothing in it can be read: it is left as it is", path.display())
+}

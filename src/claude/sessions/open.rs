@@ -1,0 +1,121 @@
+//! Who has which session open: one writer for each session id.
+//!
+//! Two processes that go on with one session both append to its file. Nothing fails, and at the next start one of the two
+//! branches is gone. So whoever starts the CLI holds a lock on the session's id, in a file beside the session files, which
+//! every box that shares those sees. The kernel gives the lock back when its holder dies.
+//!
+//! The CLI on a terminal can change its session without a word to anybody (`/clear`, `/resume`). What it may have open
+//! besides the session that it was started with is found by [`Registry::terminals`].
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::Side;
+
+/// The file that is locked while the others are looked at.
+const GUARD: &str = ".lock";
+
+/// Somebody who has a session open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Holder {
+    /// A terminal, or a prompt.
+    pub(super) side: Side,
+    /// Where its CLI works.
+    pub(super) workspace: PathBuf,
+}
+
+/// Keeps a session to one writer for as long as it, or a process that has inherited it, is there.
+#[derive(Debug, Clone)]
+pub struct Lock(Arc<File>);
+
+impl Lock {
+    /// Gives the session back before this process ends.
+    pub(super) fn release(&self) {
+        // It is given back at the end of this process otherwise.
+        let _ = self.0.unlock();
+    }
+
+    /// Has the program that this process becomes go on holding it.
+    pub fn outlive_exec(&self) -> io::Result<()> {
+        use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+        fcntl(&*self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
+    }
+}
+
+/// The folder of the locks, itself locked: what was found in it stays true meanwhile.
+#[derive(Debug)]
+pub(super) struct Registry {
+    folder: PathBuf,
+    holders: Vec<(String, Holder, SystemTime)>,
+    _guard: File,
+}
+
+impl Registry {
+    /// Waits for whoever looks at it now, and forgets holders that are gone.
+    pub(super) fn lock(folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        let guard = open(&folder.join(GUARD))?;
+        guard.lock()?;
+        let mut holders = Vec::new();
+        for file in fs::read_dir(&folder)?.flatten() {
+            let Some(id) = file.file_name().into_string().ok().filter(|name| name != GUARD) else { continue };
+            match held(&file.path()) {
+                Some((holder, since)) => holders.push((id, holder, since)),
+                None => drop(fs::remove_file(file.path())),
+            }
+        }
+        Ok(Self { folder, holders, _guard: guard })
+    }
+
+    /// Who has session `id`, without waiting and without the right to write in the folder.
+    pub(super) fn peek(folder: &Path, id: &str) -> Option<Side> {
+        held(&folder.join(id)).map(|(holder, _)| holder.side)
+    }
+
+    /// Takes session `id`, which nobody has.
+    pub(super) fn take(&self, id: &str, holder: &Holder) -> io::Result<Lock> {
+        let mut file = open(&self.folder.join(id))?;
+        file.try_lock()?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec(holder)?)?;
+        Ok(Lock(Arc::new(file)))
+    }
+
+    /// Who has session `id`.
+    pub(super) fn holder(&self, id: &str) -> Option<Side> {
+        self.holders.iter().find(|(other, ..)| other == id).map(|(_, holder, _)| holder.side)
+    }
+
+    /// Since when terminals are open in `workspace`.
+    pub(super) fn terminals(&self, workspace: &Path) -> impl Iterator<Item = SystemTime> {
+        let here = move |holder: &Holder| holder.side == Side::Terminal && holder.workspace == workspace;
+        self.holders.iter().filter(move |(_, holder, _)| here(holder)).map(|(.., since)| *since)
+    }
+}
+
+/// Who holds the lock on this file, and since when.
+fn held(path: &Path) -> Option<(Holder, SystemTime)> {
+    let mut file = File::open(path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some((read(&mut file)?, file.metadata().ok()?.modified().ok()?)),
+        _ => None,
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+fn read(file: &mut File) -> Option<Holder> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
