@@ -21,6 +21,7 @@ use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::privilege::keep;
+use crate::privilege::plan::Mode;
 use crate::process::events::{self, Interest};
 use crate::process::link::{Link, Message};
 use crate::process::reaper::{self, Children};
@@ -311,8 +312,9 @@ impl Serving<'_> {
             command,
             environment: self.booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
             directory: "/".into(),
+            // As root, where this is root: it ends what is root's.
             credentials: None,
-            mode: self.plan.mode,
+            mode: Mode::Sudo,
             group: Group::Session,
             parent_death_signal: None,
         };

@@ -1,7 +1,7 @@
 //! A box with servers: `serve` is started, started again when it ends, and stopped with the box.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
 use rstest::rstest;
@@ -324,6 +324,35 @@ fn the_user_cannot_look_into_serve() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"));
     running.signal(libc::SIGTERM);
     running.finish().exits(0);
+}
+
+/// As in the images: everybody runs the program, root alone reads it. The kernel shows its processes to nobody else then,
+/// from their first instant on; that a process makes itself undumpable comes too late for one that waits for it.
+#[test]
+fn a_program_that_only_root_reads_hides_its_processes_from_the_start() {
+    let Some(testbox) = TestBox::new() else { return };
+    fs::create_dir(testbox.path("unreadable")).unwrap();
+    let program = testbox.script("unreadable/claudebox", "");
+    fs::copy(testbox.program(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).unwrap();
+    let mut running = servers(&testbox).env("CLAUDEBOX_OFFLINE", "1").program(&program).start();
+    running.until("serve is ready", ready);
+    let processes = running.processes();
+    // This one does nothing to hide itself.
+    let model = processes.iter().find(|process| process.command().contains(&"offline-model".to_owned())).unwrap();
+    assert_eq!(model.status("Uid"), format!("{UID}\t{UID}\t{UID}\t{UID}"));
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--"]);
+    command.args(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]);
+    let refused = command.args(["cat", &format!("/proc/{}/environ", model.inner)]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"), "{refused:?}");
+    assert_eq!(says(&exec(&running, &testbox, "healthcheck")), (Some(0), "healthy: the servers are ready\n".into()));
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+    // And it answers a prompt.
+    let path = testbox.script("cli", &cli("echo the CLI"));
+    let launch = testbox.claudebox(&["init", "--", "hello", "there"]).env("CLAUDEBOX_CLAUDE_BIN", &path);
+    assert_eq!(launch.program(&program).start().finish().exits(0).out, "done\n");
 }
 
 /// After the boot: KILL, SETGID, SETUID and SETPCAP.
