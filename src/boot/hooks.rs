@@ -1,13 +1,16 @@
 //! Init hooks: what they are, and which of them this container has run already.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use super::{Booted, DEFAULT_PATH};
 use crate::atomic_file;
 
 /// A script or program to run once, as root, before anything else.
@@ -34,6 +37,28 @@ pub fn find(folder: &Path) -> Vec<Hook> {
         (is_executable || is_script).then_some(Hook { name, path, is_executable })
     };
     paths.into_iter().filter_map(hook).collect()
+}
+
+/// The PATH of a hook: the system's folders, then what else is on the box's PATH. What the box's user can write to is left
+/// out: root must not run a program of Claude's because it has a name that a hook uses.
+#[must_use]
+pub fn path_of_root(booted: &Booted) -> OsString {
+    let own = booted.environment.iter().rev().find(|(name, _)| name == "PATH").and_then(|(_, value)| value.clone());
+    let own: Vec<PathBuf> = std::env::split_paths(&own.unwrap_or_default()).collect();
+    let system = std::env::split_paths(DEFAULT_PATH).collect::<Vec<_>>();
+    let is_users =
+        |folder: &&PathBuf| folder.starts_with(&booted.config_dir) || folder.starts_with(&booted.identity.home);
+    let others = own.iter().filter(|folder| folder.is_absolute() && !is_users(folder) && !system.contains(folder));
+    let others = others.filter(|folder| is_roots(folder));
+    std::env::join_paths(system.iter().chain(others)).unwrap_or_else(|_| DEFAULT_PATH.into())
+}
+
+/// Whether `folder` and all folders that it is in are root's alone to write to.
+fn is_roots(folder: &Path) -> bool {
+    let is_roots = |path: &Path| {
+        fs::metadata(path).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0 && found.is_dir())
+    };
+    fs::canonicalize(folder).is_ok_and(|real| real.ancestors().all(is_roots))
 }
 
 /// Which hooks have succeeded in this container. It is kept in the container's own layer: a restart finds it, a new

@@ -1,6 +1,7 @@
 //! The boot stage: who Claude runs as, where, and with which environment. Decided as root, before anything starts.
 
 pub mod accounts;
+pub mod engines;
 pub mod hooks;
 pub mod identity;
 pub mod mounts;
@@ -120,8 +121,11 @@ pub enum BootError {
     )]
     ReadOnly(PathBuf, PathBuf),
     /// The socket gives root on the host, which is what hardened is against.
-    #[error("{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out", remap::DOCKER_SOCKET, var = name::HARDENED)]
-    HardenedWithSocket,
+    #[error(
+        "{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out",
+        .0.display(), var = name::HARDENED
+    )]
+    HardenedWithSocket(PathBuf),
 }
 
 impl BootError {
@@ -132,11 +136,13 @@ impl BootError {
 
 /// Prepares the box as root, then resolves the user and the workspace: once per start, by PID 1.
 pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+    if config.mode == Mode::Hardened
+        && let Some(socket) = engines::sockets(env).into_iter().next()
+    {
+        return Err(BootError::HardenedWithSocket(socket));
+    }
     if !geteuid().is_root() {
         return resolve(config, env, place);
-    }
-    if config.mode == Mode::Hardened && remap::docker_socket_group().is_some() {
-        return Err(BootError::HardenedWithSocket);
     }
     let hardened = (config.mode == Mode::Hardened).then_some(Capability::CAP_SETPCAP);
     for capability in [Capability::CAP_SETUID, Capability::CAP_SETGID].into_iter().chain(hardened) {

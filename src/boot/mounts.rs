@@ -52,6 +52,17 @@ pub fn from_outside() -> Vec<FromOutside> {
     parse_outside(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
 }
 
+/// What is mounted on something else than a folder: its path in the file system that it comes from, and here.
+#[must_use]
+pub fn mounted_files() -> Vec<(PathBuf, PathBuf)> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let fields = mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        Some((unescape(fields.next()?), unescape(fields.next()?)))
+    });
+    fields.filter(|(_, path)| !path.is_dir()).collect()
+}
+
 fn parse_outside(mountinfo: &str) -> Vec<FromOutside> {
     let mut found: Vec<FromOutside> = mountinfo.lines().filter_map(from_outside_at).collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));

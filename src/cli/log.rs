@@ -3,7 +3,8 @@
 //! What is logged may come from anybody, a path or a name in it: control characters are escaped in both formats, so
 //! that no text can forge a line or reach the terminal behind it.
 //!
-//! A line is written at once. Whoever stops reading standard error stops the process that logs, as with any program.
+//! A line is written at once. Whoever stops reading standard error stops the process that logs, as with any program. A line
+//! that cannot be written (a full disk, a reader that has gone) is lost, and nothing else: no log ends a box.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -31,8 +32,9 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let level = if debug { Level::DEBUG } else { Level::INFO };
-    let lines =
-        tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
+    // It would tell standard error, which is what failed, with a macro that panics where that fails too.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false);
+    let lines = lines.with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
     lines.with(filter_fn(is_told))
 }
 

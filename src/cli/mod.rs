@@ -132,6 +132,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
         Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
         Some(call::ROLE) => return call::run(rest, &ProcessEnvironment),
+        Some(doctor::probe::ROLE) => return doctor::probe::run(rest, &mut io::stdout()),
         Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
         Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {

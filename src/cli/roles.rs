@@ -43,6 +43,8 @@ pub(super) const WORKER: &str = "worker";
 
 /// `init`: PID 1.
 pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let config = configure(env)?;
     if args.is_empty() && !config.server_modes.is_empty() {
         return supervise_servers(&config, env);

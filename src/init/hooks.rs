@@ -13,6 +13,7 @@ use crate::boot::hooks::{self, Done, Hook};
 use crate::config::{Config, OnError, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
+use crate::privilege::plan::Mode;
 use crate::process::spawn::{Spawn, Streams, spawn};
 use crate::process::status::ChildStatus;
 use crate::process::table;
@@ -104,16 +105,18 @@ fn run_one(
     tracing::info!("init hook {} begins", hook.name);
     let path: OsString = hook.path.clone().into();
     let mut environment = booted.environment.clone();
+    let path_of_root = hooks::path_of_root(booted);
     environment.extend(
-        [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")]
-            .map(|(name, value)| (name.to_owned(), Some(value.into()))),
+        [("HOME", "/root".into()), ("USER", "root".into()), ("LOGNAME", "root".into()), ("PATH", path_of_root)]
+            .map(|(name, value)| (name.to_owned(), Some(value))),
     );
     let plan = Spawn {
         command: if hook.is_executable { vec![path] } else { vec!["bash".into(), path] },
         environment,
         directory: booted.workspace.clone(),
+        // Root, whatever Claude may become.
         credentials: None,
-        mode: config.mode,
+        mode: Mode::Sudo,
         group: Group::Session,
         parent_death_signal: None,
     };

@@ -2,7 +2,8 @@
 //!
 //! A run's processes carry its id in their environment, and are below its worker. Both ways are gone, because each alone
 //! can be left: a program may clear its environment, and a daemon's parent is PID 1. A daemon that did both is found by
-//! its [`mark`]. What belongs to root (`sudo`) is out of `serve`'s reach in any way.
+//! its [`mark`]. One that changed its mark is a stray: of a run, no telling which, and not below a worker that lives, so it
+//! ends with the next run that does. What belongs to root (`sudo`) is out of `serve`'s reach in any way.
 //!
 //! The kernel shows a process's environment to its own user, if that one has all of its capabilities, and to nobody
 //! else without `CAP_SYS_PTRACE`. Docker gives root no such capability, so another user's processes are looked at as that
@@ -129,8 +130,18 @@ const fn name_of(process: &Process) -> Name {
 fn find(scope: &Scope, met: &HashSet<Name>) -> io::Result<Vec<Process>> {
     let table = table::snapshot();
     let mut carriers = HashSet::new();
+    // Without PID 1's help it is the machine that is looked at, where anybody may have lowered that limit.
+    let is_alone = scope.serve == Some(std::process::id().cast_signed());
+    let at_work: HashSet<i32> = scope
+        .serve
+        .map(|serve| table::descendants_in(&table, serve))
+        .into_iter()
+        .flatten()
+        .chain(scope.serve)
+        .collect();
     for pid in table::descendants_in(&table, scope.supervisor) {
-        if mark::is_on(pid, scope.run.as_ref()) || carries(&environment(pid)?, scope.run.as_ref()) {
+        let is_stray = || !is_alone && !at_work.contains(&pid) && mark::is_lowered(pid, scope.supervisor);
+        if is_stray() || mark::is_on(pid, scope.run.as_ref()) || carries(&environment(pid)?, scope.run.as_ref()) {
             carriers.insert(pid);
         }
     }

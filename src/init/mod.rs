@@ -8,6 +8,8 @@
 pub mod hooks;
 pub mod leftovers;
 pub mod machine;
+mod offline;
+pub mod pulse;
 pub mod restart;
 pub mod service;
 pub mod serving;

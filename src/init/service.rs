@@ -1,12 +1,13 @@
 //! What PID 1 does for `claudebox serve`: `(state, event) -> (state, actions)`, without side effects.
 //!
-//! It differs from the main child of [`super::machine`] in one thing: it is started again when it ends unasked. The end of
-//! the box is the same, so that machine decides it.
+//! It differs from the main child of [`super::machine`] in two things: it is started again when it ends unasked, and it is
+//! asked now and then whether it still answers ([`super::pulse`]). The end of the box is the same, so that machine decides it.
 
 use std::time::Duration;
 
 use super::leftovers;
 use super::machine::{self, Machine};
+use super::pulse::{Beat, Pulse};
 use super::restart::{Backoff, Loudness};
 use crate::exit_code::ExitCode;
 use crate::process::events::asks_to_stop;
@@ -26,6 +27,12 @@ pub enum Event {
     Signal(i32),
     /// `serve` said that it is ready.
     Ready,
+    /// `serve` said that its work is done: it is about to end, and the box with it.
+    Done,
+    /// `serve` has answered.
+    Pong,
+    /// A signal stopped `serve`.
+    ServeStopped,
     /// `serve` exited or was killed.
     ServeEnded {
         /// How.
@@ -60,6 +67,8 @@ pub enum Action {
     ShowReady(bool),
     /// Ask `serve` over the link to shut down.
     AskToStop,
+    /// Ask `serve` over the link for an answer.
+    Ping,
     /// Send a signal to `serve`.
     SignalServe(i32),
     /// Start ending everything that carries the cookie of any run; [`Event::RunsEnded`] tells when that is done.
@@ -96,6 +105,14 @@ pub enum Notice {
     KeepsFailing(u32),
     /// It ended in a way that a restart does not mend; the box ends.
     Final(ChildStatus),
+    /// A signal stopped it.
+    Stopped,
+    /// It does not answer.
+    Silent,
+    /// It answers again.
+    Answers,
+    /// It is killed, because it has not answered for too long.
+    GivenUp,
 }
 
 /// The state of a box with servers.
@@ -110,7 +127,12 @@ pub struct Service {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// `serve` runs.
-    Up,
+    Up {
+        /// How it answers.
+        pulse: Pulse,
+        /// Whether it said that its work is done.
+        done: bool,
+    },
     /// It has ended, its runs are being ended, and after this time it is started again.
     Clearing(Duration),
     /// It is started again when the deadline has passed.
@@ -123,7 +145,7 @@ impl Service {
     /// A `serve` to start; it gets `grace` between TERM and KILL. What to do first.
     #[must_use]
     pub fn begin(grace: Duration) -> (Self, Vec<Action>) {
-        let service = Self { phase: Phase::Up, backoff: Backoff::default(), restarts: 0, grace };
+        let service = Self { phase: STARTED, backoff: Backoff::default(), restarts: 0, grace };
         (service, vec![Action::ShowReady(false), Action::Start(0)])
     }
 
@@ -137,7 +159,7 @@ impl Service {
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         match (self.phase, event) {
             (Phase::Ending(machine), event) => self.go_on_ending(machine, event),
-            (Phase::Up, Event::Signal(signal)) if asks_to_stop(signal) => {
+            (Phase::Up { .. }, Event::Signal(signal)) if asks_to_stop(signal) => {
                 let mut actions = vec![Action::ShowReady(false), Action::AskToStop];
                 actions.extend(self.end(machine::Event::Signal(libc::SIGTERM)));
                 actions
@@ -149,15 +171,24 @@ impl Service {
                 actions.push(Action::Look);
                 actions
             }
-            (Phase::Up, Event::Ready) => vec![Action::ShowReady(true)],
-            (Phase::Up, Event::ServeEnded { status, uptime, chance, others }) => match permanent(status) {
-                Some(code) => {
-                    let mut actions = vec![Action::ShowReady(false), Action::Tell(Notice::Final(status))];
-                    actions.extend(self.end(machine::Event::MainEnded { code, others }));
-                    actions
+            (Phase::Up { pulse, done }, Event::Ready) => self.beat(pulse, done, Beat::Ready),
+            (Phase::Up { pulse, done }, Event::Pong) => self.beat(pulse, done, Beat::Answered),
+            (Phase::Up { pulse, done }, Event::ServeStopped) => self.beat(pulse, done, Beat::Stopped),
+            (Phase::Up { pulse, done }, Event::DeadlinePassed) => self.beat(pulse, done, Beat::Due),
+            (Phase::Up { pulse, .. }, Event::Done) => {
+                self.phase = Phase::Up { pulse, done: true };
+                vec![]
+            }
+            (Phase::Up { done, .. }, Event::ServeEnded { status, uptime, chance, others }) => {
+                match permanent(status, done) {
+                    Some(code) => {
+                        let mut actions = vec![Action::ShowReady(false), Action::Tell(Notice::Final(status))];
+                        actions.extend(self.end(machine::Event::MainEnded { code, others }));
+                        actions
+                    }
+                    None => self.schedule(status, uptime, chance),
                 }
-                None => self.schedule(status, uptime, chance),
-            },
+            }
             (Phase::Clearing(delay), Event::RunsEnded { .. }) => self.wait(delay),
             (Phase::Clearing(delay), Event::DeadlinePassed) => {
                 let mut actions = vec![Action::AbandonRuns];
@@ -165,12 +196,18 @@ impl Service {
                 actions
             }
             (Phase::Waiting, Event::DeadlinePassed) => {
-                self.phase = Phase::Up;
+                self.phase = STARTED;
                 vec![Action::Start(self.restarts)]
             }
             // Other signals have no meaning for servers, and most would end one that does not expect them.
             _ => vec![],
         }
+    }
+
+    fn beat(&mut self, mut pulse: Pulse, done: bool, beat: Beat) -> Vec<Action> {
+        let actions = pulse.on(beat);
+        self.phase = Phase::Up { pulse, done };
+        actions
     }
 
     fn schedule(&mut self, status: ChildStatus, uptime: Duration, chance: f64) -> Vec<Action> {
@@ -206,7 +243,7 @@ impl Service {
             Event::ServeEnded { status, others, .. } => machine::main_event(status, others),
             Event::RunsEnded { others } | Event::OthersEnded { others } => machine::Event::OthersEnded { others },
             Event::DeadlinePassed => machine::Event::DeadlinePassed,
-            Event::Signal(_) | Event::Ready => return vec![],
+            Event::Signal(_) | Event::Ready | Event::Done | Event::Pong | Event::ServeStopped => return vec![],
         };
         let actions = translate(machine.on(event));
         self.phase = Phase::Ending(machine);
@@ -214,11 +251,16 @@ impl Service {
     }
 }
 
-/// The box's exit code, if `serve` ended in a way that a restart does not mend: what it was told is wrong, or it found
-/// that its work is done.
-fn permanent(status: ChildStatus) -> Option<ExitCode> {
-    let codes = [ExitCode::Ok.code(), ExitCode::Usage.code(), ExitCode::Config.code()];
-    matches!(status, ChildStatus::Exited(code) if codes.contains(&code)).then(|| status.exit_code()).flatten()
+/// A `serve` that was just started.
+const STARTED: Phase = Phase::Up { pulse: Pulse::STARTED, done: false };
+
+/// The box's exit code, if `serve` ended in a way that a restart does not mend: what it was told is wrong, or it said that
+/// its work is done.
+fn permanent(status: ChildStatus, done: bool) -> Option<ExitCode> {
+    let ChildStatus::Exited(code) = status else { return None };
+    let is_final =
+        [ExitCode::Usage.code(), ExitCode::Config.code()].contains(&code) || done && code == ExitCode::Ok.code();
+    is_final.then_some(ExitCode::Child(code))
 }
 
 fn translate(actions: Vec<machine::Action>) -> Vec<Action> {

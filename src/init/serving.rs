@@ -10,6 +10,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::leftovers::Scope;
+use super::offline::OfflineModel;
+use super::pulse::STOPPED_LIMIT;
 use super::service::{Action, Event, Notice, Service};
 use super::start::{StartError, base_environment, child_of_box};
 use super::supervise::Supervisor;
@@ -19,6 +21,7 @@ use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::privilege::keep;
+use crate::privilege::plan::Mode;
 use crate::process::events::{self, Interest};
 use crate::process::link::{Link, Message};
 use crate::process::reaper::{self, Children};
@@ -60,7 +63,7 @@ pub fn serve(
     booted: &Booted,
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
-    let environment = base_environment(supervisor, config, booted, env, booted.server_environment())?;
+    let (environment, model) = base_environment(supervisor, config, booted, env, booted.server_environment())?;
     keep::drop_the_rest().map_err(io::Error::other)?;
     let command = vec![own_executable().into_os_string(), SERVE.into()];
     let mut plan = child_of_box(supervisor, config, booted, command, environment, Group::Session);
@@ -74,6 +77,7 @@ pub fn serve(
         serve: None,
         began: Instant::now(),
         link: None,
+        model,
         clearing: None,
         sweeps: Vec::new(),
         deadline: None,
@@ -93,6 +97,8 @@ struct Serving<'box_> {
     /// When it was started.
     began: Instant,
     link: Option<Link>,
+    /// The offline model, where it was asked for.
+    model: Option<OfflineModel>,
     /// Who ends all runs after its death.
     clearing: Option<i32>,
     /// Who ends one run each, for `serve`.
@@ -124,29 +130,47 @@ impl Serving<'_> {
                     return Ok(code);
                 }
             }
+            let model = self.model.as_mut().filter(|_| !self.service.is_ending());
+            let model_due = model.and_then(|model| {
+                model.start_if_due();
+                model.due()
+            });
             let link = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS);
             let interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
-            events::wait(self.supervisor.signals(), &interests, self.deadline)?;
+            let deadline = self.deadline.into_iter().chain(model_due).min();
+            events::wait(self.supervisor.signals(), &interests, deadline)?;
         }
     }
 
     /// Reaps everything there is.
     fn reap(&mut self) {
         let mut ended: Vec<(i32, ChildStatus)> = Vec::new();
+        let serve = self.serve;
+        let mut is_stopped = false;
         let children = reaper::drain(|pid, status| {
             // A stopped process has not ended.
             if status.exit_code().is_some() {
                 ended.push((pid, status));
+            } else {
+                is_stopped |= serve == Some(pid);
             }
         });
+        if is_stopped {
+            self.pending.push(Event::ServeStopped);
+        }
         let others = children == Children::Some;
         let mut event = Event::OthersEnded { others };
         for (pid, status) in ended {
             // Once it has been reaped, its pid may come back as somebody else's.
             if self.serve.take_if(|serve| *serve == pid).is_some() {
-                self.link = None;
+                self.hear_last_words();
                 let (uptime, chance) = (self.began.elapsed(), sys::chance());
                 self.pending.push(Event::ServeEnded { status, uptime, chance, others });
+                continue;
+            }
+            let is_model =
+                self.model.as_mut().is_some_and(|model| !self.service.is_ending() && model.has_ended(pid, status));
+            if is_model {
                 continue;
             }
             if self.clearing.take_if(|sweep| *sweep == pid).is_some() {
@@ -157,12 +181,24 @@ impl Serving<'_> {
         self.pending.push(event);
     }
 
+    /// Takes what a `serve` that has ended said before: its end may be known first.
+    fn hear_last_words(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        while let Ok(Some(message)) = link.try_receive() {
+            if message == Message::Done {
+                self.pending.push(Event::Done);
+            }
+        }
+    }
+
     /// Takes what `serve` says.
     fn listen(&mut self) {
         for _ in 0..MOST_MESSAGES {
             let Some(link) = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS) else { return };
             match link.try_receive() {
                 Ok(Some(Message::Ready)) => self.pending.push(Event::Ready),
+                Ok(Some(Message::Done)) => self.pending.push(Event::Done),
+                Ok(Some(Message::Pong)) => self.pending.push(Event::Pong),
                 Ok(Some(Message::End { run, worker })) => {
                     let mut scope = self.scope();
                     (scope.run, scope.worker) = (Some(run), worker);
@@ -202,6 +238,10 @@ impl Serving<'_> {
                 Action::AskToStop => {
                     // It gets TERM as well.
                     let _ = self.link.as_ref().map(|link| link.try_send(&Message::Stop));
+                }
+                Action::Ping => {
+                    // Whether it is heard is told by the answer.
+                    let _ = self.link.as_ref().map(|link| link.try_send(&Message::Ping));
                 }
                 Action::SignalServe(signal) => {
                     // It may have ended in this very moment; its status is already on its way.
@@ -272,8 +312,9 @@ impl Serving<'_> {
             command,
             environment: self.booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
             directory: "/".into(),
+            // As root, where this is root: it ends what is root's.
             credentials: None,
-            mode: self.plan.mode,
+            mode: Mode::Sudo,
             group: Group::Session,
             parent_death_signal: None,
         };
@@ -284,19 +325,25 @@ impl Serving<'_> {
 
 fn tell(notice: Notice) {
     match notice {
-        Notice::Restart { status, uptime, restarts, delay } => tracing::warn!(
-            "serve {status} after {:.1} s; restart {restarts} in {:.1} s",
-            uptime.as_secs_f64(),
-            delay.as_secs_f64()
-        ),
+        Notice::Restart { status, uptime, restarts, delay } => {
+            // In order, as after a TERM, which anybody of its user can send.
+            let unasked = if status == ChildStatus::Exited(0) { ", though the box does not end," } else { "" };
+            let (uptime, delay) = (uptime.as_secs_f64(), delay.as_secs_f64());
+            tracing::warn!("serve {status}{unasked} after {uptime:.1} s; restart {restarts} in {delay:.1} s");
+        }
         Notice::KeepsFailing(deaths) => tracing::error!(
             "serve keeps failing: {deaths} times in a row without a minute of health; it is started again and again, and \
              only every tenth time is told from here on"
         ),
-        Notice::Final(status @ ChildStatus::Exited(0)) => {
-            // It has said why.
-            tracing::info!("serve {status} of its own accord: the box ends");
-        }
-        Notice::Final(status) => tracing::error!("serve {status}, which a restart does not mend: the box ends"),
+        // It has said why.
+        Notice::Final(status @ ChildStatus::Exited(0)) => tracing::info!("serve {status}, its work done: the box ends"),
+        Notice::Final(status) => tracing::error!("serve {status}: restarting cannot fix this, stopping the box"),
+        Notice::Stopped => tracing::warn!(
+            "serve was stopped by a signal: it is not ready, and is killed unless somebody continues it within {} s",
+            STOPPED_LIMIT.as_secs()
+        ),
+        Notice::Silent => tracing::warn!("serve does not answer: it is not ready"),
+        Notice::Answers => tracing::info!("serve answers again"),
+        Notice::GivenUp => tracing::error!("serve does not answer: it is killed"),
     }
 }

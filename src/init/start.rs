@@ -7,6 +7,7 @@ use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use super::machine::Machine;
+use super::offline::OfflineModel;
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::Config;
@@ -56,7 +57,7 @@ pub fn start(
     booted: &Booted,
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
-    let environment = base_environment(supervisor, config, booted, env, booted.environment.clone())?;
+    let (environment, _) = base_environment(supervisor, config, booted, env, booted.environment.clone())?;
     let command = match main {
         MainChild::Role(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
@@ -72,28 +73,29 @@ pub fn start(
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
 }
 
-/// `environment`, and what leads the CLI to the offline model, which is started first where it was asked for.
+/// `environment`, and what leads the CLI to the offline model, which is started first where it was asked for, and returned.
 pub(super) fn base_environment(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     env: &impl Environment,
     mut environment: Changes,
-) -> Result<Changes, StartError> {
+) -> Result<(Changes, Option<OfflineModel>), StartError> {
     if !config.offline {
-        return Ok(environment);
+        return Ok((environment, None));
     }
-    match start_offline_model(supervisor, config, booted)? {
-        Waited::Ready(url) => environment.extend(offline_environment(&url, booted, env)),
+    let (url, model) = match start_offline_model(supervisor, config, booted)? {
+        Waited::Ready(started) => started,
         Waited::Stopped(signal) => return Err(StartError::Stopped(signal)),
         Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
-    }
+    };
+    environment.extend(offline_environment(&url, booted, env));
     if let Some(place) = booted.credentials(env) {
         tracing::warn!(
             "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
         );
     }
-    Ok(environment)
+    Ok((environment, Some(model)))
 }
 
 /// A child that runs as the box's user.
@@ -122,7 +124,8 @@ fn start_offline_model(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
-) -> Result<Waited<String>, StartError> {
+) -> Result<Waited<(String, OfflineModel)>, StartError> {
+    let began = Instant::now();
     let command = vec![own_executable().into_os_string(), "offline-model".into()];
     let mut plan = child_of_box(supervisor, config, booted, command, booted.environment.clone(), Group::Session);
     // That the workspace cannot be entered is the main child's to say.
@@ -135,7 +138,10 @@ fn start_offline_model(
     let deadline = Instant::now() + OFFLINE_MODEL_DEADLINE;
     match supervisor.wait_until(&watched, deadline, || read_line(&mut output, &mut printed))? {
         Waited::Ready(Announced::Nothing) => Err(StartError::OfflineModel("it ended at once".into())),
-        Waited::Ready(Announced::Line(url)) => Ok(Waited::Ready(url)),
+        Waited::Ready(Announced::Line(url)) => {
+            let model = OfflineModel::started(child.id().cast_signed(), began, plan, &url);
+            Ok(Waited::Ready((url, model)))
+        }
         Waited::Stopped(signal) => Ok(Waited::Stopped(signal)),
         Waited::TimedOut => Ok(Waited::TimedOut),
     }

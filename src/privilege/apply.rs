@@ -5,7 +5,7 @@ use std::io;
 use caps::{CapSet, CapsHashSet};
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 
-use super::plan::{Credentials, Mode, Step, steps};
+use super::plan::{Credentials, Mode, Step, steps, steps_without_root};
 
 /// Why a drop failed. The process must end: it may be half-way.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum DropError {
     /// Every step succeeded and the result is still wrong.
     #[error("privileges are not what they should be after the drop: {0}")]
     NotDropped(String),
+    /// Hardened was asked for, and cannot be had.
+    #[error(
+        "CLAUDEBOX_HARDENED is on, and what Claude starts could still gain privileges ({0}): start the container as root, or leave \
+         CLAUDEBOX_HARDENED out"
+    )]
+    NotHardened(String),
 }
 
 /// The system calls of a drop, so that tests can record or refuse them.
@@ -61,6 +67,20 @@ pub fn drop_to(system: &mut impl Syscalls, credentials: &Credentials, mode: Mode
     verify(&observed, credentials, mode).map_err(DropError::NotDropped)
 }
 
+/// Hardens this process, which is not root and stays who it is, and verifies the result.
+pub fn harden(system: &mut impl Syscalls) -> Result<(), DropError> {
+    for step in steps_without_root() {
+        match system.run(&step) {
+            // It takes a capability that few have without root. Nothing draws on the set under `no_new_privs`.
+            Err(_) if step == Step::EmptyBoundingSet => {}
+            done => done.map_err(|error| DropError::NotHardened(format!("{step:?} was refused: {error}")))?,
+        }
+    }
+    let observed = system.observe().map_err(|error| DropError::NotHardened(error.to_string()))?;
+    let is_hardened = observed.capabilities == 0 && observed.no_new_privileges && !observed.root_again;
+    if is_hardened { Ok(()) } else { Err(DropError::NotHardened(format!("{observed:?}"))) }
+}
+
 fn verify(observed: &Observed, credentials: &Credentials, mode: Mode) -> Result<(), String> {
     let mut groups = credentials.groups.clone();
     groups.sort_unstable();
@@ -94,6 +114,10 @@ impl Syscalls for Kernel {
             Step::ClearInherited => {
                 caps::clear(None, CapSet::Ambient).map_err(io::Error::other)?;
                 caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(io::Error::other)
+            }
+            Step::DropCapabilities => {
+                caps::clear(None, CapSet::Effective).map_err(io::Error::other)?;
+                caps::clear(None, CapSet::Permitted).map_err(io::Error::other)
             }
             Step::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
         }
@@ -188,6 +212,24 @@ mod tests {
         assert!(drop_to(&mut system(half.clone()), &credentials(), Mode::Hardened).is_err());
         let whole = Observed { no_new_privileges: true, ..half };
         drop_to(&mut system(whole), &credentials(), Mode::Hardened).unwrap();
+    }
+
+    #[test]
+    fn without_root_the_bounding_set_may_stay() {
+        let hardened = Observed { no_new_privileges: true, ..dropped() };
+        let mut system = Recording { refuse: Some(Step::EmptyBoundingSet), ..system(hardened) };
+        harden(&mut system).unwrap();
+        assert_eq!(system.done, [Step::ClearInherited, Step::DropCapabilities, Step::NoNewPrivileges]);
+    }
+
+    #[rstest]
+    #[case::privileges(dropped(), None)]
+    #[case::capabilities(Observed { capabilities: 1, no_new_privileges: true, ..dropped() }, None)]
+    #[case::root(Observed { root_again: true, no_new_privileges: true, ..dropped() }, None)]
+    #[case::refused(Observed { no_new_privileges: true, ..dropped() }, Some(Step::NoNewPrivileges))]
+    fn without_root_the_rest_must_be_had(#[case] observed: Observed, #[case] refuse: Option<Step>) {
+        let error = harden(&mut Recording { refuse, ..system(observed) }).unwrap_err();
+        assert!(matches!(error, DropError::NotHardened(_)), "{error}");
     }
 
     #[test]

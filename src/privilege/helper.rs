@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, execvp, execvpe, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 use serde::{Deserialize, Serialize};
 
-use super::apply::{DropError, Kernel, drop_to};
+use super::apply::{DropError, Kernel, drop_to, harden};
 use super::plan::{Credentials, Mode};
 use crate::exit_code::ExitCode;
 use crate::sys::{self, SignalState};
@@ -119,8 +119,10 @@ fn become_program(args: impl IntoIterator<Item = OsString>) -> Result<Infallible
 pub fn carry_out(plan: &Plan, program: &[CString], environment: Option<&[CString]>) -> Result<Infallible, HelperError> {
     enter_group(plan.group)?;
     sys::close_on_exec_from(3).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-    if let Some(credentials) = &plan.credentials {
-        drop_to(&mut Kernel, credentials, plan.mode)?;
+    match (&plan.credentials, plan.mode) {
+        (Some(credentials), mode) => drop_to(&mut Kernel, credentials, mode)?,
+        (None, Mode::Hardened) => harden(&mut Kernel)?,
+        (None, Mode::Sudo) => {}
     }
     // After the drop: a change of user clears the parent-death signal.
     if let Some(signal) = plan.parent_death_signal {

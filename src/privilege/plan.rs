@@ -37,6 +37,8 @@ pub enum Step {
     SetUid(u32),
     /// Ambient and inheritable sets survive a change of user.
     ClearInherited,
+    /// What a container that does not start as root was given all the same.
+    DropCapabilities,
     /// For good: no later program gains privileges.
     NoNewPrivileges,
 }
@@ -53,6 +55,12 @@ pub fn steps(credentials: &Credentials, mode: Mode) -> Vec<Step> {
     steps.push(Step::ClearInherited);
     steps.extend(hardened.then_some(Step::NoNewPrivileges));
     steps
+}
+
+/// The steps that harden a process that is not root, and stays who it is.
+#[must_use]
+pub const fn steps_without_root() -> [Step; 4] {
+    [Step::EmptyBoundingSet, Step::ClearInherited, Step::DropCapabilities, Step::NoNewPrivileges]
 }
 
 #[cfg(test)]

@@ -24,6 +24,13 @@ const LONGEST_RUN_ID: usize = 64;
 pub enum Message {
     /// From `serve`: its doors are open.
     Ready,
+    /// From `serve`: it is about to end because its work is done, and so is the box's. Without this word its end is an
+    /// accident, whatever the exit code: anybody in the box can send it a TERM, and it ends in order then.
+    Done,
+    /// To `serve`: answer, if you can.
+    Ping,
+    /// From `serve`: the answer. It comes from where the doors are served, so a server that hangs is silent.
+    Pong,
     /// From `serve`: end everything that belongs to a run.
     End {
         /// The run.
@@ -87,6 +94,9 @@ impl Message {
         match words[..] {
             ["ready"] => Some(Self::Ready),
             ["stop"] => Some(Self::Stop),
+            ["done"] => Some(Self::Done),
+            ["ping"] => Some(Self::Ping),
+            ["pong"] => Some(Self::Pong),
             ["end", run] => Some(Self::End { run: run.parse().ok()?, worker: None }),
             ["end", run, pid] => {
                 let worker = number(pid).filter(|&pid| pid > 1)?;
@@ -108,6 +118,9 @@ impl fmt::Display for Message {
         match self {
             Self::Ready => out.write_str("ready"),
             Self::Stop => out.write_str("stop"),
+            Self::Done => out.write_str("done"),
+            Self::Ping => out.write_str("ping"),
+            Self::Pong => out.write_str("pong"),
             Self::End { run, worker: None } => write!(out, "end {run}"),
             Self::End { run, worker: Some(pid) } => write!(out, "end {run} {pid}"),
             Self::Ended { run, count } => write!(out, "ended {run} {count}"),
@@ -202,6 +215,9 @@ mod tests {
     #[rstest]
     #[case("ready", Message::Ready)]
     #[case("stop", Message::Stop)]
+    #[case("done", Message::Done)]
+    #[case("ping", Message::Ping)]
+    #[case("pong", Message::Pong)]
     #[case("end a-1", Message::End { run: run("a-1"), worker: None })]
     #[case("end a-1 42", Message::End { run: run("a-1"), worker: Some(42) })]
     #[case("ended a-1 0", Message::Ended { run: run("a-1"), count: 0 })]

@@ -4,7 +4,8 @@
 //! environment and its parent, the run's worker, has been killed. So the worker also marks itself, and everything it
 //! starts inherits that: with the resource limit for file locks. The kernel keeps that limit and has not looked at it
 //! since Linux 2.4; everybody may read it in `/proc`, without the rights that an environment takes; and nobody can put
-//! a lowered one up again but root, who has no reason to.
+//! a lowered one up again but root, who has no reason to. A process can lower it further (`ulimit -x 0`), and then it is
+//! no run's mark any more; but no process of the box outside of runs has a lower limit than PID 1 ([`is_lowered`]).
 
 use std::fs;
 use std::io;
@@ -27,8 +28,18 @@ pub fn put(run: &RunId) -> io::Result<()> {
 /// Whether the process `pid` has the mark of `run`, or that of any run.
 #[must_use]
 pub fn is_on(pid: i32, run: Option<&RunId>) -> bool {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    parse(&limits).is_some_and(|limit| run.map_or(limit & !OF_RUN == KIND, |run| limit == of(run)))
+    limit(pid).is_some_and(|limit| run.map_or(limit & !OF_RUN == KIND, |run| limit == of(run)))
+}
+
+/// Whether the process `pid` has a lower limit than `supervisor`: it belongs to a run, or did before that mark was changed.
+#[must_use]
+pub fn is_lowered(pid: i32, supervisor: i32) -> bool {
+    limit(pid).is_some_and(|its| limit(supervisor).is_none_or(|own| its < own))
+}
+
+/// The hard limit of the process `pid`; `None` if it has none, or has ended.
+fn limit(pid: i32) -> Option<u64> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default())
 }
 
 /// FNV-1a: the ids are random enough, and nobody gains by two runs of the same mark.

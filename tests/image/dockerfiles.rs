@@ -29,6 +29,15 @@ fn stages_of_the_same_name_are_the_same() {
     }
 }
 
+/// What that is for is tested in tests/supervisor/serve.rs.
+#[test]
+fn root_alone_reads_the_binary() {
+    let step = include_str!("../../images/steps/binary");
+    let modes: Vec<&str> =
+        step.lines().filter(|line| line.ends_with("/out/usr/local/bin/claudebox")).map(str::trim).collect();
+    assert_eq!(modes, [r#"install -D -m 0711 "$binary" /out/usr/local/bin/claudebox"#]);
+}
+
 #[test]
 fn the_image_itself_starts_from_nothing_and_both_are_run_alike() {
     let last =

@@ -1,7 +1,8 @@
 //! `claudebox doctor` on a healthy box and on broken ones: each names the fault and the way out.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::support::{Launch, TestBox};
@@ -29,6 +30,58 @@ fn a_healthy_box_is_healthy() {
     let finished = doctor(&testbox, &[]).env("CLAUDEBOX_OFFLINE", "1").start().finish().exits(0);
     assert!(finished.out.ends_with("This box is healthy.\n"), "{}", finished.out);
     assert!(!finished.out.contains('\x1b'), "colours without a terminal: {}", finished.out);
+}
+
+/// The check `name`: its state and what was found.
+fn check(launch: Launch<'_>, name: &str) -> (String, String) {
+    let found: Value = serde_json::from_str(&launch.env("CLAUDEBOX_OFFLINE", "1").start().finish().out).unwrap();
+    let check = found["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
+    (check["state"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned())
+}
+
+/// What a process of the user really has, whoever started the box.
+#[rstest]
+#[case::hardened("1", r#"exec "$@""#, ("ok", "hardened: no process of claude can gain privileges"))]
+#[case::default("0", r#"exec "$@""#, ("ok", "sudo: Claude can become root in this box"))]
+#[case::engine("0", r#"exec setpriv --no-new-privs "$@""#, ("note", "CLAUDEBOX_HARDENED is off, and a process of claude cannot gain privileges all the same"))]
+#[case::user("1", r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#, ("ok", "hardened: no process of claude can gain privileges"))]
+fn the_mode_is_that_of_a_process(#[case] hardened: &str, #[case] tail: &str, #[case] expected: (&str, &str)) {
+    let Some(testbox) = TestBox::new() else { return };
+    let (state, found) = check(doctor(&testbox, &["--json"]).env("CLAUDEBOX_HARDENED", hardened).tail(tail), "mode");
+    assert_eq!((state.as_str(), found.as_str()), expected);
+}
+
+/// In a box that Claude shares its user with.
+#[test]
+fn a_supervisor_of_claudes_user_is_told() {
+    let Some(testbox) = TestBox::new() else { return };
+    let version = claudebox::claude::PINNED_VERSION;
+    let program = testbox.program();
+    let doctor = format!("#!/bin/sh\n[ $1 = auth ] || exec echo {version}\n{} doctor --json\n", program.display());
+    let launch = testbox.main_child(&doctor).env("CLAUDEBOX_HARDENED", "1");
+    let (state, found) = check(launch.tail(r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#), "mode");
+    assert_eq!(state, "note");
+    assert!(
+        found.starts_with("hardened: no process of claude can gain privileges, but PID 1 has the same user"),
+        "{found}"
+    );
+}
+
+/// The doctor may be root, and Claude's own folder comes first on its PATH.
+#[rstest]
+fn no_program_of_claudes_is_run(#[values("0", "1")] hardened: &str) {
+    let Some(testbox) = TestBox::new() else { return };
+    let note = testbox.path("note");
+    std::fs::create_dir_all(testbox.path("home/.claude/bin")).unwrap();
+    chown(testbox.path("home/.claude"), Some(1000), Some(1000)).unwrap();
+    for name in ["test", "sh", "env", "claude", "claudebox"] {
+        let text = format!("#!/bin/sh\necho \"{name} as $(id -u)\" >>{}\n", note.display());
+        testbox.script(&format!("home/.claude/bin/{name}"), &text);
+    }
+    std::fs::write(&note, "").unwrap();
+    std::fs::set_permissions(&note, std::fs::Permissions::from_mode(0o666)).unwrap();
+    doctor(&testbox, &[]).env("CLAUDEBOX_OFFLINE", "1").env("CLAUDEBOX_HARDENED", hardened).start().finish().exits(0);
+    assert_eq!(std::fs::read_to_string(note).unwrap(), "");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::stubs::{cli, docker_socket};
+use crate::stubs::{DOCKERS, cli, docker_socket, hook};
 use crate::support::TestBox;
 
 const STATUS: &str = "grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status";
@@ -24,6 +24,74 @@ fn hardened_leaves_nothing_to_gain(#[case] args: &[&str], #[case] terminal: bool
         let bounding = if hardened == "1" { "0".repeat(16) } else { given };
         assert_eq!(testbox.note(), format!("CapBnd:\t{bounding}\nNoNewPrivs:\t{no_new_privileges}\n"));
     }
+}
+
+/// `docker run --user`: nobody changes the user, and a capability that the engine gave is given up.
+#[rstest]
+#[case::utility(&["init", "--", "auth"], false)]
+#[case::prompt(&["init", "--", "hello", "there"], false)]
+#[case::interactive(&["init"], true)]
+fn hardened_without_root_leaves_nothing_to_gain(#[case] args: &[&str], #[case] terminal: bool) {
+    let user = "setpriv --reuid 1000 --regid 1000 --clear-groups";
+    for options in ["", "--inh-caps=+kill,+setuid --ambient-caps=+kill,+setuid"] {
+        let Some(testbox) = TestBox::new() else { return };
+        let path = testbox.script("cli", &cli("grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)' /proc/self/status"));
+        let launch = testbox.claudebox(args).env("CLAUDEBOX_CLAUDE_BIN", &path).env("CLAUDEBOX_HARDENED", "1");
+        let setsid = if terminal { "setsid --ctty" } else { "" };
+        let launch = if terminal { launch.on_terminal() } else { launch };
+        launch.tail(&format!(r#"exec {setsid} {user} {options} "$@""#)).start().finish().exits(0);
+        let none = "0".repeat(16);
+        let expected = format!("CapInh:\t{none}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\nNoNewPrivs:\t1\n");
+        assert_eq!(testbox.note(), expected, "{options}");
+    }
+}
+
+/// PID 1 has the doors' secrets in its environment: Claude cannot read it where it has the same user, nor can root with what
+/// Docker gives it.
+#[rstest]
+#[case::the_same_user(r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#, false)]
+#[case::root(&format!(r#"exec setpriv --bounding-set {DOCKERS} "$@""#), true)]
+fn nobody_reads_the_environment_of_pid_1(#[case] tail: &str, #[case] as_root: bool) {
+    let Some(testbox) = TestBox::new() else { return };
+    let read = "#!/bin/sh\nid -u >>note\ncat /proc/1/environ >>note 2>&1 || echo refused >>note\n";
+    let launch = if as_root {
+        hook(&testbox, "1.sh", read);
+        testbox.main_child("#!/bin/sh\necho main child\n")
+    } else {
+        testbox.main_child(read)
+    };
+    launch.env("CLAUDEBOX_MODE_API_TOKEN", "door-secret").tail(tail).start().finish().exits(0);
+    let note = testbox.note();
+    assert!(note.starts_with(if as_root { "0\n" } else { "1000\n" }) && note.ends_with("refused\n"), "{note}");
+    assert!(!note.contains("door-secret"), "{note}");
+}
+
+/// Wherever an engine's socket is, and whoever the box starts as.
+#[rstest]
+#[case::run("/run/docker.sock", "", "/run/docker.sock")]
+#[case::podman("/run/podman/podman.sock", "", "/run/podman/podman.sock")]
+#[case::containerd("/run/containerd/containerd.sock", "", "/run/containerd/containerd.sock")]
+#[case::named("/run/own/engine", "unix:///run/own/engine", "/run/own/engine")]
+#[case::renamed("$BOX/outside/docker.sock", "", "/run/renamed")]
+fn hardened_refuses_every_engines_socket(
+    #[case] path: &str,
+    #[case] docker_host: &str,
+    #[case] named: &str,
+    #[values(r#"exec "$@""#, r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#)] tail: &str,
+) {
+    let Some(testbox) = TestBox::new() else { return };
+    let socket = format!(
+        r#"mkdir -p "$(dirname {path})"
+perl -e 'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un(shift)) or die' {path}
+[ {named} != /run/renamed ] || {{ touch /run/renamed; mount --bind {path} /run/renamed; }}"#
+    );
+    let launch = testbox.main_child("#!/bin/sh\necho main child\n").before(&socket).tail(tail);
+    let launch = launch.env("CLAUDEBOX_HARDENED", "1").env("DOCKER_HOST", docker_host);
+    let finished = launch.start().finish().exits(78);
+    assert!(finished.err.starts_with("claudebox: CLAUDEBOX_HARDENED is on and "), "{}", finished.err);
+    // `/var/run` is `/run`.
+    let why = format!("{named} is mounted: whoever reaches it is root on the host");
+    assert!(finished.err.contains(&why) && finished.err.lines().count() == 1, "{}", finished.err);
 }
 
 #[test]

@@ -45,6 +45,30 @@ fn hooks_run_in_byte_order_as_root_before_the_main_child() {
     assert_eq!(finished.out, order.concat());
 }
 
+/// Programs of Claude's that are called as system programs are, and a folder on PATH that everybody can write to.
+#[test]
+fn a_hook_runs_no_program_of_claudes() {
+    let Some(testbox) = TestBox::new() else { return };
+    let open = testbox.path("open");
+    for folder in [testbox.path("home/.claude/bin"), open.clone()] {
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["bash", "sh", "id", "only-claudes"] {
+            fs::write(folder.join(name), format!("#!/bin/sh\necho {name} of Claude >>note\n")).unwrap();
+            fs::set_permissions(folder.join(name), Permissions::from_mode(EXECUTABLE)).unwrap();
+        }
+    }
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    // Bash reads the first.
+    hook(&testbox, "1.sh", PLAIN, "echo \"plain as $(id -un)\" >>note\n");
+    let tries = "#!/usr/bin/env bash\necho \"as $(id -un)\" >>note\nonly-claudes || echo PATH=$PATH >>note\n";
+    hook(&testbox, "2.sh", EXECUTABLE, tries);
+    let launch = start(&testbox);
+    let path = format!("{}:/usr/local/sbin:/usr/bin:/sbin:/bin:relative:/opt", open.display());
+    launch.env("PATH", &path).start().finish().exits(0);
+    let system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(testbox.note(), format!("plain as root\nas root\nPATH={system}:/opt\n"));
+}
+
 /// Standard output is the main child's alone.
 #[test]
 fn the_log_has_what_hooks_print_and_their_names_durations_and_exit_codes() {

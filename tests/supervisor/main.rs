@@ -17,6 +17,7 @@ mod hooks;
 mod identity;
 mod local;
 mod local_edges;
+mod log;
 mod manifest;
 mod privilege;
 mod ready_worker;

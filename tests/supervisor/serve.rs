@@ -1,12 +1,13 @@
 //! A box with servers: `serve` is started, started again when it ends, and stopped with the box.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
 use rstest::rstest;
 
 use crate::stubs::{SERVE_DOWN, SERVE_UP, cli, hook, ready, serve_of, servers, servers_with};
+use crate::support::process::Process;
 use crate::support::{NOT_PID1, Running, TestBox, UID};
 
 const SAY_READY: &str = "syswrite($link, 'ready');";
@@ -22,6 +23,17 @@ fn exec(running: &Running, testbox: &TestBox, role: &str) -> Output {
         .arg(role)
         .output()
         .unwrap()
+}
+
+/// Whether somebody listens at `address` (IPv4) in the network of the process `pid`.
+fn listens(pid: i32, address: &str) -> bool {
+    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    // The second column is the address, the fourth the state: 0A listens.
+    sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|columns| columns[1].ends_with(&format!(":{port:04X}")) && columns[3] == "0A")
 }
 
 fn says(output: &Output) -> (Option<i32>, String) {
@@ -112,15 +124,96 @@ fn delay(line: &str, restart: usize) -> f64 {
 
 /// Checklist 29: what a restart does not mend.
 #[rstest]
-#[case::unasked(0, "serve ended with exit code 0 of its own accord: the box ends")]
-#[case::usage(64, "error: serve ended with exit code 64, which a restart does not mend: the box ends")]
-#[case::config(78, "error: serve ended with exit code 78, which a restart does not mend: the box ends")]
-fn a_final_exit_code_ends_the_box_with_one_line(#[case] code: i32, #[case] line: &str) {
+#[case::done(0, "syswrite($link, 'done');", "serve ended with exit code 0, its work done: the box ends")]
+#[case::usage(64, "", "error: serve ended with exit code 64: restarting cannot fix this, stopping the box")]
+#[case::config(78, "", "error: serve ended with exit code 78: restarting cannot fix this, stopping the box")]
+fn a_final_exit_code_ends_the_box_with_one_line(#[case] code: i32, #[case] says: &str, #[case] line: &str) {
     let Some(testbox) = TestBox::new() else { return };
-    let finished = servers_with(&testbox, &format!("print \"up\\n\"; exit {code};")).start().finish().exits(code);
+    let serve = format!("print \"up\\n\"; {says} exit {code};");
+    let finished = servers_with(&testbox, &serve).start().finish().exits(code);
     assert_eq!(finished.out, "up\n");
     let own: Vec<&str> = finished.err.lines().filter(|line| !line.contains("init hook")).collect();
     assert_eq!(own, [format!("claudebox: {line}")]);
+}
+
+/// Claude's tools run as the same user: what they send is no order to the box.
+#[rstest]
+#[case(libc::SIGTERM)]
+#[case(libc::SIGHUP)]
+#[case(libc::SIGINT)]
+#[case(libc::SIGQUIT)]
+fn a_signal_of_anybody_restarts_serve_and_the_box_goes_on(#[case] signal: i32) {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = servers(&testbox).start();
+    running.until("serve is ready", ready);
+    let first = serve_of(&running.processes()).unwrap().pid;
+    claudebox::sys::kill(first, signal).unwrap();
+    running.until("another is ready", |all| ready(all) && serve_of(all).is_some_and(|serve| serve.pid != first));
+    running.signal(libc::SIGTERM);
+    let finished = running.finish().exits(0);
+    let line = "claudebox: warning: serve ended with exit code 0, though the box does not end, after ";
+    assert_eq!(finished.err.matches(line).count(), 1, "{}", finished.err);
+}
+
+/// `kill -STOP`: it lives, and nobody is served.
+#[test]
+fn a_stopped_serve_is_not_ready_and_is_replaced() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = servers(&testbox).start();
+    running.until("serve is ready", ready);
+    let first = serve_of(&running.processes()).unwrap().pid;
+    claudebox::sys::kill(first, libc::SIGSTOP).unwrap();
+    running.until("it is not ready", |all| !ready(all));
+    assert_eq!(
+        says(&exec(&running, &testbox, "healthcheck")),
+        (Some(1), "unhealthy: the servers are not ready\n".into())
+    );
+    running.until("another is ready", |all| ready(all) && serve_of(all).is_some_and(|serve| serve.pid != first));
+    running.signal(libc::SIGTERM);
+    let finished = running.finish().exits(0);
+    assert!(finished.err.contains("serve does not answer: it is killed\n"), "{}", finished.err);
+}
+
+#[test]
+fn a_stopped_serve_that_is_continued_is_ready_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = servers(&testbox).start();
+    running.until("serve is ready", ready);
+    let first = serve_of(&running.processes()).unwrap().pid;
+    claudebox::sys::kill(first, libc::SIGSTOP).unwrap();
+    running.until("it is not ready", |all| !ready(all));
+    claudebox::sys::kill(first, libc::SIGCONT).unwrap();
+    running.until("it is ready again", ready);
+    assert_eq!(serve_of(&running.processes()).unwrap().pid, first);
+    running.signal(libc::SIGTERM);
+    let finished = running.finish().exits(0);
+    assert!(finished.err.contains("claudebox: serve answers again\n"), "{}", finished.err);
+}
+
+/// At the address that `serve` knows.
+#[test]
+fn a_killed_offline_model_is_started_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = servers(&testbox).env("CLAUDEBOX_OFFLINE", "1").start();
+    running.until("serve is ready", ready);
+    let serve = serve_of(&running.processes()).unwrap().pid;
+    let its = environment(serve);
+    let url = its.iter().find_map(|set| set.strip_prefix("ANTHROPIC_BASE_URL=http://")).unwrap().to_owned();
+    let models = |all: &[Process]| -> Vec<Process> {
+        all.iter().filter(|process| process.command().iter().any(|word| word == "offline-model")).cloned().collect()
+    };
+    for _ in 0..2 {
+        let first = models(&running.processes()).remove(0).pid;
+        claudebox::sys::kill(first, libc::SIGKILL).unwrap();
+        running.until("another listens there", |all| {
+            models(all).iter().any(|model| model.pid != first && model.command().last() == Some(&url))
+                && listens(serve, &url)
+        });
+    }
+    assert_eq!(serve_of(&running.processes()).unwrap().pid, serve);
+    running.signal(libc::SIGTERM);
+    let finished = running.finish().exits(0);
+    assert_eq!(finished.err.matches("warning: the offline model was ended by SIGKILL; it is started").count(), 2);
 }
 
 /// Checklist 13.
@@ -233,6 +326,35 @@ fn the_user_cannot_look_into_serve() {
     running.finish().exits(0);
 }
 
+/// As in the images: everybody runs the program, root alone reads it. The kernel shows its processes to nobody else then,
+/// from their first instant on; that a process makes itself undumpable comes too late for one that waits for it.
+#[test]
+fn a_program_that_only_root_reads_hides_its_processes_from_the_start() {
+    let Some(testbox) = TestBox::new() else { return };
+    fs::create_dir(testbox.path("unreadable")).unwrap();
+    let program = testbox.script("unreadable/claudebox", "");
+    fs::copy(testbox.program(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).unwrap();
+    let mut running = servers(&testbox).env("CLAUDEBOX_OFFLINE", "1").program(&program).start();
+    running.until("serve is ready", ready);
+    let processes = running.processes();
+    // This one does nothing to hide itself.
+    let model = processes.iter().find(|process| process.command().contains(&"offline-model".to_owned())).unwrap();
+    assert_eq!(model.status("Uid"), format!("{UID}\t{UID}\t{UID}\t{UID}"));
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--"]);
+    command.args(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]);
+    let refused = command.args(["cat", &format!("/proc/{}/environ", model.inner)]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"), "{refused:?}");
+    assert_eq!(says(&exec(&running, &testbox, "healthcheck")), (Some(0), "healthy: the servers are ready\n".into()));
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+    // And it answers a prompt.
+    let path = testbox.script("cli", &cli("echo the CLI"));
+    let launch = testbox.claudebox(&["init", "--", "hello", "there"]).env("CLAUDEBOX_CLAUDE_BIN", &path);
+    assert_eq!(launch.program(&program).start().finish().exits(0).out, "done\n");
+}
+
 /// After the boot: KILL, SETGID, SETUID and SETPCAP.
 #[test]
 fn pid_1_keeps_four_capabilities() {
@@ -251,7 +373,7 @@ fn pid_1_keeps_four_capabilities() {
     running.finish().exits(0);
 }
 
-/// Checklist 8, with a daemon that lives on meanwhile.
+/// Checklist 8, with a daemon that lives on meanwhile: but for its questions to `serve`, which are further apart.
 #[test]
 fn an_idle_pid_1_with_servers_never_wakes_up() {
     let Some(testbox) = TestBox::new() else { return };

@@ -55,6 +55,55 @@ fn what_runs_have_left_ends_with_serve_and_nothing_else_does(#[case] tail: &str)
     assert!(finished.err.contains("2 processes that runs had left were ended\n"), "{}", finished.err);
 }
 
+/// A process that has no parent in its run, no cookie, and a mark that it changed with `ulimit -x`: `sleep NUMBER`.
+fn stray(seconds: u32, limit: &str) -> String {
+    format!(
+        "env -i setsid prlimit --locks={limit}:{limit} setpriv --reuid {UID} --regid {UID} --clear-groups sleep {seconds} \
+         </dev/null >/dev/null 2>&1 &\n"
+    )
+}
+
+/// Nobody can put the limit up again, so a lower one than PID 1's is a run's.
+#[test]
+fn a_process_that_changed_its_mark_ends_with_serve() {
+    let Some(testbox) = TestBox::new() else { return };
+    let strays = format!("{}{}", stray(2011, "0"), stray(2012, "7161677110969590627"));
+    hook(&testbox, "1.sh", &format!("{}{strays}", daemons(&[(2013, "root", "")])));
+    let mut running = servers(&testbox).start();
+    running.until("serve is ready", ready);
+    all_there(&mut running, &[2011, 2012, 2013]);
+    let serve = serve_of(&running.processes()).unwrap().pid;
+    claudebox::sys::kill(serve, libc::SIGKILL).unwrap();
+    running.until("another is ready", |all| ready(all) && serve_of(all).is_some_and(|new| new.pid != serve));
+    let processes = running.processes();
+    assert_eq!([2011, 2012, 2013].map(|seconds| is_there(&processes, seconds)), [false, false, true]);
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+}
+
+/// And with any run, unless it is below a worker that is at work.
+#[test]
+fn a_process_that_changed_its_mark_ends_with_the_next_run() {
+    let Some(testbox) = TestBox::new() else { return };
+    hook(&testbox, "1.sh", &format!("#!/bin/sh\n{}", stray(2011, "0")));
+    let serve = format!(
+        r#"{SLEEPER}{ASKS}
+$SIG{{TERM}} = sub {{ exit 0 }};
+select(undef, undef, undef, 0.01) until sleeper(2011) && sleeper(2005);
+system('prlimit', '--pid', $_, '--locks=5:5') == 0 or die for ($worker, sleeper(2005));
+ask('end r9');
+sleep 1 while 1;
+"#
+    );
+    let mut running = servers_with(&testbox, &serve).start();
+    running.expect("up\n");
+    running.expect("ended r9 1\n");
+    let processes = running.processes();
+    assert_eq!([2011, 2005].map(|seconds| is_there(&processes, seconds)), [false, true]);
+    running.signal(libc::SIGTERM);
+    running.finish().exits(0);
+}
+
 /// What `docker exec` starts is no child of PID 1, and may be a run of its own.
 #[test]
 fn what_docker_exec_started_outlives_serve() {

@@ -4,7 +4,6 @@ use std::fs;
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +11,14 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::super::cron;
 use super::Check;
+use super::probe::{self, Seen};
 use crate::boot::accounts::Accounts;
-use crate::boot::{self, Booted, Place, remap};
+use crate::boot::{self, Booted, Place, engines, remap};
 use crate::claude::{PINNED_VERSION, binary};
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
-use crate::privilege::helper::Group;
 use crate::privilege::plan::Mode;
-use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+use crate::process::spawn::own_executable;
 
 const API_HOST: &str = "api.anthropic.com";
 /// A resolver that has not answered by then is dead for practical purposes.
@@ -29,7 +28,7 @@ const LEAST_FREE_BYTES: u64 = 500 << 20;
 
 /// Every check, as far as one can be made without the one before.
 pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
-    let mut checks = vec![Check::ok("settings", "readable"), mode(config)];
+    let mut checks = vec![Check::ok("settings", "readable")];
     let booted = match boot::resolve(config, env, Place::of(config)) {
         Ok(booted) => booted,
         Err(boot::BootError::Identity(error)) => {
@@ -49,11 +48,22 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
             return checks;
         }
     };
+    let socket = remap::docker_socket_group().map(|_| Path::new(remap::DOCKER_SOCKET));
+    let places: Vec<&Path> =
+        [booted.workspace.as_path(), booted.config_dir.as_path()].into_iter().chain(socket).collect();
+    let seen = match probe::ask(config, &booted, &places) {
+        Ok(seen) => seen,
+        Err(error) => {
+            checks.push(Check::wrong("mode", error.to_string(), "start the container as root, or with other settings"));
+            return checks;
+        }
+    };
+    checks.push(mode(config, &booted, &seen));
     let ids = &booted.identity.credentials;
     checks.push(Check::ok("user", format!("{} ({}:{})", booted.identity.name, ids.uid, ids.gid)));
-    checks.push(folder("workspace", &booted.workspace, &booted));
-    checks.push(folder("claude files", &booted.config_dir, &booted));
-    checks.push(docker(config, &booted));
+    checks.push(folder("workspace", &booted.workspace, &booted, &seen));
+    checks.push(folder("claude files", &booted.config_dir, &booted, &seen));
+    checks.push(docker(config, &booted, env, &seen));
     checks.push(cli(config, &booted, env));
     checks.push(credentials(config, &booted, env));
     checks.extend([disk(&booted.workspace), clock(), dns(config)]);
@@ -69,21 +79,43 @@ fn jobs(config: &Config, env: &impl Environment) -> Option<Check> {
     })
 }
 
-fn mode(config: &Config) -> Check {
+/// What a process of the box's user, started as Claude is, says of itself.
+fn mode(config: &Config, booted: &Booted, seen: &Seen) -> Check {
+    let (var, user) = (name::HARDENED, &booted.identity.name);
+    let secrets_remedy = "start the container as root (without --user): PID 1 then has another user than Claude";
+    if seen.reads_supervisor {
+        let found = format!("{user} can read the environment of PID 1, and the secrets of the doors in it");
+        return Check::wrong("mode", found, secrets_remedy);
+    }
     match config.mode {
+        Mode::Hardened if seen.can_gain_privileges() => Check::wrong(
+            "mode",
+            format!("{var} is on, and a process of {user} could still gain privileges: {seen:?}"),
+            "start the container anew, as root",
+        ),
+        Mode::Hardened if !seen.is_supervisors_user => {
+            Check::ok("mode", format!("hardened: no process of {user} can gain privileges"))
+        }
+        Mode::Hardened => Check::note(
+            "mode",
+            format!(
+                "hardened: no process of {user} can gain privileges, but PID 1 has the same user: {secrets_remedy}"
+            ),
+        ),
+        Mode::Sudo if !seen.can_gain_privileges() => {
+            Check::note("mode", format!("{var} is off, and a process of {user} cannot gain privileges all the same"))
+        }
         Mode::Sudo => Check::ok("mode", "sudo: Claude can become root in this box"),
-        Mode::Hardened => Check::ok("mode", "hardened: nothing in this box can gain privileges"),
     }
 }
 
 /// Whether the box's user can write to `path`, asked of the kernel as that user.
-fn folder(name: &'static str, path: &Path, booted: &Booted) -> Check {
+fn folder(name: &'static str, path: &Path, booted: &Booted, seen: &Seen) -> Check {
     let Ok(found) = fs::metadata(path) else {
         return Check::note(name, format!("{} is not there yet; the first start makes it", path.display()));
     };
     let owner = format!("{} (owner {}:{})", path.display(), found.uid(), found.gid());
-    let write = as_user(booted, vec!["test".into(), "-w".into(), path.into()]).and_then(|mut child| child.wait());
-    if write.is_ok_and(|status| status.success()) {
+    if seen.may_write(path) {
         return Check::ok(name, owner);
     }
     let user = &booted.identity;
@@ -105,14 +137,16 @@ fn folder(name: &'static str, path: &Path, booted: &Booted) -> Check {
     Check::wrong(name, format!("{owner} cannot be written to by {}", user.name), remedy)
 }
 
-fn docker(config: &Config, booted: &Booted) -> Check {
+fn docker(config: &Config, booted: &Booted, env: &impl Environment, seen: &Seen) -> Check {
+    if config.mode == Mode::Hardened
+        && let Some(socket) = engines::sockets(env).first()
+    {
+        let found = format!("{} is mounted in a hardened box", socket.display());
+        return Check::wrong("docker", found, "leave the mount out");
+    }
     let Some(gid) = remap::docker_socket_group() else { return Check::ok("docker", "no socket is mounted") };
     let socket = remap::DOCKER_SOCKET;
-    if config.mode == Mode::Hardened {
-        return Check::wrong("docker", format!("{socket} is mounted in a hardened box"), "leave the mount out");
-    }
-    let usable = as_user(booted, vec!["test".into(), "-w".into(), socket.into()]).and_then(|mut child| child.wait());
-    if usable.is_ok_and(|status| status.success()) {
+    if seen.may_write(Path::new(socket)) {
         return Check::ok("docker", format!("{socket} (group {gid}): Claude controls the host's engine"));
     }
     let accounts = Accounts::read(Path::new("/etc"));
@@ -133,8 +167,8 @@ fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
             return Check::wrong("Claude CLI", format!("{:?} cannot be run", config.claude_bin), error.to_string());
         }
     };
-    let output = as_user(booted, vec![path.clone().into(), "--version".into()]).and_then(Child::wait_with_output);
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let text = probe::output(config, booted, &[path.as_os_str(), "--version".as_ref()], booted.environment.clone());
+    let text = text.unwrap_or_default();
     match text.split_whitespace().next() {
         Some(PINNED_VERSION) => Check::ok("Claude CLI", format!("{PINNED_VERSION} at {}", path.display())),
         Some(version) => Check::note(
@@ -206,18 +240,4 @@ fn dns(config: &Config) -> Check {
             Check::wrong("DNS", format!("no answer about {API_HOST} within {} s", DNS_PATIENCE.as_secs()), remedy)
         }
     }
-}
-
-/// Starts a program as the box's user, with its standard output in a pipe.
-fn as_user(booted: &Booted, command: Vec<std::ffi::OsString>) -> std::io::Result<Child> {
-    let plan = Spawn {
-        command,
-        environment: booted.environment.clone(),
-        directory: "/".into(),
-        credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
-        mode: Mode::Sudo,
-        group: Group::Session,
-        parent_death_signal: None,
-    };
-    spawn(&plan, Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::null() })
 }

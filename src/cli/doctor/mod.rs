@@ -1,6 +1,7 @@
 //! `claudebox doctor`: what this box is, what is wrong with it, and the way out.
 
 mod checks;
+pub(super) mod probe;
 
 use std::io::{IsTerminal, Write};
 

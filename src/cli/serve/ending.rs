@@ -33,6 +33,7 @@ impl Helper {
     pub(super) fn listen(link: Arc<Link>, stop: CancellationToken, why: Arc<OnceLock<String>>) -> io::Result<Self> {
         let waiting = Waiting::default();
         let (socket, listeners) = (Arc::clone(&link), Arc::clone(&waiting));
+        let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("link".into()).spawn(move || {
             let deaf = |what: String| {
                 let _ = why.set(what);
@@ -47,7 +48,12 @@ impl Helper {
                             let _ = listener.send(count as u64);
                         }
                     }
-                    Ok(Some(Message::Ready | Message::End { .. })) => {}
+                    Ok(Some(Message::Ping)) => {
+                        let link = Arc::clone(&socket);
+                        // The runtime answers, not this thread: what hangs is silent. So is a link that is full.
+                        runtime.spawn(async move { drop(link.try_send(&Message::Pong)) });
+                    }
+                    Ok(Some(Message::Ready | Message::Done | Message::Pong | Message::End { .. })) => {}
                     Ok(Some(Message::Stop)) => break stop.cancel(),
                     // Not asked to end: should PID 1 live, it starts another.
                     Ok(None) => break deaf("PID 1 does not hear this server any more".into()),

@@ -5,17 +5,29 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::process::link::{Link, Message};
 use crate::process::table::{self, Process};
 use crate::runs::engine::Engine;
 
 /// Stops the servers once no run has ended for `limit`, none is there, and nobody has come into the box from outside.
-pub(super) async fn watch(engine: &Engine, limit: Option<Duration>, stop: &CancellationToken) -> Infallible {
+///
+/// PID 1 hears over `link` that this is on purpose; otherwise it would start them again.
+pub(super) async fn watch(
+    engine: &Engine,
+    limit: Option<Duration>,
+    link: Option<&Link>,
+    stop: &CancellationToken,
+) -> Infallible {
     if let Some(limit) = limit {
         let mut endings = engine.endings();
         loop {
             endings.borrow_and_update();
             let quiet = tokio::time::timeout(limit, endings.changed()).await.is_err();
             if quiet && engine.status().live.is_empty() && !has_guests(&table::snapshot()) {
+                if let Some(Err(error)) = link.map(|link| link.try_send(&Message::Done)) {
+                    tracing::warn!("PID 1 is not told that nothing has happened for {} s: {error}", limit.as_secs());
+                    continue;
+                }
                 tracing::info!("nothing has happened for {} s: the box ends", limit.as_secs());
                 stop.cancel();
                 break;

@@ -172,7 +172,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let (result, telegram) = tokio::select! {
         (result, telegram, (), (), ()) = async { tokio::join!(http, telegram_door, cron, local, end) } => (result, telegram),
         never = async {
-            tokio::join!(deliverer.work(&engine), prune(&engine), idle::watch(&engine, server.idle_exit, &stop))
+            tokio::join!(deliverer.work(&engine), prune(&engine), idle::watch(&engine, server.idle_exit, link.as_deref(), &stop))
         } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;

@@ -1,4 +1,5 @@
 use super::super::machine::{KILL_GRACE, SWEEP_GRACE};
+use super::super::pulse::{HEARTBEAT, STOPPED_LIMIT};
 use super::super::restart::{FIRST_DELAY, HEALTHY_AFTER};
 use super::*;
 use proptest::prelude::*;
@@ -29,7 +30,7 @@ fn after(events: &[Event]) -> Service {
 fn it_starts_not_ready_and_says_when_it_is() {
     let (mut service, actions) = Service::begin(GRACE);
     assert_eq!(actions, [Action::ShowReady(false), Action::Start(0)]);
-    assert_eq!(service.on(Event::Ready), [Action::ShowReady(true)]);
+    assert_eq!(service.on(Event::Ready), [Action::ShowReady(true), Action::SetDeadline(HEARTBEAT)]);
 }
 
 #[test]
@@ -56,14 +57,15 @@ fn a_sweep_that_hangs_is_given_up_before_the_next_start() {
 }
 
 #[rstest]
-#[case::unasked(0)]
-#[case::usage(64)]
-#[case::config(78)]
-fn an_end_that_a_restart_does_not_mend_ends_the_box(#[case] code: u8) {
+#[case::done(0, &[Event::Done])]
+#[case::done_after_a_while(0, &[Event::Ready, Event::DeadlinePassed, Event::Pong, Event::Done, Event::Pong])]
+#[case::usage(64, &[])]
+#[case::config(78, &[])]
+fn an_end_that_a_restart_does_not_mend_ends_the_box(#[case] code: u8, #[case] before: &[Event]) {
     let status = ChildStatus::Exited(code);
     let alone = [Action::ShowReady(false), Action::Tell(Notice::Final(status)), Action::Finish(ExitCode::Child(code))];
-    assert_eq!(after(&[]).on(ended(status, false)), alone);
-    let mut service = after(&[]);
+    assert_eq!(after(before).on(ended(status, false)), alone);
+    let mut service = after(before);
     assert_eq!(service.on(ended(status, true))[2..], sweep());
     assert_eq!(service.on(Event::OthersEnded { others: false }), [Action::Finish(ExitCode::Child(code))]);
 }
@@ -73,13 +75,44 @@ fn sweep() -> [Action; 3] {
 }
 
 #[rstest]
+#[case::in_order_after_a_signal_of_anybody(ChildStatus::Exited(0))]
 #[case::fault(ChildStatus::Exited(70))]
 #[case::panic(ChildStatus::Exited(101))]
 #[case::term_by_a_stranger(ChildStatus::Signaled(libc::SIGTERM))]
 #[case::death_by_signal_64(ChildStatus::Signaled(64))]
 #[case::death_by_signal_78(ChildStatus::Signaled(78))]
 fn any_other_end_does_not(#[case] status: ChildStatus) {
-    assert!(after(&[]).on(ended(status, false)).contains(&Action::EndRuns));
+    for before in [&[][..], &[Event::Ready]] {
+        assert!(after(before).on(ended(status, false)).contains(&Action::EndRuns));
+    }
+}
+
+/// That its work is done holds for the `serve` that said so, and for an end in order.
+#[test]
+fn that_it_is_done_is_no_word_of_another() {
+    for before in [&[Event::Done][..], &[Event::Done, DIED, CLEARED, Event::DeadlinePassed]] {
+        assert!(after(before).on(DIED).contains(&Action::EndRuns));
+    }
+    let another = after(&[Event::Done, DIED, CLEARED, Event::DeadlinePassed]).on(ended(ChildStatus::Exited(0), false));
+    assert!(another.contains(&Action::EndRuns));
+}
+
+#[test]
+fn one_that_hangs_is_killed_and_started_again() {
+    let mut service = after(&[Event::Ready]);
+    assert_eq!(service.on(Event::DeadlinePassed), [Action::Ping, Action::SetDeadline(HEARTBEAT)]);
+    assert!(service.on(Event::DeadlinePassed).starts_with(&[Action::ShowReady(false)]));
+    let kill = Action::SignalServe(libc::SIGKILL);
+    assert!((0..10).any(|_| service.on(Event::DeadlinePassed).contains(&kill)));
+    assert!(service.on(DIED).contains(&Action::EndRuns));
+    let mut service = after(&[Event::Ready]);
+    assert_eq!(service.on(Event::ServeStopped).last(), Some(&Action::SetDeadline(STOPPED_LIMIT)));
+    assert!(service.on(Event::DeadlinePassed).contains(&kill));
+    // Another one begins anew.
+    for event in [DIED, CLEARED, Event::DeadlinePassed, Event::Ready] {
+        service.on(event);
+    }
+    assert_eq!(service.on(Event::DeadlinePassed), [Action::Ping, Action::SetDeadline(HEARTBEAT)]);
 }
 
 #[rstest]
@@ -107,7 +140,9 @@ fn after_a_stop_its_code_is_the_boxs_and_nothing_is_started() {
         let end = ended(ChildStatus::Exited(code), false);
         assert_eq!(after(&[TERM]).on(end), [Action::Finish(ExitCode::Child(code))]);
     }
-    assert_eq!(after(&[TERM]).on(Event::Ready), []);
+    for late in [Event::Ready, Event::Done, Event::Pong, Event::ServeStopped] {
+        assert_eq!(after(&[TERM]).on(late), []);
+    }
 }
 
 /// Checklist 13.
@@ -159,7 +194,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let status = prop_oneof![any::<u8>().prop_map(ChildStatus::Exited), (1..=64_i32).prop_map(ChildStatus::Signaled),];
     prop_oneof![
         (1..=64_i32).prop_map(Event::Signal),
-        Just(Event::Ready),
+        prop_oneof![Just(Event::Ready), Just(Event::Done), Just(Event::Pong), Just(Event::ServeStopped)],
         (status, 0..100_u64, 0.0..=1.0_f64, any::<bool>()).prop_map(|(status, seconds, chance, others)| {
             Event::ServeEnded { status, uptime: Duration::from_secs(seconds), chance, others }
         }),
@@ -187,7 +222,7 @@ proptest! {
         let mut cleared = false;
         for event in events {
             // What is impossible is left out: the end of one that does not run.
-            if matches!(event, Event::ServeEnded { .. }) && !matches!(service.phase, Phase::Up | Phase::Ending(_)) {
+            if matches!(event, Event::ServeEnded { .. }) && !matches!(service.phase, Phase::Up { .. } | Phase::Ending(_)) {
                 continue;
             }
             for action in service.on(event) {
