@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use claudebox::claude::event::{Event, Kind};
 use claudebox::claude::outcome::Outcome;
-use claudebox::claude::transcript::{End, Transcript};
+use claudebox::claude::transcript::{End, Rest, Transcript};
 use claudebox::process::status::ChildStatus;
 use rstest::rstest;
 use serde_json::Value;
@@ -71,12 +71,61 @@ fn an_interrupted_turn_of_a_warm_process_is_no_success() {
     assert!(outcomes.contains(&Outcome::Ok));
 }
 
+/// A sub-agent reports, a background shell ends, a wake-up fires: each begins a turn after the first result. A run is not
+/// over before the last result of these, and while the CLI works on one the earlier result is no answer.
+#[rstest]
+#[case::sub_agent_cold("subagent_cold", 2)]
+#[case::sub_agent_warm("subagent_warm", 2)]
+#[case::background_shell("session_state", 2)]
+#[case::wakeup("wakeup", 2)]
+fn a_turn_that_began_by_itself_has_the_answer(#[case] name: &str, #[case] results: usize) {
+    let events = exchanged(name);
+    let last = events.iter().rfind(|event| event.kind() == Kind::Result).unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind() == Kind::Result).count(), results);
+    let mut transcript = Transcript::default();
+    for event in &events {
+        transcript.add(event);
+        let answered = transcript.result().is_some_and(|result| result["result"] == last.json()["result"]);
+        // A cold CLI prints all results at its end, one after the other; it is idle after the last one.
+        let is_cold = name == "subagent_cold";
+        assert!(answered || is_cold || transcript.rest() != Rest::Nothing, "over with {}", event.json());
+        assert!(answered || !transcript.is_over(), "over with {}", event.json());
+        if event.kind() == Kind::Init {
+            assert_eq!(transcript.result(), None, "answered in the middle of a turn");
+        }
+    }
+    assert_eq!(transcript.rest(), Rest::Nothing);
+    assert_eq!(transcript.result().unwrap()["result"], last.json()["result"]);
+    let turns = |event: &Event| event.json()["num_turns"].as_u64().unwrap();
+    let all: u64 = events.iter().filter(|event| event.kind() == Kind::Result).map(turns).sum();
+    assert_eq!(transcript.result().unwrap()["num_turns"], all);
+}
+
+/// While a shell runs on, the answer is there and may be replaced; the shell is named.
+#[test]
+fn a_background_shell_is_known_until_it_ends() {
+    let mut transcript = Transcript::default();
+    let mut seen = Vec::new();
+    for event in exchanged("background_bash") {
+        transcript.add(&event);
+        if event.kind() == Kind::Result {
+            seen.push(transcript.rest());
+        }
+    }
+    assert_eq!((seen[0], seen[1], seen.last()), (Rest::Background, Rest::Nothing, Some(&Rest::Background)));
+    transcript.note_cut();
+    let ended = transcript.background_ended().unwrap();
+    assert_eq!((&ended[0]["kind"], &ended[0]["command"]), (&"shell".into(), &"tail -f /dev/null".into()));
+}
+
 /// A recording without a case above would be a fact nobody checks.
 #[test]
 fn no_recording_is_left_out() {
     let source = include_str!("fixtures.rs");
+    let exchanges = std::fs::read_dir(folder().with_file_name("control")).unwrap();
     let unused: BTreeSet<String> = std::fs::read_dir(folder())
         .unwrap()
+        .chain(exchanges)
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| !source.contains(&format!("(\"{name}\"")))
         .collect();
@@ -90,6 +139,15 @@ fn folder() -> PathBuf {
 fn events(name: &str) -> Vec<Event> {
     let text = std::fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap();
     text.lines().map(|line| Event::parse(unwrap_timed(line).to_string().as_bytes()).unwrap()).collect()
+}
+
+/// What the CLI wrote in a recording of both directions, each line of which is `{"t": ms, "dir": "in"|"out"|..., "line": ...}`.
+fn exchanged(name: &str) -> Vec<Event> {
+    let path = folder().with_file_name("control").join(format!("{name}.jsonl"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let said = lines.filter(|line| line["dir"] == "out" && line["line"].is_object());
+    said.map(|line| Event::parse(line["line"].to_string().as_bytes()).unwrap()).collect()
 }
 
 /// Recordings of warm processes have `{"ms": ..., "line": EVENT}`.

@@ -24,6 +24,8 @@ pub struct Transcript {
     /// What the CLI last said of itself, if it says so: whether it has nothing to do.
     idle: Option<bool>,
     background: Background,
+    /// Whether background work has ended, or a wake-up has come, that a turn will follow.
+    turn_due: bool,
     /// What was left in the background when the CLI was ended, and whether the answer was there.
     cut: Option<Cut>,
     error: Option<String>,
@@ -76,6 +78,7 @@ impl Transcript {
         match event.kind() {
             Kind::Init => {
                 self.turn_open = true;
+                self.turn_due = false;
                 let init = event.json();
                 self.system = Some(json!({
                     "sessionId": init["session_id"], "model": init["model"], "cwd": init["cwd"], "tools": init["tools"],
@@ -96,6 +99,10 @@ impl Transcript {
                 self.interrupted |= content.iter().any(note);
             }
             Kind::RateLimit { status: "rejected", resets_at } => self.refusal = Some(Refusal { resets_at }),
+            // One that comes in the middle of a turn is a matter of that turn.
+            Kind::System("task_notification") | Kind::Other("command_lifecycle") if begins_turn(event.json()) => {
+                self.turn_due = !self.turn_open;
+            }
             Kind::System("session_state_changed") => self.idle = Some(event.json()["state"] == "idle"),
             // The answer stood when the CLI was ended: what its end makes of the rest does not replace it.
             Kind::Result if self.cut.as_ref().is_some_and(|cut| cut.settled) => {}
@@ -120,13 +127,18 @@ impl Transcript {
         match self.results.last() {
             None => Rest::Work,
             Some(_) if self.turn_open || self.background.has_reporters() => Rest::Work,
-            Some(_) if self.idle == Some(true) => Rest::Nothing,
             // After an error nothing that is left makes an answer of it.
             Some(result) if result["is_error"] == true => Rest::Nothing,
-            // Some versions of the CLI do not say when they are idle.
-            Some(_) if self.idle.is_none() && self.background.is_empty() => Rest::Nothing,
+            // Some versions of the CLI do not say when they are idle, and with its input open it is that beside a shell.
+            Some(_) if self.idle != Some(false) && self.background.is_empty() && !self.turn_due => Rest::Nothing,
             Some(_) => Rest::Background,
         }
+    }
+
+    /// Whether the CLI has said that it has nothing to do, and has nothing left: no other result can follow.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.idle == Some(true) && self.rest() == Rest::Nothing
     }
 
     /// Whether the last result is the answer: nothing that was to change it is left, or was left when the CLI was ended.
@@ -283,6 +295,11 @@ impl Transcript {
             envelope["system"] = system.clone();
         }
     }
+}
+
+/// Whether an event tells of something that the CLI begins a turn for.
+fn begins_turn(event: &Value) -> bool {
+    event["subtype"] == "task_notification" || (event["state"] == "started" && !event["wakeup_source"].is_null())
 }
 
 /// The ids under `key` of the content blocks of one type.

@@ -219,7 +219,7 @@ impl<A: Audience> process::Reader for Listener<'_, A> {
         self.transcript.add(&event);
         let refused = matches!(event.kind(), Kind::ApiRetry { attempt: AUTH_ATTEMPTS.., status: Some(401 | 403) });
         let told = self.tell(event);
-        if self.transcript.rest() == Rest::Nothing {
+        if self.transcript.is_over() {
             self.release();
         }
         match told {

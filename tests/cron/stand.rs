@@ -12,7 +12,8 @@ use crate::support::{Launch, TestBox, UID};
 /// The stub in the CLI's place. What it does stands in the prompt; `$NOTES/prompts` gets the prompts, `$NOTES/arguments`
 /// its arguments, `$NOTES/starts` the ids of its runs.
 const STUB: &str = r#"
-prompt=$(cat)
+# The prompt's text, as it stands in the message of stream-json.
+prompt=$(sed 's/.*"type":"text","text":"\(.*\)"}\]},"parent.*/\1/')
 echo "$CLAUDEBOX_RUN_ID" >>"$NOTES/starts"
 printf '%s\n' "$prompt" >>"$NOTES/prompts"
 printf '%s\n' "$*" >>"$NOTES/arguments"

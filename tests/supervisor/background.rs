@@ -94,7 +94,7 @@ fn a_wakeup_is_not_waited_for_beyond_the_limit() {
 fn the_time_limit_holds_while_a_sub_agent_works() {
     let Some(testbox) = TestBox::new() else { return };
     let prompt = "offline:agent offline:tool tail -f /dev/null";
-    let Some(launch) = claude(&testbox, &[prompt, "--timeout", "8", "--output-format", "json"]) else { return };
+    let Some(launch) = claude(&testbox, &[prompt, "--timeout", "20", "--output-format", "json"]) else { return };
     let mut running = launch.tail(NOT_PID1).start();
     running.until("the sub-agent's tool runs", |all| {
         all.iter().any(|process| process.command() == ["tail", "-f", "/dev/null"])

@@ -21,7 +21,7 @@ answer() { echo '{"type":"result","subtype":"success","is_error":false,"result":
 fail() { echo '{"type":"result","subtype":"success","is_error":true,"result":"'"$1"'","api_error_status":400,"session_id":"SESSION"}'; exit 1; }
 until_there() { until [ -e "$1" ]; do sleep 0.01; done; }
 arguments="$*"
-prompt=$(cat)
+prompt=$(perl -MJSON::PP -0777 -ne 'print decode_json($_)->{message}{content}[-1]{text}')
 eval "$prompt"
 answer done
 "#;
