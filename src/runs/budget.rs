@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn origin(limit: Option<f64>) -> Origin {
-        Origin { door: "http", requester: "me".into(), cost_per_day: limit }
+        Origin { cost_per_day: limit, ..Origin::unlimited("http", "me") }
     }
 
     const NOON: i64 = 20_000 * DAY_MILLISECONDS + DAY_MILLISECONDS / 2;

@@ -15,10 +15,11 @@ use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patien
 use super::live::{Live, Progress};
 use super::log::Logs;
 use super::metrics::Metrics;
-use super::run::{self, Cancel, End, NewRun, Run, State};
+use super::run::{self, Cancel, End, NewRun, Run, State, Terms};
 use super::schedule::Admission;
 use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
 use super::table::Table;
+use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
 /// The run engine. Clones are the same one.
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) logs: Logs,
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
+    sessions: Sessions,
     table: Mutex<Table>,
     /// Changes whenever a run has ended: for who waits until none is left, or for a result to post.
     pub(super) ended: watch::Sender<u64>,
@@ -52,11 +54,16 @@ pub struct Status {
 }
 
 impl Engine {
-    pub(super) fn new(config: EngineConfig, ledger: Ledger, logs: Logs, workers: Workers, metrics: Metrics) -> Self {
-        let table = Table::new(&config);
-        let shared =
-            Shared { config, ledger, logs, workers, metrics, table: Mutex::new(table), ended: watch::Sender::new(0) };
-        Self { shared: Arc::new(shared) }
+    pub(super) fn new(
+        config: EngineConfig,
+        sessions: Sessions,
+        ledger: Ledger,
+        logs: Logs,
+        workers: Workers,
+        metrics: Metrics,
+    ) -> Self {
+        let (table, ended) = (Mutex::new(Table::new(&config)), watch::Sender::new(0));
+        Self { shared: Arc::new(Shared { config, ledger, logs, workers, metrics, sessions, table, ended }) }
     }
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
@@ -67,9 +74,10 @@ impl Engine {
         {
             return self.used_before(before, &known, digest);
         }
+        let terms = Terms { session_hidden: self.hides_session(&new).await? };
         let (live, admission) = {
             let mut table = self.shared.table();
-            match table.admit(&self.shared.config, &new, key.as_ref())? {
+            match table.admit(&self.shared.config, &new, key.as_ref(), terms)? {
                 Ok(admitted) => admitted,
                 Err((before, known)) => {
                     drop(table);
@@ -94,6 +102,19 @@ impl Engine {
             let _ = answer.send(submitted);
         });
         answered.await.map_or(Err(SubmitError::Closed), |submitted| Ok(submitted?))
+    }
+
+    /// Whether the session that `new` is to resume is none that its requester may see.
+    ///
+    /// A session that was used in several workspaces holds what was said in each, so all of them have to be visible.
+    async fn hides_session(&self, new: &NewRun) -> Result<bool, LedgerError> {
+        let (Some(folders), Some(id)) = (&new.origin.sees, &new.request.options.resume) else { return Ok(false) };
+        let (sessions, session) = (self.shared.sessions.clone(), id.clone());
+        let look = move || (sessions.exists(&session), sessions.begun_in(&session));
+        let (exists, mut places) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        places.extend(self.shared.ledger.session_workspace(id).await?);
+        let seen = |place: &PathBuf| folders.iter().any(|folder| place.starts_with(folder));
+        Ok(!exists || places.is_empty() || !places.iter().all(seen))
     }
 
     fn earlier(&self, run: Uuid) -> Submitted {
@@ -238,7 +259,8 @@ impl Shared {
         webhook_url: Option<String>,
     ) -> Result<Accepted, LedgerError> {
         // The worker starts while the ledger writes; it gets its job only after that.
-        let worker = async { (admission == Admission::Start).then(|| self.workers.start()) };
+        let starts = admission == Admission::Start && !live.terms.session_hidden;
+        let worker = async { starts.then(|| self.workers.start()) };
         let accepted = self.ledger.accept(Entry { run: live.as_let_in(), idempotency, webhook_url });
         let (accepted, worker) = tokio::join!(biased; accepted, worker);
         live.accept(matches!(accepted, Ok(Accepted::New)));

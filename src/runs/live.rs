@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::run::{Cancel, End, Run, State};
+use super::run::{Cancel, End, Run, State, Terms};
 
 /// A run that has not ended.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Live {
     pub(super) workspace: PathBuf,
     /// Who asked for it.
     pub(super) requester: String,
+    /// What its requester may do.
+    pub(super) terms: Terms,
     run: Mutex<Run>,
     /// How far it is.
     pub(super) progress: watch::Sender<Progress>,
@@ -43,6 +45,7 @@ impl Live {
             id: run.id,
             workspace: run.workspace.clone(),
             requester: run.requester.clone(),
+            terms: run.terms.clone(),
             progress: watch::Sender::new(Progress { state: run.state, log_bytes: 0, ended: false }),
             cancel: watch::Sender::new(None),
             accepted: watch::Sender::new(None),
@@ -128,6 +131,7 @@ mod tests {
             requester: "r".into(),
             state,
             request,
+            terms: Terms::default(),
             created_at: 1,
             started_at: (state == State::Running).then_some(1),
             end: None,

@@ -12,6 +12,7 @@ use super::ledger::{Finish, Ledger, LedgerError};
 use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, End, Run, State};
+use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
 const LOCK: &str = "serve.lock";
@@ -73,14 +74,15 @@ impl Lock {
 }
 
 impl Engine {
-    /// Starts the engine in `state_dir`, which [`Lock`] holds: runs that an earlier server left running are ended and
+    /// Starts the engine in the state folder of `sessions`, which [`Lock`] holds: runs that an earlier server left running are ended and
     /// marked interrupted, those that waited are taken up.
     pub async fn start(
         config: EngineConfig,
-        state_dir: &Path,
+        sessions: Sessions,
         workers: Workers,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
+        let state_dir = sessions.state_dir.as_path();
         let ledger = Ledger::open(state_dir)?;
         let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
@@ -92,7 +94,7 @@ impl Engine {
                 interrupt(&ledger, &workers, run).await?;
             }
         }
-        let engine = Self::new(config, ledger, logs, workers, metrics);
+        let engine = Self::new(config, sessions, ledger, logs, workers, metrics);
         for (requester, cost) in engine.shared.ledger.cost_since(Budget::day_start(run::now())).await? {
             engine.shared.remember_cost(&requester, cost);
         }

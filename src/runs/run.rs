@@ -36,6 +36,25 @@ pub struct Origin {
     pub requester: String,
     /// Most this requester's runs may cost on a day (UTC), US dollars.
     pub cost_per_day: Option<f64>,
+    /// Folders whose sessions the requester may resume, with all below them; `None` is all.
+    pub sees: Option<Vec<PathBuf>>,
+}
+
+impl Origin {
+    /// A requester without limits of their own.
+    #[must_use]
+    pub fn unlimited(door: &'static str, requester: impl Into<String>) -> Self {
+        Self { door, requester: requester.into(), cost_per_day: None, sees: None }
+    }
+}
+
+/// What a run's requester may do. Kept with the run, so that it holds for the next server too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terms {
+    /// The session to resume does not exist, or its workspace is not one that the requester may use. The two look the
+    /// same to the requester, so that ids of others' sessions cannot be tried out.
+    pub session_hidden: bool,
 }
 
 /// What a run is asked to do. Kept in the ledger as JSON, so a field that is added needs a default.
@@ -168,6 +187,8 @@ pub struct Run {
     pub state: State,
     /// What was asked.
     pub request: Request,
+    /// What its requester may do.
+    pub terms: Terms,
     /// When it was accepted.
     pub created_at: i64,
     /// When the CLI was started for it.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::budget::Budget;
 use super::live::Live;
-use super::run::{self, NewRun, Run, State};
+use super::run::{self, NewRun, Run, State, Terms};
 use super::schedule::{Admission, Schedule};
 use super::submission::SubmitError;
 use crate::config::server::EngineConfig;
@@ -43,6 +43,7 @@ impl Table {
         config: &EngineConfig,
         new: &NewRun,
         key: Option<&(String, String)>,
+        terms: Terms,
     ) -> Result<Admitted, SubmitError> {
         if self.closed {
             return Err(SubmitError::Closed);
@@ -69,6 +70,7 @@ impl Table {
             requester: new.origin.requester.clone(),
             state,
             request: new.request.clone(),
+            terms,
             created_at,
             started_at: (state == State::Running).then_some(created_at),
             end: None,

@@ -9,6 +9,7 @@ use super::live::Live;
 use super::log::Log;
 use super::run::{self, Cancel, End, State};
 use crate::claude::arguments::OutputFormat;
+use crate::claude::outcome::Outcome;
 use crate::worker::job::{Job, Report};
 
 impl Shared {
@@ -18,7 +19,9 @@ impl Shared {
             return;
         }
         let queued = worker.is_none();
-        let worker = worker.unwrap_or_else(|| self.workers.start());
+        let refused = refusal(&live);
+        // A worker that gets no job ends by itself.
+        let worker = if refused.is_some() { None } else { Some(worker.unwrap_or_else(|| self.workers.start())) };
         if queued {
             let now = run::now();
             live.started(now);
@@ -31,13 +34,17 @@ impl Shared {
                 }
             }
         }
-        let (state, end, traces) = match (live.cancelled(), worker) {
-            (Some(why), _) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
-            (None, Err(error)) => {
+        let (state, end, traces) = match (live.cancelled(), refused, worker) {
+            (Some(why), ..) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
+            (None, Some((outcome, error)), _) => {
+                (State::Failed, self.without_report(&live, &error, outcome.name(), 0), None)
+            }
+            (None, None, None) => unreachable!("a worker was started, or could not be"),
+            (None, None, Some(Err(error))) => {
                 let error = format!("its worker cannot be started: {error}");
                 (State::Failed, self.without_report(&live, &error, "truncated", 0), None)
             }
-            (None, Ok(worker)) => {
+            (None, None, Some(Ok(worker))) => {
                 let (state, end, traces) = self.converse(&live, worker).await;
                 (state, end, Some(traces))
             }
@@ -100,6 +107,19 @@ impl Shared {
             reaped,
         }
     }
+}
+
+/// Why a run may not begin, if it may not: how it ends, and what its requester is told.
+fn refusal(live: &Live) -> Option<(Outcome, String)> {
+    if live.terms.session_hidden {
+        let session = live.run().request.options.resume.unwrap_or_default();
+        let said = format!(
+            "there is no session {session:?} in a workspace that you may use; leave resume out to go on \
+                            with the workspace's last one"
+        );
+        return Some((Outcome::SessionNotFound, said));
+    }
+    None
 }
 
 fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {

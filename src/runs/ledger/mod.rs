@@ -174,6 +174,12 @@ impl Ledger {
         .await
     }
 
+    /// The workspace that a session was last used in by a run of this ledger.
+    pub async fn session_workspace(&self, session: &str) -> Result<Option<PathBuf>, LedgerError> {
+        let session = session.to_owned();
+        self.read(move |connection| rows::session_workspace(connection, &session)).await
+    }
+
     /// Runs, the newest first: of each the beginning of its prompt, no options and no result.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
         self.read(move |connection| rows::list(connection, &filter)).await

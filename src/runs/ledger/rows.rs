@@ -13,13 +13,14 @@ use crate::runs::run::{End, Request, Run, State};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
-                                  outcome, resets_at, error, result, cost_usd, session_id, reaped";
+                                  outcome, resets_at, error, result, cost_usd, session_id, reaped, terms";
 
 /// The same for a list: the beginning of the prompt, no options, no result. A page of whole runs could be gigabytes.
 const LISTED: &str = "id, workspace, door, requester, state, \
                       json_object('prompt', substr(request ->> '$.prompt', 1, 200), 'options', json('{}'), \
                                   'format', request ->> '$.format'), \
-                      created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped";
+                      created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped, \
+                      terms";
 
 pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
     let run = &entry.run;
@@ -34,7 +35,7 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
     }
     connection.execute(
         "INSERT INTO runs (id, workspace, door, requester, state, request, idempotency_key, idempotency_digest,
-                           created_at, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                           created_at, started_at, terms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             run.id.to_string(),
             bytes(&run.workspace),
@@ -46,6 +47,7 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
             entry.idempotency.as_ref().map(|(_, digest)| digest),
             run.created_at,
             run.started_at,
+            json(&run.terms)?,
         ],
     )?;
     if let Some(url) = &entry.webhook_url {
@@ -117,6 +119,11 @@ fn forked_from(connection: &Connection, run: &str) -> rusqlite::Result<Option<St
     Ok(request.map(|request| request.options).filter(|options| options.fork_session).and_then(|options| options.resume))
 }
 
+pub(super) fn session_workspace(connection: &Connection, session: &str) -> rusqlite::Result<Option<PathBuf>> {
+    let sql = "SELECT workspace FROM sessions WHERE id = ?1";
+    connection.query_row(sql, [session], |row| Ok(path(row.get(0)?))).optional()
+}
+
 pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Run>> {
     let sql = format!(
         "SELECT {LISTED} FROM runs
@@ -162,6 +169,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         requester: row.get(3)?,
         state: State::from_name(&state).ok_or_else(|| unreadable(4, format!("{state:?} is no state")))?,
         request: parse(row, 5)?,
+        terms: parse(row, 16)?,
         created_at: row.get(6)?,
         started_at: row.get(7)?,
         end,

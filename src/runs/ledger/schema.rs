@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{LedgerError, failed};
 
 /// Each brings the database from one version to the next; never changed once released, only added to.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE runs (
         id TEXT PRIMARY KEY,
@@ -60,6 +60,7 @@ const MIGRATIONS: [&str; 2] = [
     ) WITHOUT ROWID;
     CREATE INDEX notes_by_expiry ON notes (expires_at) WHERE expires_at IS NOT NULL;
 ",
+    "ALTER TABLE runs ADD COLUMN terms TEXT NOT NULL DEFAULT '{}'",
 ];
 
 /// Opens the database for writing and brings it up to date.

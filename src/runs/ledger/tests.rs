@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::runs::run::{self, Request};
+use crate::runs::run::{self, Request, Terms};
 
 fn entry(state: State) -> Entry {
     let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
@@ -17,6 +17,7 @@ fn entry(state: State) -> Entry {
             requester: "me".into(),
             state,
             request,
+            terms: Terms::default(),
             created_at: run::now(),
             started_at: (state == State::Running).then(run::now),
             end: None,
