@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::budget::Claim;
 use super::child::Workers;
 use super::events::Events;
 use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patience};
@@ -18,7 +19,7 @@ use super::metrics::Metrics;
 use super::run::{self, Cancel, End, NewRun, Run, State, Terms};
 use super::schedule::Admission;
 use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
-use super::table::Table;
+use super::table::{self, Table};
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
@@ -70,11 +71,15 @@ impl Engine {
     pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
-            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
+            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.who(), key).await?
         {
             return self.used_before(before, &known, digest);
         }
-        let terms = Terms { session_hidden: self.hides_session(&new).await? };
+        let terms = Terms {
+            session_hidden: self.hides_session(&new).await?,
+            cost_per_day: new.origin.cost_per_day,
+            max_runs: new.origin.max_runs,
+        };
         let (live, admission) = {
             let mut table = self.shared.table();
             match table.admit(&self.shared.config, &new, key.as_ref(), terms)? {
@@ -246,8 +251,9 @@ impl Shared {
         self.table().live.keys().copied().collect()
     }
 
-    pub(super) fn remember_cost(&self, requester: &str, cost: f64) {
-        self.table().budget.add(run::now(), requester, cost);
+    /// What `live` has to be paid with.
+    pub(super) fn claim(&self, live: &Live) -> Claim {
+        table::claim(&self.config, live)
     }
 
     /// Puts an admitted run into the ledger and on its way.
@@ -292,11 +298,11 @@ impl Shared {
             let mut table = self.table();
             let waiting: Vec<Arc<Live>> = others.iter().filter_map(|id| table.live.get(id).cloned()).collect();
             for other in waiting.iter().filter(|other| other.state() == State::Queued) {
-                table.schedule.enqueue(&other.workspace, other.id);
+                table.schedule.enqueue(&other.workspace, other.place());
             }
         }
         self.start_waiting();
-        // For who found it by its key meanwhile.
+        // Wakes callers that attached by idempotency key.
         live.progress.send_modify(|progress| *progress = Progress { state: State::Failed, ended: true, ..*progress });
     }
 
@@ -304,7 +310,7 @@ impl Shared {
     pub(super) fn take_up(&self, run: Run) {
         let live = Arc::new(Live::new(run));
         live.accept(true);
-        self.table().take_up(live);
+        self.table().take_up(&self.config, live);
     }
 
     /// Starts every run whose turn it is.
@@ -335,6 +341,7 @@ impl Shared {
             error: Some(error.clone()),
             result: run::result_without_cli(live.id, &live.workspace, "cancelled", &error),
             cost_usd: None,
+            cost_estimated: false,
             session_id: None,
             reaped: 0,
         };
@@ -366,7 +373,7 @@ impl Shared {
         let (cost, ()) = tokio::join!(biased; write, rest);
         end.cost_usd = cost;
         if let Some(cost) = end.cost_usd {
-            self.remember_cost(&live.requester, cost);
+            self.table().budget.add(run::now(), &live.requester, cost);
         }
         let run = live.ended(state, end);
         self.metrics.finished(&run);

@@ -156,6 +156,8 @@ impl App {
             door,
             requester: caller.name.clone(),
             cost_per_day: caller.cost_per_day,
+            max_runs: caller.max_runs,
+            max_queued: caller.max_queued,
             sees: caller.workspaces.as_ref().map(folders),
         }
     }

@@ -28,6 +28,7 @@ fn run(state: State, outcome: &str, result: Value) -> Run {
         error: Some("API Error: 500".into()),
         result,
         cost_usd: None,
+        cost_estimated: false,
         session_id: None,
         reaped: 0,
     };

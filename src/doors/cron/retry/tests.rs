@@ -38,6 +38,7 @@ fn run(state: State, outcome: &str, resets_at: Option<u64>) -> Run {
         error: None,
         result: serde_json::Value::Null,
         cost_usd: None,
+        cost_estimated: false,
         session_id: None,
         reaped: 0,
     };

@@ -166,7 +166,7 @@ pub(in crate::doors) fn refused(error: SubmitError) -> Problem {
             format!("{said}; wait for its end, cancel it, or set busy to queue or replace"),
         )
         .with("runId", holder.to_string()),
-        SubmitError::QueueFull { .. } => {
+        SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", said).retry_after(RETRY_SECONDS)
         }
         SubmitError::OverBudget(over) => {
