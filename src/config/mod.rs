@@ -259,6 +259,10 @@ struct Settings<'env, E> {
 impl<E: Environment> Settings<'_, E> {
     /// The spelling that is set, and its value.
     fn find(&self, canonical: &str) -> Result<Option<(String, String)>, ConfigError> {
+        if let Some((name, other)) = environment::conflict(self.env, canonical) {
+            let why = format!("{other} is the same setting and has another value; set one of the two");
+            return Err(wrong(&name, "(not shown)", &why));
+        }
         let Some((name, value)) = environment::lookup(self.env, canonical) else { return Ok(None) };
         match value.into_string() {
             Ok(value) => Ok(Some((name, value))),

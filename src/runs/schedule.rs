@@ -346,12 +346,12 @@ mod tests {
 
     #[test]
     fn the_next_slot_goes_to_who_holds_the_fewest() {
-        let mut schedule = Schedule::new(3, 100);
+        let mut schedule = Schedule::new(4, 100);
         flood(&mut schedule, "greedy", 0..50);
         flood(&mut schedule, "modest", 100..102);
         schedule.finish(Path::new("/0"), id(0));
         assert_eq!(started(&mut schedule), [100]);
-        // Two slots against one, and then the modest one holds as many.
+        // Three slots against one: the next is not greedy's either.
         schedule.finish(Path::new("/1"), id(1));
         assert_eq!(started(&mut schedule), [101]);
     }
