@@ -99,6 +99,7 @@ RUN /images/steps/npm-tools
 FROM fetcher AS claude-cli
 COPY --from=node /out/ /usr/local/
 COPY claude-cli.version /
+COPY images/claude-cli /images/claude-cli/
 COPY images/steps/claude-cli /images/steps/
 RUN /images/steps/claude-cli
 

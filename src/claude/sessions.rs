@@ -223,6 +223,25 @@ impl Sessions {
         })
     }
 
+    /// The working directories that the files of session `id` were begun in. Empty: there is no such file, or none of
+    /// them says where.
+    ///
+    /// One id can have files in several folders: a session that was resumed elsewhere.
+    #[must_use]
+    pub fn begun_in(&self, id: &str) -> Vec<PathBuf> {
+        if Uuid::try_parse(id).is_err() {
+            return Vec::new();
+        }
+        let folders = fs::read_dir(self.projects()).into_iter().flatten().flatten();
+        folders.filter_map(|folder| recorded_cwd(&folder.path().join(format!("{id}.jsonl")))).collect()
+    }
+
+    /// Whether there is a file of session `id`.
+    #[must_use]
+    pub fn exists(&self, id: &str) -> bool {
+        self.find(id).is_some()
+    }
+
     /// The id in the ledger, if there still is a conversation in its file.
     fn remembered(&self, key: &str) -> Option<String> {
         let ledger: Value = serde_json::from_slice(&fs::read(self.state_dir.join(LEDGER)).ok()?).ok()?;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, local, log, report};
 use crate::atomic_file;
-use crate::boot::{self, Booted, Place, person};
+use crate::boot::{self, Booted, Place, mounts, person};
 use crate::claude::arguments::{self, Options};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
@@ -46,6 +46,7 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
     nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let config = configure(env)?;
+    say_other_homes();
     if args.is_empty() && !config.server_modes.is_empty() {
         return supervise_servers(&config, env);
     }
@@ -299,9 +300,26 @@ pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
 
 pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
     let unusable = |error| Failure::new(ExitCode::Config, error);
-    let config = Config::read(env).map_err(unusable)?;
+    let mut config = Config::read(env).map_err(unusable)?;
+    find_root(&mut config);
     log::start(config.debug, LogFormat::read(env).map_err(unusable)?);
     Ok(config)
+}
+
+/// Says what is mounted where the predecessor's later versions had their user's home: nothing here looks there.
+fn say_other_homes() {
+    for mount in mounts::from_outside().iter().filter(|mount| mount.path.starts_with("/home/aicode")) {
+        tracing::warn!(
+            "{} is mounted and not used: the CLI's folder is /home/claude/.claude here, mount it there",
+            mount.path.display()
+        );
+    }
+}
+
+/// Lets the servers work in what is mounted.
+pub(super) fn find_root(config: &mut Config) {
+    let mounts = mounts::from_outside();
+    config.find_root(|folder| mounts.iter().any(|mount| mount.path.starts_with(folder)));
 }
 
 fn parse(args: &[OsString]) -> Result<Intent, Failure> {

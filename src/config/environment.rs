@@ -56,6 +56,18 @@ const NEW_NAMES: [&str; 10] = [
     super::name::OFFLINE,
 ];
 
+/// Names that later versions of the predecessor have for settings that are not found by their form.
+const LATER_NAMES: [(&str, &[&str]); 6] = [
+    (super::name::MODE_API_TOKEN, &["API_TOKEN"]),
+    (super::name::MODE_API_PORT, &["API_PORT"]),
+    (super::name::TELEGRAM_BOT_TOKEN, &["TELEGRAM_MODE_TOKEN", "TELEGRAM_TOKEN"]),
+    (super::name::TELEGRAM_CONFIG, &["TELEGRAM_MODE_CONFIG"]),
+    (super::name::MODE_CRON_FILE, &["CRON_FILE"]),
+    (super::name::MODE_CRON_HISTORY_DIR, &["CRON_HISTORY_DIR"]),
+];
+/// What the predecessor's later versions are built on has the same names under this prefix.
+const LATER_PREFIX: &str = "AICODEBOX_";
+
 /// The spellings under which the setting `canonical` is accepted, the one that wins first.
 #[must_use]
 pub fn spellings(canonical: &str) -> Vec<String> {
@@ -64,7 +76,11 @@ pub fn spellings(canonical: &str) -> Vec<String> {
         && !NEW_NAMES.contains(&canonical)
     {
         names.push(format!("{OLD_PREFIX}{rest}"));
-        names.extend(mode_first(rest).map(|rest| format!("{PREFIX}{rest}")));
+        let later = LATER_NAMES.iter().filter(|(name, _)| *name == canonical).flat_map(|(_, later)| *later);
+        let later: Vec<String> = mode_first(rest).into_iter().chain(later.map(|&name| name.to_owned())).collect();
+        names.extend(
+            [PREFIX, LATER_PREFIX].iter().flat_map(|prefix| later.iter().map(move |name| format!("{prefix}{name}"))),
+        );
     }
     names
 }
@@ -74,6 +90,17 @@ fn mode_first(rest: &str) -> Option<String> {
     let rest = rest.strip_prefix("MODE_")?;
     let (door, tail) = rest.split_once('_').map_or((rest, String::new()), |(door, tail)| (door, format!("_{tail}")));
     Some(format!("{door}_MODE{tail}"))
+}
+
+/// Two spellings of `canonical` that are set to different things, if there are two. The predecessor's first prefix is left
+/// out: what is set under it has always given way.
+#[must_use]
+pub fn conflict(env: &impl Environment, canonical: &str) -> Option<(String, String)> {
+    let set = |name: String| env.get(&name).filter(|value| !value.is_empty()).map(|value| (name, value));
+    let first = format!("{OLD_PREFIX}{}", canonical.strip_prefix(PREFIX).unwrap_or_default());
+    let mut found = spellings(canonical).into_iter().filter(|name| *name != first).filter_map(set);
+    let (name, value) = found.next()?;
+    found.find(|(_, other)| *other != value).map(|(other, _)| (name, other))
 }
 
 /// The spelling of `canonical` that is set to something, and its value.

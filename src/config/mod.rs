@@ -18,6 +18,8 @@ use environment::Environment;
 /// that `docker stop` allows.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 const LONGEST_GRACE_SECONDS: u64 = 3600;
+const WORKSPACE: &str = "/workspace";
+const WORKSPACES: &str = "/workspaces";
 /// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
 pub const DEFAULT_BACKGROUND: Duration = Duration::from_secs(10);
 const LONGEST_BACKGROUND_SECONDS: u64 = 86_400;
@@ -210,6 +212,16 @@ impl Config {
         self.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&self.container_name))
     }
 
+    /// Lets the servers work below `/workspace` where something is mounted there and nothing at `/workspaces`: later versions
+    /// of the predecessor had that one folder. `is_mounted` says whether something is mounted at a folder or below it.
+    pub fn find_root(&mut self, is_mounted: impl Fn(&Path) -> bool) {
+        let (several, single) = (Path::new(WORKSPACES), Path::new(WORKSPACE));
+        let serves = self.server_modes.iter().any(|mode| name::MODES.contains(mode));
+        if serves && self.workspaces_dir == several && !is_mounted(several) && is_mounted(single) {
+            self.workspaces_dir = single.to_owned();
+        }
+    }
+
     /// Reads every setting from `env`.
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
@@ -224,8 +236,8 @@ impl Config {
             user: settings.text(name::USER)?.unwrap_or_else(|| "claude".into()),
             claude_bin: settings.text(name::CLAUDE_BIN)?.unwrap_or_else(|| "claude".into()),
             workspace_is_named: workspace.is_some(),
-            workspace: workspace.unwrap_or_else(|| "/workspace".into()),
-            workspaces_dir: settings.absolute_path(name::WORKSPACES_DIR)?.unwrap_or_else(|| "/workspaces".into()),
+            workspace: workspace.unwrap_or_else(|| WORKSPACE.into()),
+            workspaces_dir: settings.absolute_path(name::WORKSPACES_DIR)?.unwrap_or_else(|| WORKSPACES.into()),
             config_dir: settings.absolute_path(name::CONFIG_DIR)?,
             state_dir: settings.absolute_path(name::STATE_DIR)?,
             container_name: settings.file_name(name::CONTAINER_NAME)?.unwrap_or_else(|| "default".into()),
@@ -259,6 +271,10 @@ struct Settings<'env, E> {
 impl<E: Environment> Settings<'_, E> {
     /// The spelling that is set, and its value.
     fn find(&self, canonical: &str) -> Result<Option<(String, String)>, ConfigError> {
+        if let Some((name, other)) = environment::conflict(self.env, canonical) {
+            let why = format!("{other} is the same setting and has another value; set one of the two");
+            return Err(wrong(&name, "(not shown)", &why));
+        }
         let Some((name, value)) = environment::lookup(self.env, canonical) else { return Ok(None) };
         match value.into_string() {
             Ok(value) => Ok(Some((name, value))),
@@ -327,6 +343,39 @@ mod tests {
 
     fn env(pairs: &[(&str, &str)]) -> HashMap<String, OsString> {
         pairs.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
+    }
+
+    #[test]
+    fn servers_work_in_the_one_folder_that_is_mounted() {
+        let root = |settings: &[(&str, &str)], mounted: &[&str]| {
+            let mut config = Config::read(&env(settings)).unwrap();
+            config.find_root(|folder| mounted.iter().any(|mount| Path::new(mount).starts_with(folder)));
+            config.workspaces_dir
+        };
+        let api = [("CLAUDEBOX_MODE_API", "1")];
+        assert_eq!(root(&api, &["/workspace"]), PathBuf::from("/workspace"));
+        assert_eq!(root(&api, &["/workspace", "/workspaces/a"]), PathBuf::from("/workspaces"));
+        assert_eq!(root(&api, &[]), PathBuf::from("/workspaces"));
+        assert_eq!(root(&[("CLAUDEBOX_MODE_LOCAL", "1")], &["/workspace"]), PathBuf::from("/workspaces"));
+        let named = [api[0], ("CLAUDEBOX_WORKSPACES_DIR", "/srv")];
+        assert_eq!(root(&named, &["/workspace"]), PathBuf::from("/srv"));
+    }
+
+    #[test]
+    fn two_spellings_that_differ_are_an_error_that_names_both_and_shows_neither_value() {
+        for (one, other) in [
+            ("CLAUDEBOX_MODE_API_PORT", "CLAUDEBOX_API_MODE_PORT"),
+            ("CLAUDEBOX_MODE_API_TOKEN", "CLAUDEBOX_API_TOKEN"),
+            ("CLAUDEBOX_TELEGRAM_BOT_TOKEN", "CLAUDEBOX_TELEGRAM_MODE_TOKEN"),
+            ("CLAUDEBOX_API_MODE_TOKEN", "AICODEBOX_API_MODE_TOKEN"),
+        ] {
+            let modes = [("CLAUDEBOX_MODE_API", "1"), ("CLAUDEBOX_API_MODE", "1"), ("CLAUDEBOX_MODE_TELEGRAM", "1")];
+            let telegram = ("CLAUDE_TELEGRAM_BOT_TOKEN", "81");
+            let all = |value| [modes.as_slice(), &[telegram, (one, "81"), (other, value)]].concat();
+            assert!(server::ServerConfig::read(&env(&all("81"))).is_ok(), "{one} {other}");
+            let error = server::ServerConfig::read(&env(&all("82"))).unwrap_err().to_string();
+            assert!(error.contains(one) && error.contains(other) && !error.contains("8"), "{error}");
+        }
     }
 
     #[test]

@@ -9,16 +9,18 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::budget::Claim;
 use super::child::Workers;
 use super::events::Events;
 use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patience};
 use super::live::{Live, Progress};
 use super::log::Logs;
 use super::metrics::Metrics;
-use super::run::{self, Cancel, End, NewRun, Run, State};
+use super::run::{self, Cancel, End, NewRun, Run, State, Terms};
 use super::schedule::Admission;
 use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
-use super::table::Table;
+use super::table::{self, Table};
+use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
 /// The run engine. Clones are the same one.
@@ -33,6 +35,7 @@ pub(super) struct Shared {
     pub(super) logs: Logs,
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
+    sessions: Sessions,
     table: Mutex<Table>,
     /// Changes whenever a run has ended: for who waits until none is left, or for a result to post.
     pub(super) ended: watch::Sender<u64>,
@@ -52,24 +55,34 @@ pub struct Status {
 }
 
 impl Engine {
-    pub(super) fn new(config: EngineConfig, ledger: Ledger, logs: Logs, workers: Workers, metrics: Metrics) -> Self {
-        let table = Table::new(&config);
-        let shared =
-            Shared { config, ledger, logs, workers, metrics, table: Mutex::new(table), ended: watch::Sender::new(0) };
-        Self { shared: Arc::new(shared) }
+    pub(super) fn new(
+        config: EngineConfig,
+        sessions: Sessions,
+        ledger: Ledger,
+        logs: Logs,
+        workers: Workers,
+        metrics: Metrics,
+    ) -> Self {
+        let (table, ended) = (Mutex::new(Table::new(&config)), watch::Sender::new(0));
+        Self { shared: Arc::new(Shared { config, ledger, logs, workers, metrics, sessions, table, ended }) }
     }
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
     pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
-            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
+            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.who(), key).await?
         {
             return self.used_before(before, &known, digest);
         }
+        let terms = Terms {
+            session_hidden: self.hides_session(&new).await?,
+            cost_per_day: new.origin.cost_per_day,
+            max_runs: new.origin.max_runs,
+        };
         let (live, admission) = {
             let mut table = self.shared.table();
-            match table.admit(&self.shared.config, &new, key.as_ref())? {
+            match table.admit(&self.shared.config, &new, key.as_ref(), terms)? {
                 Ok(admitted) => admitted,
                 Err((before, known)) => {
                     drop(table);
@@ -94,6 +107,19 @@ impl Engine {
             let _ = answer.send(submitted);
         });
         answered.await.map_or(Err(SubmitError::Closed), |submitted| Ok(submitted?))
+    }
+
+    /// Whether the session that `new` is to resume is none that its requester may see.
+    ///
+    /// A session that was used in several workspaces holds what was said in each, so all of them have to be visible.
+    async fn hides_session(&self, new: &NewRun) -> Result<bool, LedgerError> {
+        let (Some(folders), Some(id)) = (&new.origin.sees, &new.request.options.resume) else { return Ok(false) };
+        let (sessions, session) = (self.shared.sessions.clone(), id.clone());
+        let look = move || (sessions.exists(&session), sessions.begun_in(&session));
+        let (exists, mut places) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        places.extend(self.shared.ledger.session_workspace(id).await?);
+        let seen = |place: &PathBuf| folders.iter().any(|folder| place.starts_with(folder));
+        Ok(!exists || places.is_empty() || !places.iter().all(seen))
     }
 
     fn earlier(&self, run: Uuid) -> Submitted {
@@ -225,8 +251,9 @@ impl Shared {
         self.table().live.keys().copied().collect()
     }
 
-    pub(super) fn remember_cost(&self, requester: &str, cost: f64) {
-        self.table().budget.add(run::now(), requester, cost);
+    /// What `live` has to be paid with.
+    pub(super) fn claim(&self, live: &Live) -> Claim {
+        table::claim(&self.config, live)
     }
 
     /// Puts an admitted run into the ledger and on its way.
@@ -238,7 +265,8 @@ impl Shared {
         webhook_url: Option<String>,
     ) -> Result<Accepted, LedgerError> {
         // The worker starts while the ledger writes; it gets its job only after that.
-        let worker = async { (admission == Admission::Start).then(|| self.workers.start()) };
+        let starts = admission == Admission::Start && !live.terms.session_hidden;
+        let worker = async { starts.then(|| self.workers.start()) };
         let accepted = self.ledger.accept(Entry { run: live.as_let_in(), idempotency, webhook_url });
         let (accepted, worker) = tokio::join!(biased; accepted, worker);
         live.accept(matches!(accepted, Ok(Accepted::New)));
@@ -270,11 +298,11 @@ impl Shared {
             let mut table = self.table();
             let waiting: Vec<Arc<Live>> = others.iter().filter_map(|id| table.live.get(id).cloned()).collect();
             for other in waiting.iter().filter(|other| other.state() == State::Queued) {
-                table.schedule.enqueue(&other.workspace, other.id);
+                table.schedule.enqueue(&other.workspace, other.place());
             }
         }
         self.start_waiting();
-        // For who found it by its key meanwhile.
+        // Wakes callers that attached by idempotency key.
         live.progress.send_modify(|progress| *progress = Progress { state: State::Failed, ended: true, ..*progress });
     }
 
@@ -282,7 +310,7 @@ impl Shared {
     pub(super) fn take_up(&self, run: Run) {
         let live = Arc::new(Live::new(run));
         live.accept(true);
-        self.table().take_up(live);
+        self.table().take_up(&self.config, live);
     }
 
     /// Starts every run whose turn it is.
@@ -313,6 +341,7 @@ impl Shared {
             error: Some(error.clone()),
             result: run::result_without_cli(live.id, &live.workspace, "cancelled", &error),
             cost_usd: None,
+            cost_estimated: false,
             session_id: None,
             reaped: 0,
         };
@@ -344,7 +373,7 @@ impl Shared {
         let (cost, ()) = tokio::join!(biased; write, rest);
         end.cost_usd = cost;
         if let Some(cost) = end.cost_usd {
-            self.remember_cost(&live.requester, cost);
+            self.table().budget.add(run::now(), &live.requester, cost);
         }
         let run = live.ended(state, end);
         self.metrics.finished(&run);

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::run::{Cancel, End, Run, State};
+use super::run::{Cancel, End, Requester, Run, State, Terms};
+use super::schedule::Place;
 
 /// A run that has not ended.
 #[derive(Debug)]
@@ -16,7 +17,11 @@ pub(super) struct Live {
     /// Its workspace.
     pub(super) workspace: PathBuf,
     /// Who asked for it.
-    pub(super) requester: String,
+    pub(super) requester: Requester,
+    /// Most it may cost by its own options, US dollars.
+    pub(super) most: Option<f64>,
+    /// What its requester may do.
+    pub(super) terms: Terms,
     run: Mutex<Run>,
     /// How far it is.
     pub(super) progress: watch::Sender<Progress>,
@@ -42,7 +47,9 @@ impl Live {
         Self {
             id: run.id,
             workspace: run.workspace.clone(),
-            requester: run.requester.clone(),
+            requester: run.who(),
+            most: run.request.options.max_budget_usd,
+            terms: run.terms.clone(),
             progress: watch::Sender::new(Progress { state: run.state, log_bytes: 0, ended: false }),
             cancel: watch::Sender::new(None),
             accepted: watch::Sender::new(None),
@@ -57,10 +64,14 @@ impl Live {
         run
     }
 
-    /// The run, as it was let in: what the ledger is to take. Its turn may have come since, which the ledger is told
-    /// after that.
+    /// The run as it was admitted, for the ledger to take. A promotion to running is written separately, afterwards.
     pub(super) fn as_let_in(&self) -> Run {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It as the schedule knows it.
+    pub(super) fn place(&self) -> Place {
+        Place { run: self.id, requester: self.requester.clone(), max_runs: self.terms.max_runs }
     }
 
     /// The run, as it stands; `None` if it has ended since it was looked up, and how is in the ledger alone.
@@ -128,6 +139,7 @@ mod tests {
             requester: "r".into(),
             state,
             request,
+            terms: Terms::default(),
             created_at: 1,
             started_at: (state == State::Running).then_some(1),
             end: None,
@@ -143,7 +155,7 @@ mod tests {
         assert_eq!(live.run().state, State::Running);
     }
 
-    /// Who looks a run up in the moment of its end must not get an end without a result, nor one that runs and has ended.
+    /// A run that ends between lookup and read is answered from the ledger: complete, never half-ended.
     #[test]
     fn a_run_that_has_ended_meanwhile_is_the_ledgers() {
         let state_first = live(State::Running);
@@ -159,6 +171,7 @@ mod tests {
             error: None,
             result: serde_json::Value::Null,
             cost_usd: None,
+            cost_estimated: false,
             session_id: None,
             reaped: 0,
         };

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod child;
+mod cost;
 pub mod deliver;
 pub mod engine;
 pub mod events;

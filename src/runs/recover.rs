@@ -5,13 +5,17 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::budget::Budget;
 use super::child::Workers;
+use super::cost::Meter;
 use super::engine::Engine;
 use super::ledger::{Finish, Ledger, LedgerError};
 use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, End, Run, State};
+use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
 const LOCK: &str = "serve.lock";
@@ -73,14 +77,15 @@ impl Lock {
 }
 
 impl Engine {
-    /// Starts the engine in `state_dir`, which [`Lock`] holds: runs that an earlier server left running are ended and
+    /// Starts the engine in the state folder of `sessions`, which [`Lock`] holds: runs that an earlier server left running are ended and
     /// marked interrupted, those that waited are taken up.
     pub async fn start(
         config: EngineConfig,
-        state_dir: &Path,
+        sessions: Sessions,
         workers: Workers,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
+        let state_dir = sessions.state_dir.as_path();
         let ledger = Ledger::open(state_dir)?;
         let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
@@ -89,12 +94,12 @@ impl Engine {
             if run.state == State::Queued {
                 queued.push(run);
             } else {
-                interrupt(&ledger, &workers, run).await?;
+                interrupt(&ledger, &logs, &workers, run).await?;
             }
         }
-        let engine = Self::new(config, ledger, logs, workers, metrics);
+        let engine = Self::new(config, sessions, ledger, logs, workers, metrics);
         for (requester, cost) in engine.shared.ledger.cost_since(Budget::day_start(run::now())).await? {
-            engine.shared.remember_cost(&requester, cost);
+            engine.shared.table().budget.add(run::now(), &requester, cost);
         }
         if !queued.is_empty() {
             tracing::info!("{} runs that were waiting are taken up", queued.len());
@@ -128,8 +133,25 @@ impl Engine {
     }
 }
 
-async fn interrupt(ledger: &Ledger, workers: &Workers, run: Run) -> Result<(), LedgerError> {
+/// What a run has cost by what it has left in its log.
+fn cost_of_log(logs: &Logs, run: Uuid) -> Option<f64> {
+    let log = logs.read(run).ok()??;
+    let end = log.length().ok()?;
+    let (mut meter, mut offset) = (Meter::default(), 0);
+    loop {
+        let lines = log.lines(offset, end).ok()?;
+        if lines.is_empty() {
+            return meter.usd();
+        }
+        meter.take(&lines);
+        offset += lines.len() as u64;
+    }
+}
+
+async fn interrupt(ledger: &Ledger, logs: &Logs, workers: &Workers, run: Run) -> Result<(), LedgerError> {
     let reaped = (workers.end_tree)(run.id, None).await;
+    let (logs, id) = (logs.clone(), run.id);
+    let cost_usd = tokio::task::spawn_blocking(move || cost_of_log(&logs, id)).await.ok().flatten();
     let error = "interrupted: the server or the box ended before the run did";
     tracing::warn!("run {} in {} was {error}", run.id, run.workspace.display());
     let end = End {
@@ -138,7 +160,8 @@ async fn interrupt(ledger: &Ledger, workers: &Workers, run: Run) -> Result<(), L
         resets_at: None,
         error: Some(error.into()),
         result: run::result_without_cli(run.id, &run.workspace, "killed", error),
-        cost_usd: None,
+        cost_usd,
+        cost_estimated: cost_usd.is_some(),
         session_id: None,
         reaped,
     };

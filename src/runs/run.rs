@@ -36,6 +36,74 @@ pub struct Origin {
     pub requester: String,
     /// Most this requester's runs may cost on a day (UTC), US dollars.
     pub cost_per_day: Option<f64>,
+    /// Most runs of this requester at once.
+    pub max_runs: Option<usize>,
+    /// Most runs of this requester that wait.
+    pub max_queued: Option<usize>,
+    /// Folders whose sessions the requester may resume, with all below them; `None` is all.
+    pub sees: Option<Vec<PathBuf>>,
+}
+
+impl Origin {
+    /// A requester without limits of their own.
+    #[must_use]
+    pub fn unlimited(door: &'static str, requester: impl Into<String>) -> Self {
+        Self { door, requester: requester.into(), cost_per_day: None, max_runs: None, max_queued: None, sees: None }
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn who(&self) -> Requester {
+        Requester::of(self.door, self.requester.clone())
+    }
+}
+
+/// Who pays for a run and whose its idempotency key is: a token, a chat, a job, or a terminal of the box. A job and a
+/// token may have the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Requester {
+    kind: &'static str,
+    name: String,
+}
+
+impl Requester {
+    /// Who is called `name` by the door `door`.
+    #[must_use]
+    pub fn of(door: &str, name: impl Into<String>) -> Self {
+        let kind = match door {
+            "telegram" => "telegram",
+            "cron" => "cron",
+            "local" => "local",
+            // The web's doors have their tokens in common.
+            _ => "token",
+        };
+        Self { kind, name: name.into() }
+    }
+
+    /// `token`, `telegram`, `cron` or `local`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Their name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What a run's requester may do. Kept with the run, so that it holds for the next server too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terms {
+    /// The session to resume does not exist, or its workspace is not one that the requester may use. The two look the
+    /// same to the requester, so that ids of others' sessions cannot be tried out.
+    pub session_hidden: bool,
+    /// Most this requester's runs may cost on a day (UTC), US dollars.
+    pub cost_per_day: Option<f64>,
+    /// Most runs of this requester at once.
+    pub max_runs: Option<usize>,
 }
 
 /// What a run is asked to do. Kept in the ledger as JSON, so a field that is added needs a default.
@@ -168,12 +236,22 @@ pub struct Run {
     pub state: State,
     /// What was asked.
     pub request: Request,
+    /// What its requester may do.
+    pub terms: Terms,
     /// When it was accepted.
     pub created_at: i64,
     /// When the CLI was started for it.
     pub started_at: Option<i64>,
     /// How it ended, once it has.
     pub end: Option<End>,
+}
+
+impl Run {
+    /// Who asked.
+    #[must_use]
+    pub fn who(&self) -> Requester {
+        Requester::of(&self.door, self.requester.clone())
+    }
 }
 
 /// How a run ended.
@@ -191,6 +269,8 @@ pub struct End {
     pub result: Value,
     /// What it cost, US dollars, earlier turns of its session left out.
     pub cost_usd: Option<f64>,
+    /// Whether the cost is worked out from what the run had used when it ended, because the CLI stated none.
+    pub cost_estimated: bool,
     /// The session it was in.
     pub session_id: Option<String>,
     /// How many processes it had left behind; all of them are gone.

@@ -71,6 +71,12 @@ pub enum SubmitError {
         /// How many may wait.
         limit: usize,
     },
+    /// Its requester has too many waiting runs, and the places left are for others.
+    #[error("{waiting} of your runs are waiting already, the most that may while others need places too")]
+    OverShare {
+        /// How many wait.
+        waiting: usize,
+    },
     /// Too much was spent today.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::budget::Budget;
+use super::budget::{Budget, Claim};
 use super::live::Live;
-use super::run::{self, NewRun, Run, State};
-use super::schedule::{Admission, Schedule};
+use super::run::{self, NewRun, Requester, Run, State, Terms};
+use super::schedule::{Admission, Place, Schedule};
 use super::submission::SubmitError;
 use crate::config::server::EngineConfig;
 
@@ -17,13 +17,28 @@ pub(super) struct Table {
     pub(super) schedule: Schedule,
     pub(super) live: HashMap<Uuid, Arc<Live>>,
     /// Keys of live runs: requester and key.
-    keys: HashMap<(String, String), (Uuid, String)>,
+    keys: HashMap<(Requester, String), (Uuid, String)>,
     pub(super) budget: Budget,
     pub(super) closed: bool,
 }
 
 /// The run and what it may do, or the run that was asked for under its key before.
 pub(super) type Admitted = Result<(Arc<Live>, Admission), (Uuid, String)>;
+
+/// What a run has to be paid with.
+pub(super) fn claim(config: &EngineConfig, live: &Live) -> Claim {
+    Claim {
+        run: live.id,
+        requester: live.requester.clone(),
+        most: least(live.most, config.cost_per_run),
+        limit: config.cost_per_day,
+        own_limit: live.terms.cost_per_day,
+    }
+}
+
+fn least(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    [one, other].into_iter().flatten().min_by(f64::total_cmp)
+}
 
 impl Table {
     /// Nothing runs.
@@ -37,27 +52,40 @@ impl Table {
         }
     }
 
-    /// Lets a run in as far as this process is concerned, or says which run had its key.
+    /// Admits a run in memory, or returns the run that already has this key.
     pub(super) fn admit(
         &mut self,
         config: &EngineConfig,
         new: &NewRun,
         key: Option<&(String, String)>,
+        terms: Terms,
     ) -> Result<Admitted, SubmitError> {
         if self.closed {
             return Err(SubmitError::Closed);
         }
-        let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
+        let full_key = key.map(|(key, _)| (new.origin.who(), key.clone()));
         if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Err(before.clone()));
         }
-        self.budget.check(run::now(), config.cost_per_day, &new.origin)?;
         // Under the lock: ids must sort as runs were let in.
         let id = Uuid::now_v7();
-        let admission = self.schedule.admit(&new.workspace, id, new.busy);
+        let claim = Claim {
+            run: id,
+            requester: new.origin.who(),
+            most: least(new.request.options.max_budget_usd, config.cost_per_run),
+            limit: config.cost_per_day,
+            own_limit: new.origin.cost_per_day,
+        };
+        self.budget.reserve(run::now(), &claim)?;
+        let who = Place { run: id, requester: new.origin.who(), max_runs: new.origin.max_runs };
+        let admission = self.schedule.admit(&new.workspace, who, new.busy, new.origin.max_queued);
+        if matches!(admission, Admission::Busy(_) | Admission::Full | Admission::OverShare { .. }) {
+            self.budget.release(id);
+        }
         let state = match &admission {
             Admission::Busy(holder) => return Err(SubmitError::Busy { holder: *holder }),
             Admission::Full => return Err(SubmitError::QueueFull { limit: config.queue }),
+            Admission::OverShare { waiting } => return Err(SubmitError::OverShare { waiting: *waiting }),
             Admission::Start => State::Running,
             Admission::Wait { .. } | Admission::Replace(_) => State::Queued,
         };
@@ -69,6 +97,7 @@ impl Table {
             requester: new.origin.requester.clone(),
             state,
             request: new.request.clone(),
+            terms,
             created_at,
             started_at: (state == State::Running).then_some(created_at),
             end: None,
@@ -82,14 +111,17 @@ impl Table {
     }
 
     /// Takes up a run that an earlier server has accepted.
-    pub(super) fn take_up(&mut self, live: Arc<Live>) {
-        self.schedule.enqueue(&live.workspace, live.id);
+    pub(super) fn take_up(&mut self, config: &EngineConfig, live: Arc<Live>) {
+        // Should nothing be left, its start says so.
+        let _ = self.budget.reserve(run::now(), &claim(config, &live));
+        self.schedule.enqueue(&live.workspace, live.place());
         self.live.insert(live.id, live);
     }
 
     /// Lets a run go, whatever it was doing.
     pub(super) fn forget(&mut self, live: &Live) {
         self.live.remove(&live.id);
+        self.budget.release(live.id);
         self.keys.retain(|_, (id, _)| *id != live.id);
         self.schedule.withdraw(&live.workspace, live.id);
         self.schedule.finish(&live.workspace, live.id);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::child::{Ended, Leaving, Worker};
+use super::cost::Meter;
 use super::engine::Shared;
 use super::ledger::Patience;
 use super::live::Live;
 use super::log::Log;
 use super::run::{self, Cancel, End, State};
 use crate::claude::arguments::OutputFormat;
+use crate::claude::outcome::Outcome;
 use crate::worker::job::{Job, Report};
 
 impl Shared {
@@ -18,7 +20,9 @@ impl Shared {
             return;
         }
         let queued = worker.is_none();
-        let worker = worker.unwrap_or_else(|| self.workers.start());
+        let begin = self.begin(&live);
+        // A worker that gets no job ends by itself.
+        let worker = if begin.is_err() { None } else { Some(worker.unwrap_or_else(|| self.workers.start())) };
         if queued {
             let now = run::now();
             live.started(now);
@@ -31,14 +35,18 @@ impl Shared {
                 }
             }
         }
-        let (state, end, traces) = match (live.cancelled(), worker) {
-            (Some(why), _) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
-            (None, Err(error)) => {
+        let (state, end, traces) = match (live.cancelled(), begin, worker) {
+            (Some(why), ..) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
+            (None, Err((outcome, error)), _) => {
+                (State::Failed, self.without_report(&live, &error, outcome.name(), 0), None)
+            }
+            (None, Ok(_), None) => unreachable!("a worker was started, or could not be"),
+            (None, Ok(_), Some(Err(error))) => {
                 let error = format!("its worker cannot be started: {error}");
                 (State::Failed, self.without_report(&live, &error, "truncated", 0), None)
             }
-            (None, Ok(worker)) => {
-                let (state, end, traces) = self.converse(&live, worker).await;
+            (None, Ok(most), Some(Ok(worker))) => {
+                let (state, end, traces) = self.converse(&live, most, worker).await;
                 (state, end, Some(traces))
             }
         };
@@ -54,13 +62,27 @@ impl Shared {
         self.finish(&live, state, end, rest).await;
     }
 
-    async fn converse<'run>(&self, live: &'run Live, worker: Worker) -> (State, End, Traces<'run>) {
+    /// What a run may cost that begins now. Why it may not begin, otherwise: its outcome, and what its requester is told.
+    fn begin(&self, live: &Live) -> Result<Option<f64>, (Outcome, String)> {
+        if live.terms.session_hidden {
+            let session = live.run().request.options.resume.unwrap_or_default();
+            let said = format!(
+                "there is no session {session:?} in a workspace that you may use; leave resume out to go on with the \
+                 workspace's last one"
+            );
+            return Err((Outcome::SessionNotFound, said));
+        }
+        let claim = self.claim(live);
+        let most = self.table().budget.start(run::now(), &claim);
+        most.map_err(|over| (Outcome::Budget, format!("{over}: the run was not started")))
+    }
+
+    async fn converse<'run>(&self, live: &'run Live, most: Option<f64>, worker: Worker) -> (State, End, Traces<'run>) {
         let request = live.run().request;
         let mut options = request.options;
         options.literal = run::prompt_is_text(&live.run().door);
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
-        let budgets = [options.max_budget_usd, self.config.cost_per_run].into_iter().flatten();
-        options.max_budget_usd = budgets.min_by(f64::total_cmp);
+        options.max_budget_usd = most;
         let job = Job {
             run_id: live.id,
             prompt: request.prompt,
@@ -72,8 +94,14 @@ impl Shared {
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };
-        let (ended, leaving) =
-            self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut |events| log.append(events)).await;
+        let mut meter = Meter::default();
+        let mut on_events = |events: &[u8]| {
+            log.append(events);
+            if meter.take(events) {
+                self.table().budget.cost_so_far(live.id, meter.usd().unwrap_or_default());
+            }
+        };
+        let (ended, leaving) = self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut on_events).await;
         let (state, mut end) = match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
@@ -83,6 +111,10 @@ impl Shared {
         };
         if let Some(dropped) = log.dropped() {
             end.result["droppedEvents"] = dropped.into();
+        }
+        if end.cost_usd.is_none() {
+            end.cost_usd = meter.usd();
+            end.cost_estimated = end.cost_usd.is_some();
         }
         (state, end, Traces { log, leaving })
     }
@@ -96,6 +128,7 @@ impl Shared {
             error: Some(error.to_owned()),
             result: run::result_without_cli(live.id, &live.workspace, outcome, error),
             cost_usd: None,
+            cost_estimated: false,
             session_id: None,
             reaped,
         }
@@ -121,6 +154,7 @@ fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
         resets_at: report.resets_at,
         error,
         cost_usd: result["totalCostUsd"].as_f64(),
+        cost_estimated: false,
         result,
         session_id: report.session_id,
         reaped: report.reaped,

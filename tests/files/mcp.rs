@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use claudebox::claude::sessions::Sessions;
 use claudebox::config::server::{EngineConfig, HttpConfig};
 use claudebox::doors::http::app::{self, App, Surroundings};
 use claudebox::doors::http::auth::Authenticator;
@@ -41,8 +42,9 @@ async fn engine(state: &Path) -> Engine {
         keep_bytes: 1,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+    let sessions = Sessions { config_dir: state.to_owned(), state_dir: state.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    Engine::start(config, state, workers, Metrics::register(&mut Registry::default())).await.unwrap()
+    Engine::start(config, sessions, workers, Metrics::register(&mut Registry::default())).await.unwrap()
 }
 
 /// All doors.

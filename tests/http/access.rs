@@ -98,6 +98,9 @@ pub(crate) fn with_tokens<'testbox>(testbox: &'testbox TestBox, launch: Launch<'
         entry("talker", ", doors: [mcp, openai]"),
         entry("slow", ", requests_per_minute: 3"),
         entry("poor", ", cost_per_day_usd: 0.01"),
+        entry("bounded", ", max_runs: 1, max_queued: 1"),
+        entry("saver", ", cost_per_day_usd: 1"),
+        entry("frugal", ", cost_per_day_usd: 0.06"),
     ];
     let file = testbox.path("tokens.yml");
     fs::write(&file, tokens.concat()).unwrap();
@@ -176,7 +179,8 @@ fn tokens_have_doors_and_limits_of_their_own() {
     assert!((1..=20).contains(&answers[3].retry_after()), "{}", answers[3].retry_after());
 
     let poor = token(&api, "poor");
-    assert_eq!(poor.run(prompt("a", "offline:echo dear"))["status"], "completed");
+    // What is left of the day is the most that a run may cost.
+    assert_eq!(poor.run(prompt("a", "offline:echo dear"))["outcome"], "budget");
     let over = poor.asks(prompt("a", "offline:echo dear")).send();
     let problem = over.problem(429, "over_budget");
     assert!(problem["detail"].as_str().unwrap().starts_with("your limit of 0.01 USD a day"), "{problem}");

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{prompt, with};
+use crate::access::{token, with_tokens};
+use crate::client::{Client, prompt, with};
 use crate::fixture::{start, with_cli};
+use crate::mcp_client::Mcp;
+use crate::openai::{chat, user};
 use crate::support::TestBox;
 
 #[test]
@@ -75,5 +78,49 @@ fn a_run_in_a_resumed_session_costs_what_it_costs_alone() {
     let sum =
         alone + other_alone + resumed.iter().map(|(_, own, _)| own).sum::<f64>() + limited["costUsd"].as_f64().unwrap();
     assert!((counted.parse::<f64>().unwrap() - sum).abs() < 1e-6, "{counted} is not {sum}");
+    api.stop();
+}
+
+/// A session holds what was said in its workspace: who may not use that may neither go on with it nor learn that it exists.
+#[test]
+fn a_session_of_another_workspace_is_none_to_a_restricted_token() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let mut api = start(&testbox, with_tokens(&testbox, launch));
+    let (boss, team) = (token(&api, "boss"), token(&api, "team"));
+    let session = |result: Value| result["sessionId"].as_str().unwrap().to_owned();
+    let foreign = session(boss.run(prompt("other", "offline:echo secret")));
+    let own = session(team.run(prompt("team/sub", "offline:echo own")));
+    let unknown = "99999999-2222-4333-8444-555555555555".to_owned();
+
+    let refused = |team: &Client, id: &str, fork: bool| {
+        let more = json!({"resume": id, "forkSession": fork});
+        let result = team.run(with(prompt("team", "offline:echo x"), more));
+        assert_eq!(
+            (&result["outcome"], &result["status"]),
+            (&json!("session_not_found"), &json!("failed")),
+            "{result}"
+        );
+        result["errors"].to_string().replace(id, "ID")
+    };
+    assert_eq!(refused(&team, &foreign, false), refused(&team, &unknown, false));
+    assert_eq!(refused(&team, &foreign, true), refused(&team, &unknown, true));
+    for id in [&foreign, &unknown] {
+        let named = chat(&team, "team", user("offline:echo x"), json!({})).header("x-claude-session", id).send();
+        assert_eq!(named.json(404)["error"]["code"], "session_not_found");
+        let mcp = Mcp { http: team.clone(), path: "/mcp", session: None };
+        let arguments = json!({"prompt": "offline:echo x", "workspace": "team", "resume": id});
+        let called = mcp.ask(1, "tools/call", json!({"name": "claude_run", "arguments": arguments})).send().json(200);
+        assert!(called["result"]["isError"] == true && called.to_string().contains("session_not_found"), "{called}");
+    }
+    // Its own goes on, from another of its folders too; and the next server knows whose it is.
+    api.kill_serve();
+    let more = json!({"resume": own});
+    assert_eq!(session(team.run(with(prompt("team/sub", "offline:echo x"), more))), own);
+    // Gone on with elsewhere, it holds what is said there.
+    assert_eq!(session(boss.run(with(prompt("other", "offline:echo x"), json!({"resume": own})))), own);
+    refused(&team, &own, false);
+    let free = boss.run(with(prompt("other", "offline:echo x"), json!({"resume": foreign})));
+    assert_eq!(session(free), foreign);
     api.stop();
 }

@@ -339,3 +339,19 @@ fn slugs_are_the_clis() {
     let long = slug(Path::new(&format!("/{}", "x".repeat(300))));
     assert!(long.cut && long.text.len() == LONGEST_SLUG_UNITS);
 }
+
+#[test]
+fn a_session_is_known_by_where_all_its_files_were_begun() {
+    let fixture = fixture();
+    assert!(fixture.sessions.begun_in(NEW).is_empty() && !fixture.sessions.exists(NEW));
+    fixture.of_prompt(NEW, 1);
+    let elsewhere = fixture.sessions.projects().join("-elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join(format!("{NEW}.jsonl")), "{\"cwd\":\"/elsewhere\"}\n").unwrap();
+    let mut found = fixture.sessions.begun_in(NEW);
+    found.sort_unstable();
+    let mut both = [PathBuf::from("/elsewhere"), fixture.workspace.clone()];
+    both.sort_unstable();
+    assert_eq!(found, both);
+    assert!(fixture.sessions.exists(NEW) && fixture.sessions.begun_in("../x").is_empty());
+}

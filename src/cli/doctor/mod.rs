@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, roles};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
@@ -60,7 +60,10 @@ pub(super) fn run(
     out: &mut (impl Write + IsTerminal),
 ) -> Result<ExitCode, Failure> {
     let checks = match Config::read(env) {
-        Ok(config) => checks::all(&config, env),
+        Ok(mut config) => {
+            roles::find_root(&mut config);
+            checks::all(&config, env)
+        }
         Err(error) => {
             let remedy = format!("set it to something else, or leave it out: {}", error.allowed);
             vec![Check::wrong("settings", format!("{}={:?} is not usable", error.name, error.value), remedy)]

@@ -21,6 +21,7 @@ use self::cron::CronDoor;
 use self::ending::Helper;
 use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
+use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, spellings};
 use crate::config::server::{LogFormat, ServerConfig};
 use crate::config::{Config, name};
@@ -101,7 +102,9 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
     let end_tree = helper.map_or_else(ending::alone, Helper::end_tree);
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
-    let engine = Engine::start(server.engine.clone(), &state_dir, workers.clone(), metrics).await;
+    let config_dir = config_folder(config).ok_or_else(nowhere)?;
+    let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
+    let engine = Engine::start(server.engine.clone(), sessions, workers.clone(), metrics).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config).ok_or_else(nowhere)?;

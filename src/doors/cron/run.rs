@@ -186,7 +186,7 @@ impl<'runner> Work<'runner> {
             request.options.resume = self.session(&workspace).await;
         }
         let new = NewRun {
-            origin: Origin { door: DOOR, requester: self.tick.job.clone(), cost_per_day: None },
+            origin: Origin::unlimited(DOOR, self.tick.job.clone()),
             workspace,
             request,
             // Whether the job itself is busy was judged before; this is about others in its workspace.

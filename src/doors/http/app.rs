@@ -26,7 +26,7 @@ use crate::doors::{mcp, openai};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Sight;
-use crate::runs::run::{Run, State as RunState};
+use crate::runs::run::{Origin, Run, State as RunState};
 use crate::workspace::{PathError, Workspace, Workspaces};
 
 /// What every route works with. Cheap to clone.
@@ -147,6 +147,19 @@ impl App {
             let name = path.strip_prefix(&root).ok().and_then(Path::to_str);
             name.is_some_and(|name| caller.may_use_workspace(name))
         }))
+    }
+
+    /// `caller` as who asks for a run through `door`.
+    pub(in crate::doors) fn origin(&self, door: &'static str, caller: &Caller) -> Origin {
+        let folders = |names: &Vec<String>| names.iter().map(|name| self.workspaces.root().join(name)).collect();
+        Origin {
+            door,
+            requester: caller.name.clone(),
+            cost_per_day: caller.cost_per_day,
+            max_runs: caller.max_runs,
+            max_queued: caller.max_queued,
+            sees: caller.workspaces.as_ref().map(folders),
+        }
     }
 
     /// Waits for the end of a run. One that still waits for its turn when the server stops is the next server's.

@@ -45,13 +45,24 @@ pub struct Caller {
     pub doors: Option<Vec<String>>,
     /// Most their runs of a day (UTC) may cost, US dollars.
     pub cost_per_day: Option<f64>,
+    /// Most of their runs at once.
+    pub max_runs: Option<usize>,
+    /// Most of their runs that wait.
+    pub max_queued: Option<usize>,
 }
 
 impl Caller {
     /// Somebody who may do everything.
     #[must_use]
     pub fn unrestricted(name: &str) -> Self {
-        Self { name: name.to_owned(), workspaces: None, doors: None, cost_per_day: None }
+        Self {
+            name: name.to_owned(),
+            workspaces: None,
+            doors: None,
+            cost_per_day: None,
+            max_runs: None,
+            max_queued: None,
+        }
     }
 
     /// Whether they may use this workspace: one of theirs, or a folder below one. The root of all workspaces (`""`) is

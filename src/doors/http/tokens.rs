@@ -24,6 +24,7 @@ const TAKEN: [&str; 2] = [super::auth::DEFAULT, super::auth::ANONYMOUS];
 const GUESSED: [&str; 6] = ["", "password", "changeme", "TOKEN", "$TOKEN", "your-secret-token"];
 const LONGEST_NAME: usize = 64;
 const MOST_REQUESTS: u32 = 1_000_000;
+const MOST_RUNS: usize = 1_000_000;
 
 /// One accepted token.
 #[derive(Debug, Clone)]
@@ -131,6 +132,8 @@ struct Entry {
     doors: Option<Vec<String>>,
     cost_per_day_usd: Option<f64>,
     requests_per_minute: Option<u32>,
+    max_runs: Option<usize>,
+    max_queued: Option<usize>,
 }
 
 fn parse(text: &str, json: bool) -> Result<Vec<Entry>, String> {
@@ -178,11 +181,21 @@ impl Entry {
         if self.requests_per_minute.is_some_and(|requests| !(1..=MOST_REQUESTS).contains(&requests)) {
             return Err(("requests_per_minute", format!("a whole number from 1 to {MOST_REQUESTS}")));
         }
+        for (field, most) in [("max_runs", self.max_runs), ("max_queued", self.max_queued)] {
+            if most.is_some_and(|most| !(1..=MOST_RUNS).contains(&most)) {
+                return Err((
+                    field,
+                    format!("a whole number from 1 to {MOST_RUNS}; leave it out for the box's own limit"),
+                ));
+            }
+        }
         let caller = Caller {
             name: self.name,
             workspaces: self.workspaces,
             doors: self.doors,
             cost_per_day: self.cost_per_day_usd,
+            max_runs: self.max_runs,
+            max_queued: self.max_queued,
         };
         Ok(Token { digest, caller: Arc::new(caller), requests_per_minute: self.requests_per_minute })
     }
@@ -240,6 +253,8 @@ mod tests {
     #[case("sha256: SUM, workspaces: [/x]", "entry 1 (\"ci\"), workspaces: names such as")]
     #[case("sha256: SUM, doors: [htp]", "entry 1 (\"ci\"), doors: some of http, openai, mcp")]
     #[case("sha256: SUM, cost_per_day_usd: 0", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
+    #[case("sha256: SUM, max_runs: 0", "entry 1 (\"ci\"), max_runs: a whole number")]
+    #[case("sha256: SUM, max_queued: 0", "entry 1 (\"ci\"), max_queued: a whole number")]
     #[case("sha256: SUM, cost_per_day_usd: .nan", "entry 1 (\"ci\"), cost_per_day_usd: US dollars")]
     #[case("sha256: SUM, requests_per_minute: 0", "entry 1 (\"ci\"), requests_per_minute: a whole number")]
     #[case(

@@ -199,7 +199,7 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
     }
     let workspace = settle(ask.workspace).await.map_err(|detail| (detail, Refusal::Workspace))?;
     let new = NewRun {
-        origin: Origin { door: LOCAL, requester: LOCAL.to_owned(), cost_per_day: None },
+        origin: Origin::unlimited(LOCAL, LOCAL),
         workspace,
         request: Request { prompt: ask.prompt, options: ask.options, format: ask.format },
         busy: ask.busy,

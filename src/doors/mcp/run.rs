@@ -23,7 +23,7 @@ use crate::doors::http::app::App;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::queueing;
 use crate::runs::events::Events;
-use crate::runs::run::{Cancel, NewRun, Origin, Run, State};
+use crate::runs::run::{Cancel, NewRun, Run, State};
 use crate::runs::submission::{Hold, Submitted};
 
 /// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
@@ -128,7 +128,7 @@ pub(super) async fn claude_run(call: Call<'_>, arguments: RunArguments) -> Resul
     let asked = arguments.busy.is_some().then(|| body.busy.into());
     let busy = queueing::busy(&app.engine, &workspace.path, asked)?;
     let new = NewRun {
-        origin: Origin { door: DOOR, requester: call.caller.name.clone(), cost_per_day: call.caller.cost_per_day },
+        origin: app.origin(DOOR, call.caller),
         workspace: workspace.path,
         request,
         busy,

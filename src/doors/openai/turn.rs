@@ -25,7 +25,7 @@ use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::http::server::Stopping;
 use crate::doors::waiting;
 use crate::runs::events::Events;
-use crate::runs::run::{NewRun, Origin, Request, Run};
+use crate::runs::run::{NewRun, Request, Run};
 use crate::runs::submission::{Hold, SubmitError};
 
 /// The name of this door.
@@ -207,7 +207,7 @@ impl Turn {
             }
             None => (whole, None),
         };
-        let origin = Origin { door: DOOR, requester: caller.name.clone(), cost_per_day: caller.cost_per_day };
+        let origin = app.origin(DOOR, caller);
         let new = NewRun {
             origin,
             workspace: workspace.path,

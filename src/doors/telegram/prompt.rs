@@ -69,7 +69,7 @@ impl Inside {
         };
         let asked = Asked { messages, files: &files, about: about.as_ref(), recent: &recent };
         let new = NewRun {
-            origin: Origin { door: DOOR, requester: Self::requester(first.chat), cost_per_day: None },
+            origin: Origin::unlimited(DOOR, Self::requester(first.chat)),
             workspace: own.path(),
             request: request(&chat, wording::write(&asked), conversation, told.is_some()),
             busy: chat.busy,

@@ -14,10 +14,10 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::run::{End, Run, State};
+use super::run::{End, Requester, Run, State};
 pub use notes::Note;
 pub use patience::Patience;
 pub use webhooks::Due;
@@ -165,13 +165,21 @@ impl Ledger {
     }
 
     /// The run that `requester` has used `key` for, and the digest of what it asked.
-    pub async fn by_key(&self, requester: &str, key: &str) -> Result<Option<(Uuid, String)>, LedgerError> {
-        let (requester, key) = (requester.to_owned(), key.to_owned());
+    pub async fn by_key(&self, requester: &Requester, key: &str) -> Result<Option<(Uuid, String)>, LedgerError> {
+        let (requester, key) = (requester.clone(), key.to_owned());
         self.read(move |connection| {
-            let sql = "SELECT id, idempotency_digest FROM runs WHERE requester = ?1 AND idempotency_key = ?2";
-            connection.query_row(sql, [requester, key], |row| Ok((rows::uuid(row, 0)?, row.get(1)?))).optional()
+            let sql = "SELECT id, idempotency_digest FROM runs 
+                       WHERE kind = ?1 AND requester = ?2 AND idempotency_key = ?3";
+            let by = params![requester.kind(), requester.name(), key];
+            connection.query_row(sql, by, |row| Ok((rows::uuid(row, 0)?, row.get(1)?))).optional()
         })
         .await
+    }
+
+    /// The workspace that a session was last used in by a run of this ledger.
+    pub async fn session_workspace(&self, session: &str) -> Result<Option<PathBuf>, LedgerError> {
+        let session = session.to_owned();
+        self.read(move |connection| rows::session_workspace(connection, &session)).await
     }
 
     /// Runs, the newest first: of each the beginning of its prompt, no options and no result.
@@ -190,11 +198,13 @@ impl Ledger {
     }
 
     /// What each requester's runs cost that ended at or after `since`.
-    pub async fn cost_since(&self, since: i64) -> Result<Vec<(String, f64)>, LedgerError> {
+    pub async fn cost_since(&self, since: i64) -> Result<Vec<(Requester, f64)>, LedgerError> {
         self.read(move |connection| {
-            let sql = "SELECT requester, SUM(cost_usd) FROM runs
-                       WHERE finished_at >= ?1 AND cost_usd IS NOT NULL GROUP BY requester";
-            connection.prepare(sql)?.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            let sql = "SELECT kind, requester, SUM(cost_usd) FROM runs
+                       WHERE finished_at >= ?1 AND cost_usd IS NOT NULL GROUP BY kind, requester";
+            let who =
+                |row: &Row<'_>| Ok((Requester::of(&row.get::<_, String>(0)?, row.get::<_, String>(1)?), row.get(2)?));
+            connection.prepare(sql)?.query_map([since], who)?.collect()
         })
         .await
     }

@@ -13,20 +13,23 @@ use crate::runs::run::{End, Request, Run, State};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
-                                  outcome, resets_at, error, result, cost_usd, session_id, reaped";
+                                  outcome, resets_at, error, result, cost_usd, session_id, reaped, terms, cost_estimated";
 
 /// The same for a list: the beginning of the prompt, no options, no result. A page of whole runs could be gigabytes.
 const LISTED: &str = "id, workspace, door, requester, state, \
                       json_object('prompt', substr(request ->> '$.prompt', 1, 200), 'options', json('{}'), \
                                   'format', request ->> '$.format'), \
-                      created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped";
+                      created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped, \
+                      terms, cost_estimated";
 
 pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
     let run = &entry.run;
     if let Some((key, _)) = &entry.idempotency {
-        let sql = "SELECT id, idempotency_digest FROM runs WHERE requester = ?1 AND idempotency_key = ?2";
+        let sql = "SELECT id, idempotency_digest FROM runs WHERE kind = ?1 AND requester = ?2 AND idempotency_key = ?3";
         let before = connection
-            .query_row(sql, params![run.requester, key], |row| Ok(Accepted::Before(uuid(row, 0)?, row.get(1)?)))
+            .query_row(sql, params![run.who().kind(), run.requester, key], |row| {
+                Ok(Accepted::Before(uuid(row, 0)?, row.get(1)?))
+            })
             .optional()?;
         if let Some(before) = before {
             return Ok(before);
@@ -34,7 +37,7 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
     }
     connection.execute(
         "INSERT INTO runs (id, workspace, door, requester, state, request, idempotency_key, idempotency_digest,
-                           created_at, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                           created_at, started_at, terms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             run.id.to_string(),
             bytes(&run.workspace),
@@ -46,6 +49,7 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
             entry.idempotency.as_ref().map(|(_, digest)| digest),
             run.created_at,
             run.started_at,
+            json(&run.terms)?,
         ],
     )?;
     if let Some(url) = &entry.webhook_url {
@@ -57,10 +61,12 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
 pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Result<Option<f64>> {
     let Finish { id, state, end } = finish;
     let id = id.to_string();
-    let cost = own_cost(connection, &id, end)?;
+    let cost = if end.cost_estimated { end.cost_usd } else { own_cost(connection, &id, end)? };
+    let total = end.cost_usd.filter(|_| !end.cost_estimated);
     let changed = connection.execute(
         "UPDATE runs SET state = ?2, finished_at = ?3, outcome = ?4, resets_at = ?5, error = ?6, result = ?7,
-                         cost_usd = ?8, session_id = ?9, reaped = ?10
+                         cost_usd = ?8, session_id = ?9, reaped = ?10,
+                         cost_estimated = ?11
          WHERE id = ?1 AND state IN ('queued', 'running')",
         params![
             id,
@@ -73,6 +79,7 @@ pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Resu
             cost,
             end.session_id,
             i64::try_from(end.reaped).unwrap_or(i64::MAX),
+            end.cost_estimated,
         ],
     )?;
     if changed == 0 {
@@ -84,7 +91,7 @@ pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Resu
              SELECT ?2, workspace, ?3, id, ?4 FROM runs WHERE id = ?1
              ON CONFLICT (id) DO UPDATE SET total_cost_usd = COALESCE(excluded.total_cost_usd, total_cost_usd),
                  workspace = excluded.workspace, last_run = excluded.last_run, used_at = excluded.used_at",
-            params![id, session, end.cost_usd, end.at],
+            params![id, session, total, end.at],
         )?;
     }
     let sql = "UPDATE webhooks SET state = 'due', due_at = ?2 WHERE run_id = ?1 AND state = 'waiting'";
@@ -115,6 +122,11 @@ fn forked_from(connection: &Connection, run: &str) -> rusqlite::Result<Option<St
     let request: Option<Request> =
         connection.query_row("SELECT request FROM runs WHERE id = ?1", [run], |row| parse(row, 0)).optional()?;
     Ok(request.map(|request| request.options).filter(|options| options.fork_session).and_then(|options| options.resume))
+}
+
+pub(super) fn session_workspace(connection: &Connection, session: &str) -> rusqlite::Result<Option<PathBuf>> {
+    let sql = "SELECT workspace FROM sessions WHERE id = ?1";
+    connection.query_row(sql, [session], |row| Ok(path(row.get(0)?))).optional()
 }
 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Run>> {
@@ -162,6 +174,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         requester: row.get(3)?,
         state: State::from_name(&state).ok_or_else(|| unreadable(4, format!("{state:?} is no state")))?,
         request: parse(row, 5)?,
+        terms: parse(row, 16)?,
         created_at: row.get(6)?,
         started_at: row.get(7)?,
         end,
@@ -176,6 +189,7 @@ fn end(row: &Row<'_>, at: i64) -> rusqlite::Result<End> {
         error: row.get(11)?,
         result: parse(row, 12)?,
         cost_usd: row.get(13)?,
+        cost_estimated: row.get(17)?,
         session_id: row.get(14)?,
         reaped: row.get::<_, Option<i64>>(15)?.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(),
     })

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{LedgerError, failed};
 
 /// Each brings the database from one version to the next; never changed once released, only added to.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE runs (
         id TEXT PRIMARY KEY,
@@ -59,6 +59,16 @@ const MIGRATIONS: [&str; 2] = [
         PRIMARY KEY (door, key)
     ) WITHOUT ROWID;
     CREATE INDEX notes_by_expiry ON notes (expires_at) WHERE expires_at IS NOT NULL;
+",
+    "ALTER TABLE runs ADD COLUMN terms TEXT NOT NULL DEFAULT '{}'",
+    // A job and a token may have the same name: budgets and keys are by kind and name. Runs that are there get their kind
+    // from their door.
+    "
+    ALTER TABLE runs ADD COLUMN cost_estimated INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN kind TEXT GENERATED ALWAYS AS
+        (CASE WHEN door IN ('telegram', 'cron', 'local') THEN door ELSE 'token' END) VIRTUAL;
+    DROP INDEX runs_by_key;
+    CREATE UNIQUE INDEX runs_by_key ON runs (kind, requester, idempotency_key) WHERE idempotency_key IS NOT NULL;
 ",
 ];
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::runs::run::{self, Request};
+use crate::runs::run::{self, Request, Requester, Terms};
 
 fn entry(state: State) -> Entry {
     let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
@@ -17,6 +17,7 @@ fn entry(state: State) -> Entry {
             requester: "me".into(),
             state,
             request,
+            terms: Terms::default(),
             created_at: run::now(),
             started_at: (state == State::Running).then(run::now),
             end: None,
@@ -34,6 +35,7 @@ fn end(session: &str, total: f64) -> End {
         error: None,
         result: json!({"result": "done", "big": 1}),
         cost_usd: Some(total),
+        cost_estimated: false,
         session_id: Some(session.into()),
         reaped: 2,
     }
@@ -86,7 +88,7 @@ async fn a_session_s_earlier_runs_are_not_paid_for_twice() {
     assert_eq!(finished(&ledger, "b", 2.0).await, Some(2.0));
     // It counts anew.
     assert_eq!(finished(&ledger, "a", 0.25).await, Some(0.25));
-    assert_eq!(ledger.cost_since(0).await.unwrap(), [("me".to_owned(), 3.75)]);
+    assert_eq!(ledger.cost_since(0).await.unwrap(), [(Requester::of("http", "me"), 3.75)]);
 }
 
 #[tokio::test]
@@ -186,4 +188,54 @@ async fn a_forked_session_does_not_cost_again_what_its_origin_did() {
     assert_eq!(ledger.finish(finish).await.unwrap(), Some(0.5));
     assert_eq!(finished(&ledger, "fork", 2.25).await, Some(0.25));
     assert_eq!(finished(&ledger, "origin", 1.75).await, Some(0.25));
+}
+
+/// A ledger that an earlier version has left: nothing is lost, and its keys still count.
+#[tokio::test]
+async fn an_older_ledger_gets_kinds_and_keeps_its_runs_and_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: Vec<Uuid> = (0..2).map(|_| Uuid::now_v7()).collect();
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    for migration in &schema::MIGRATIONS[..2] {
+        connection.execute_batch(migration).unwrap();
+    }
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    for (id, door, requester) in [(ids[0], "http", "me"), (ids[1], "cron", "nightly")] {
+        let request = r#"{"prompt":"p","options":{},"format":"json"}"#;
+        let sql =
+            "INSERT INTO runs (id, workspace, door, requester, state, request, idempotency_key, idempotency_digest,
+                                     created_at, finished_at, result, cost_usd)
+                   VALUES (?1, x'2f77', ?2, ?3, 'succeeded', ?4, 'key', 'digest', 1, 2, 'null', 1.5)";
+        connection.execute(sql, params![id.to_string(), door, requester, request]).unwrap();
+    }
+    drop(connection);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let known = Some((ids[0], "digest".to_owned()));
+    assert_eq!(ledger.by_key(&Requester::of("openai", "me"), "key").await.unwrap(), known);
+    assert_eq!(ledger.by_key(&Requester::of("http", "nightly"), "key").await.unwrap(), None);
+    let mut costs = ledger.cost_since(0).await.unwrap();
+    costs.sort_by_key(|(who, _)| who.name().to_owned());
+    assert_eq!(costs, [(Requester::of("http", "me"), 1.5), (Requester::of("cron", "nightly"), 1.5)]);
+    let run = ledger.get(ids[1]).await.unwrap().unwrap();
+    assert!(run.terms == Terms::default() && !run.end.unwrap().cost_estimated);
+    // A token of the job's name has keys of its own.
+    let mut named = entry(State::Queued);
+    named.run.requester = "nightly".into();
+    named.idempotency = Some(("key".into(), "digest".into()));
+    assert_eq!(ledger.accept(named).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn an_estimate_is_a_runs_own_cost_and_no_total_of_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(finished(&ledger, "a", 1.0).await, Some(1.0));
+    let cut = entry(State::Running);
+    let id = cut.run.id;
+    ledger.accept(cut).await.unwrap();
+    let estimate = End { cost_estimated: true, ..end("a", 0.25) };
+    let finish = Finish { id, state: State::Cancelled, end: estimate };
+    assert_eq!(ledger.finish(finish).await.unwrap(), Some(0.25));
+    assert!(ledger.get(id).await.unwrap().unwrap().end.unwrap().cost_estimated);
+    assert_eq!(finished(&ledger, "a", 1.5).await, Some(0.5));
 }

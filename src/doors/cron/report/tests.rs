@@ -1,7 +1,7 @@
 use super::*;
 use crate::doors::cron::file;
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::End;
+use crate::runs::run::{End, Terms};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rstest::rstest;
@@ -28,6 +28,7 @@ fn run(state: State, outcome: &str, result: Value) -> Run {
         error: Some("API Error: 500".into()),
         result,
         cost_usd: None,
+        cost_estimated: false,
         session_id: None,
         reaped: 0,
     };
@@ -38,6 +39,7 @@ fn run(state: State, outcome: &str, result: Value) -> Run {
         requester: "j".into(),
         state,
         request: tick("j").request,
+        terms: Terms::default(),
         created_at: 1,
         started_at: Some(1),
         end: Some(end),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::{End, Request};
+use crate::runs::run::{End, Request, Terms};
 use rstest::rstest;
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ fn run(state: State, outcome: &str, resets_at: Option<u64>) -> Run {
         error: None,
         result: serde_json::Value::Null,
         cost_usd: None,
+        cost_estimated: false,
         session_id: None,
         reaped: 0,
     };
@@ -48,6 +49,7 @@ fn run(state: State, outcome: &str, resets_at: Option<u64>) -> Run {
         requester: "j".into(),
         state,
         request: tick(0, &[]).request,
+        terms: Terms::default(),
         created_at: 1,
         started_at: Some(1),
         end: Some(end),

@@ -17,7 +17,7 @@ use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
-use crate::runs::run::{End, NewRun, Origin, Run, State as RunState, now};
+use crate::runs::run::{End, NewRun, Run, State as RunState, now};
 use crate::runs::submission::{SubmitError, Submitted};
 
 /// The name of this door.
@@ -80,7 +80,7 @@ pub(super) async fn run(
     let workspace = app.workspace(&caller, name, body.create_workspace).await?;
     let stays = body.in_background || body.fire_and_forget || key.is_some();
     let new = NewRun {
-        origin: Origin { door: DOOR, requester: caller.name.clone(), cost_per_day: caller.cost_per_day },
+        origin: app.origin(DOOR, &caller),
         workspace: workspace.path,
         request,
         busy: body.busy.into(),
@@ -166,7 +166,7 @@ pub(in crate::doors) fn refused(error: SubmitError) -> Problem {
             format!("{said}; wait for its end, cancel it, or set busy to queue or replace"),
         )
         .with("runId", holder.to_string()),
-        SubmitError::QueueFull { .. } => {
+        SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", said).retry_after(RETRY_SECONDS)
         }
         SubmitError::OverBudget(over) => {

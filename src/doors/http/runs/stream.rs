@@ -208,6 +208,7 @@ mod tests {
 
     use super::*;
     use crate::claude::arguments::{Options, OutputFormat};
+    use crate::claude::sessions::Sessions;
     use crate::config::server::EngineConfig;
     use crate::runs::child::{EndTree, Workers};
     use crate::runs::metrics::Metrics;
@@ -226,11 +227,12 @@ mod tests {
             keep_bytes: 1,
         };
         let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+        let sessions = Sessions { config_dir: state_dir.to_owned(), state_dir: state_dir.to_owned() };
         let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
-        let engine = Engine::start(config, state_dir, workers, metrics).await.unwrap();
+        let engine = Engine::start(config, sessions, workers, metrics).await.unwrap();
         let new = NewRun {
-            origin: Origin { door: "http", requester: "me".into(), cost_per_day: None },
+            origin: Origin::unlimited("http", "me"),
             workspace: "/w".into(),
             request: Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json },
             busy: Busy::Reject,

@@ -40,6 +40,9 @@ pub(super) struct RunView {
     error: Option<String>,
     /// What it cost, US dollars; earlier runs of its session are not in it.
     cost_usd: Option<f64>,
+    /// Whether the cost is an estimate, from what the run had used when it was ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_estimated: Option<bool>,
     session_id: Option<String>,
     /// Processes it had left behind; all of them were ended.
     leftover_processes: Option<u64>,
@@ -86,6 +89,7 @@ impl RunView {
             outcome: end.and_then(|end| end.outcome.clone()),
             error: end.and_then(|end| end.error.clone()),
             cost_usd: end.and_then(|end| end.cost_usd),
+            cost_estimated: end.filter(|end| end.cost_estimated).map(|_| true),
             session_id: end.and_then(|end| end.session_id.clone()),
             leftover_processes: end.map(|end| end.reaped),
             prompt: run.request.prompt.chars().take(LISTED_PROMPT_CHARS).collect(),
@@ -182,6 +186,9 @@ pub(super) fn result(run: &Run) -> Value {
     result["status"] = status(run.state).into();
     result["state"] = run.state.name().into();
     result["costUsd"] = json!(end.cost_usd);
+    if end.cost_estimated {
+        result["costEstimated"] = true.into();
+    }
     if let Some(error) = &end.error {
         result["error"] = error.clone().into();
     }

@@ -16,6 +16,7 @@ use super::super::sender::Sender;
 use super::super::settings::Settings;
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
@@ -87,7 +88,7 @@ impl BotApi for Chat {
 
 fn new_run() -> NewRun {
     NewRun {
-        origin: Origin { door: "cron", requester: "cron:nightly".into(), cost_per_day: None },
+        origin: Origin::unlimited("cron", "cron:nightly"),
         workspace: "/w".into(),
         request: Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json },
         busy: Busy::Queue,
@@ -110,8 +111,9 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
         keep_bytes: 1 << 20,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+    let sessions = Sessions { config_dir: folder.to_owned(), state_dir: folder.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    let engine = Engine::start(config, folder, workers, Metrics::register(&mut Registry::default())).await.unwrap();
+    let engine = Engine::start(config, sessions, workers, Metrics::register(&mut Registry::default())).await.unwrap();
     let api = Arc::clone(chat) as Arc<dyn BotApi>;
     Telegram {
         inside: Arc::new(Inside {

@@ -1,0 +1,203 @@
+//! What a run that has no result has cost, from what its events say. An estimate.
+//!
+//! The CLI states a cost only in its result. Each of its messages carries what it read; what it wrote is known only where
+//! the pieces of messages are streamed, and is taken from the length of the text otherwise.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+/// Letters of text for each token that was written.
+const LETTERS_PER_TOKEN: u64 = 4;
+const MILLION: f64 = 1_000_000.0;
+
+/// US dollars for a million tokens. A write to the cache costs 1.25 times what is read, for an hour twice that, a read
+/// from it a tenth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Price {
+    read: f64,
+    written: f64,
+}
+
+/// The first that the model's name contains counts. An unknown model costs as much as the dearest common one.
+const PRICES: [(&str, Price); 9] = [
+    ("opus-5", Price { read: 4.0, written: 20.0 }),
+    ("opus-4-1", Price { read: 15.0, written: 75.0 }),
+    ("opus-4-2025", Price { read: 15.0, written: 75.0 }),
+    ("3-opus", Price { read: 15.0, written: 75.0 }),
+    ("opus", Price { read: 5.0, written: 25.0 }),
+    ("sonnet-5", Price { read: 2.0, written: 10.0 }),
+    ("sonnet", Price { read: 3.0, written: 15.0 }),
+    ("haiku", Price { read: 1.0, written: 5.0 }),
+    ("", Price { read: 15.0, written: 75.0 }),
+];
+
+fn price(model: &str) -> Price {
+    PRICES.iter().find(|(part, _)| model.contains(part)).map_or(PRICES[PRICES.len() - 1].1, |(_, price)| *price)
+}
+
+/// Adds up what a run's messages have cost.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    messages: HashMap<String, Message>,
+    /// The message whose pieces come.
+    current: String,
+}
+
+#[derive(Debug, Default)]
+struct Message {
+    model: String,
+    read: u64,
+    from_cache: u64,
+    to_cache: u64,
+    /// Of these, kept for an hour.
+    to_cache_hour: u64,
+    written: u64,
+    /// Whether `written` is the final figure.
+    exact: bool,
+    letters: u64,
+}
+
+impl Meter {
+    /// Takes in whole lines of events, as they are logged. `true`: the cost may have changed.
+    pub(super) fn take(&mut self, lines: &[u8]) -> bool {
+        let mut changed = false;
+        // Most lines say nothing of usage; those are not parsed.
+        let lines = lines.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        for line in lines.filter(|line| line.contains("\"usage\"")) {
+            let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+            match event["type"].as_str() {
+                Some("assistant") => self.message(&event["message"], true),
+                Some("stream_event") => self.piece(&event["event"]),
+                _ => continue,
+            }
+            changed = true;
+        }
+        changed
+    }
+
+    /// US dollars so far. `None`: no message has come from a model.
+    pub(super) fn usd(&self) -> Option<f64> {
+        let cost = self.messages.values().map(Message::usd).sum();
+        (cost > 0.0).then_some(cost)
+    }
+
+    fn piece(&mut self, event: &Value) {
+        match event["type"].as_str() {
+            Some("message_start") => self.message(&event["message"], false),
+            Some("message_delta") => {
+                if let (Some(message), Some(written)) =
+                    (self.messages.get_mut(&self.current), event["usage"]["outputTokens"].as_u64())
+                {
+                    (message.written, message.exact) = (written, true);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One content block of a message, or its start. Its usage is that of the whole message each time.
+    fn message(&mut self, said: &Value, whole: bool) {
+        let (id, model) = (said["id"].as_str().unwrap_or_default(), said["model"].as_str().unwrap_or_default());
+        // What the CLI says itself has cost nothing.
+        if model.starts_with('<') {
+            return;
+        }
+        id.clone_into(&mut self.current);
+        let message = self.messages.entry(id.to_owned()).or_default();
+        let usage = |name: &str| said["usage"][name].as_u64().unwrap_or_default();
+        model.clone_into(&mut message.model);
+        message.read = message.read.max(usage("inputTokens"));
+        message.from_cache = message.from_cache.max(usage("cacheReadInputTokens"));
+        message.to_cache = message.to_cache.max(usage("cacheCreationInputTokens"));
+        let hour = said["usage"]["cacheCreation"]["ephemeral1hInputTokens"].as_u64().unwrap_or_default();
+        message.to_cache_hour = message.to_cache_hour.max(hour);
+        if !message.exact {
+            message.written = message.written.max(usage("outputTokens"));
+        }
+        if whole {
+            message.letters += said["content"].as_array().into_iter().flatten().map(letters).sum::<u64>();
+        }
+    }
+}
+
+impl Message {
+    #[expect(clippy::cast_precision_loss, reason = "no run has 2^53 tokens")]
+    fn usd(&self) -> f64 {
+        let price = price(&self.model);
+        let written = if self.exact { self.written } else { self.written.max(self.letters / LETTERS_PER_TOKEN) };
+        let for_an_hour = self.to_cache_hour.min(self.to_cache);
+        let read = 0.1f64.mul_add(self.from_cache as f64, self.read as f64)
+            + 1.25f64.mul_add((self.to_cache - for_an_hour) as f64, 2.0 * for_an_hour as f64);
+        price.read.mul_add(read, price.written * written as f64) / MILLION
+    }
+}
+
+/// How much a content block holds, bytes.
+fn letters(block: &Value) -> u64 {
+    let text = ["text", "thinking"].iter().filter_map(|key| block[*key].as_str()).map(str::len).sum::<usize>();
+    let input = block.get("input").map_or(0, |input| input.to_string().len());
+    (text + input) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claude::envelope;
+
+    fn meter(events: &str) -> Meter {
+        let mut meter = Meter::default();
+        for line in events.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            meter.take(format!("{}\n", envelope::camel_case(&event)).as_bytes());
+        }
+        meter
+    }
+
+    /// What the CLI said the same run has cost.
+    fn stated(events: &str) -> f64 {
+        let last = events.lines().rev().find(|line| line.contains("total_cost_usd")).unwrap();
+        serde_json::from_str::<Value>(last).unwrap()["total_cost_usd"].as_f64().unwrap()
+    }
+
+    #[test]
+    fn what_was_read_is_counted_once_for_each_message() {
+        let events = include_str!("../../tests/fixtures/claude-cli/tool.jsonl");
+        // Two messages, the first in two blocks: 200 tokens read; written, at least one each.
+        let cost = meter(events).usd().unwrap();
+        assert!((0.0008..=stated(events)).contains(&cost), "{cost}");
+    }
+
+    #[test]
+    fn streamed_pieces_say_what_was_written() {
+        let events = include_str!("../../tests/fixtures/claude-cli/partial.jsonl");
+        let cost = meter(events).usd().unwrap();
+        assert!((cost - stated(events)).abs() < 1e-9, "{cost} {}", stated(events));
+    }
+
+    #[test]
+    fn an_error_of_the_clis_own_costs_nothing() {
+        assert_eq!(meter(include_str!("../../tests/fixtures/claude-cli/err_401.jsonl")).usd(), None);
+        assert_eq!(Meter::default().usd(), None);
+    }
+
+    #[test]
+    fn caches_and_text_have_their_prices() {
+        let usage = r#"{"input_tokens":0,"cache_creation_input_tokens":3000,"cache_read_input_tokens":10000,
+            "cache_creation":{"ephemeral_1h_input_tokens":1000},"output_tokens":1}"#
+            .replace('\n', "");
+        let text = "x".repeat(4000);
+        let event = format!(
+            r#"{{"type":"assistant","message":{{"id":"m","model":"claude-sonnet-4-5","usage":{usage},"content":[{{"type":"text","text":"{text}"}}]}}}}"#
+        );
+        let cost = meter(&event).usd().unwrap();
+        // 2,000 × 1.25 + 1,000 × 2 + 10,000 × 0.1 read, 1,000 written.
+        assert!((cost - (5500.0 * 3.0 + 1000.0 * 15.0) / MILLION).abs() < 1e-12, "{cost}");
+    }
+
+    #[test]
+    fn an_unknown_model_is_a_dear_one() {
+        assert_eq!(price("claude-future"), price("claude-opus-4-1"));
+        assert!(price("claude-haiku-4-5").read < price("claude-sonnet-4-6").read);
+    }
+}
