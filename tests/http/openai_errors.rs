@@ -114,7 +114,7 @@ fn a_run_without_an_answer_is_an_error() {
         ("haiku", "offline:error 500", 400, "run_failed", true),
         ("haiku", "offline:error 529", 503, "run_overloaded", false),
         ("haiku", "offline:error 400", 400, "model_refused", false),
-        ("claude-no-such", "hello", 404, "model_not_found", false),
+        ("us.anthropic.claude-no-such", "hello", 404, "model_not_found", false),
         ("haiku", "offline:silent 60", 400, "run_hung", true),
         ("haiku", "offline:error 429 90", 429, "run_rate_limited", false),
     ];

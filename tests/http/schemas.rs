@@ -39,7 +39,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ),
         (
             "dependent",
-            json!({"type": "object", "properties": {"a": {"type": "number"}}, "dependentRequired": {"a": ["b"]}}),
+            json!({"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}, "dependentRequired": {"a": ["b"]}}),
         ),
         (
             "anchor",

@@ -59,7 +59,7 @@ impl Conversation {
         let mut history = messages;
         let mut newest = history.split_off(last_answer.map_or(0, |index| index + 1));
         let answered = last_answer.is_some() && says_something(&history);
-        if !newest.iter().any(|message| message.role != Role::System && !message.parts.is_empty()) {
+        if !newest.iter().any(|message| message.role != Role::System && says_something(std::slice::from_ref(message))) {
             ask_for_an_answer(&mut newest, answered, field);
         }
         let (mut system, newest): (Vec<_>, Vec<_>) =
@@ -328,6 +328,9 @@ mod tests {
             say(Role::System, "[Continue]"),
         ]);
         assert_eq!((nudged.system.as_deref(), asked(&nudged).as_str()), (Some("s"), "[Continue]"));
+        // A user that says nothing asks nothing: what instructions without an input become.
+        let silent = take(vec![say(Role::System, "be brief"), say(Role::System, "a haiku"), say(Role::User, "")]);
+        assert_eq!((silent.system.as_deref(), asked(&silent).as_str()), (Some("be brief"), "a haiku"));
         // A user's word is what is asked, wherever the system's stands.
         let usual = take(vec![say(Role::User, "q"), say(Role::System, "s")]);
         assert_eq!((usual.system.as_deref(), asked(&usual).as_str()), (Some("s"), "q"));

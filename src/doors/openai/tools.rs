@@ -64,7 +64,7 @@ fn functions<'request>(tools: &'request Value, field: &str) -> Vec<Function<'req
 
 fn choose(functions: &[Function<'_>], choice: &Value, field: &str, some: bool) -> Result<Tools, Problem> {
     let word = choice.as_str().or(choice["type"].as_str()).or(choice["name"].as_str().map(|_| "function"));
-    let named = |name: &Value| functions.iter().find(|function| function.fields["name"] == *name);
+    let by_name = |name: &Value| functions.iter().find(|function| function.fields["name"] == *name);
     match word {
         None | Some("auto") if some => Ok(Tools::Ignored),
         None | Some("auto" | "none") => Ok(Tools::None),
@@ -77,11 +77,11 @@ fn choose(functions: &[Function<'_>], choice: &Value, field: &str, some: bool) -
             let names = allowed["tools"].as_array().into_iter().flatten();
             let names =
                 names.map(|tool| if tool["name"].is_null() { &tool["function"]["name"] } else { &tool["name"] });
-            only(names.filter_map(named), field)
+            only(names.filter_map(by_name), field)
         }
         Some("function" | "tool") => {
             let name = if choice["name"].is_null() { &choice["function"]["name"] } else { &choice["name"] };
-            let function = named(name).ok_or_else(|| {
+            let function = by_name(name).ok_or_else(|| {
                 invalid(field, &format!("there is no function {name} among the tools of this request"))
             })?;
             forced(function)
@@ -139,10 +139,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::none(json!([]), json!(null), None)]
-    #[case::left_out(json!(null), json!("auto"), None)]
-    #[case::not_wanted(json!([tool("f")]), json!("none"), None)]
-    fn nothing_is_ignored(#[case] tools: Value, #[case] choice: Value, #[case] _none: Option<()>) {
+    #[case::none(json!([]), json!(null))]
+    #[case::left_out(json!(null), json!("auto"))]
+    #[case::not_wanted(json!([tool("f")]), json!("none"))]
+    fn nothing_is_ignored(#[case] tools: Value, #[case] choice: Value) {
         assert_eq!(wanted(&tools, &choice).unwrap(), Tools::None);
     }
 

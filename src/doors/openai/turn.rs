@@ -138,11 +138,11 @@ impl Turn {
         app: App,
         caller: &Caller,
         headers: Headers,
-        wish: Wish,
+        mut wish: Wish,
         stopping: Option<Extension<Stopping>>,
     ) -> Result<Self, Problem> {
         let model = models::asked(&app.models, &wish.model)?;
-        let conversation = Conversation::new(wish.messages, wish.field)?;
+        let mut conversation = Conversation::new(std::mem::take(&mut wish.messages), wish.field)?;
         let name = match &wish.previous {
             Some(run) if headers.workspace.is_empty() => run.workspace.to_string_lossy().into_owned(),
             _ => headers.workspace.clone(),
@@ -153,19 +153,17 @@ impl Turn {
                 .replace("set createWorkspace to have it made", "send X-Claude-Create-Workspace: 1 to have it made");
             problem.saying(detail)
         })?;
-        let mut conversation = conversation;
-        let previous = match (&headers.session, &wish.previous) {
-            (Some(id), _) => Some(Previous::Session(id.clone())),
-            (None, Some(run)) => Some(memory::previous(&app, caller, run).await?),
+        let asked = asked(&wish, &headers, &conversation);
+        let session = match (&headers.session, &wish.previous) {
+            (Some(id), _) => Some(id.clone()),
+            (None, Some(run)) => match memory::previous(&app, caller, run).await? {
+                Previous::Session(id) => Some(id),
+                Previous::Told(messages) => {
+                    conversation.history.splice(..0, messages);
+                    None
+                }
+            },
             (None, None) => None,
-        };
-        let session = match previous {
-            Some(Previous::Session(id)) => Some(id),
-            Some(Previous::Told(messages)) => {
-                conversation.history.splice(..0, messages);
-                None
-            }
-            None => None,
         };
         let newest = material::prepare(&app.fetcher, &conversation.newest).await?;
         let scope = [workspace.path.to_string_lossy().into_owned(), caller.name.clone()];
@@ -214,15 +212,10 @@ impl Turn {
             request,
             busy: headers.busy.unwrap_or(waiting::BUSY),
             stays: wish.key.is_some(),
-            idempotency_key: wish.key.clone(),
+            idempotency_key: wish.key,
             webhook_url: None,
         };
-        let digest = digest.messages(&conversation.newest);
-        let asked = wish.key.map(|_| {
-            let previous = wish.previous.as_ref().map(|run| run.id);
-            digest.clone().with(&json!([wish.model, schema, wish.effort, headers.session, previous])).text()
-        });
-        let conversation = headers.go_on.then_some(digest);
+        let conversation = headers.go_on.then(|| digest.messages(&conversation.newest));
         Ok(Self {
             app,
             new,
@@ -332,6 +325,17 @@ impl Turn {
         }
         Ok(answer)
     }
+}
+
+/// Digest of what a client asks under a key, whatever it is told and wherever it goes on by then.
+fn asked(wish: &Wish, headers: &Headers, conversation: &Conversation) -> Option<String> {
+    wish.key.as_ref()?;
+    let call = if let Tools::Forced(forced) = &wish.tools { Some([&forced.name, &forced.schema]) } else { None };
+    let previous = wish.previous.as_ref().map(|run| run.id);
+    let digest = Digest::new(&[&headers.workspace], conversation.system.as_deref());
+    let digest = digest.messages(&conversation.history).messages(&conversation.newest);
+    let rest = json!([wish.model, wish.schema, call, wish.effort, wish.stops, headers.session, previous]);
+    Some(digest.with(&rest).text())
 }
 
 fn request(options: Options, told: Told) -> Request {
