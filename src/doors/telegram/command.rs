@@ -65,13 +65,19 @@ pub(super) enum Command {
 impl Command {
     /// Whether it is obeyed at once: it stops something, or shows what no prompt or setting on its way will change.
     pub(super) const fn is_urgent(&self) -> bool {
-        match self {
-            Self::Help | Self::Start | Self::Status | Self::Cancel { .. } | Self::CancelRun(_) | Self::Id => true,
-            Self::Cost | Self::Runs | Self::Misused(_) | Self::Unknown(_) => true,
-            Self::Config | Self::Reload | Self::Model(_) | Self::Effort(_) => false,
-            Self::SystemPrompt(_) | Self::AppendSystemPrompt(_) => false,
-            Self::Bash(_) | Self::Fetch(_) | Self::New | Self::Sessions => false,
-        }
+        matches!(
+            self,
+            Self::Help
+                | Self::Start
+                | Self::Id
+                | Self::Status
+                | Self::Cancel { .. }
+                | Self::CancelRun(_)
+                | Self::Cost
+                | Self::Runs
+                | Self::Misused(_)
+                | Self::Unknown(_)
+        )
     }
 }
 

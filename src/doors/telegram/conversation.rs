@@ -10,7 +10,7 @@ use super::api::Place;
 use super::command::{self, Command};
 use super::errands::Kind;
 use super::gather::{Gathering, Part, Sort, Thought, seam};
-use super::incoming::{Incoming, Message, What};
+use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::Groups;
 use super::text::line;
@@ -33,14 +33,12 @@ impl Inside {
         let mut gathering = Gathering::default();
         loop {
             let next = match gathering.due() {
-                None => receiver.recv().await,
-                Some(due) => match timeout_at(due, receiver.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        hand_on(&lane, gathering.take_due(Instant::now()));
-                        continue;
-                    }
-                },
+                None => Ok(receiver.recv().await),
+                Some(due) => timeout_at(due, receiver.recv()).await,
+            };
+            let Ok(next) = next else {
+                hand_on(&lane, gathering.take_due(Instant::now()));
+                continue;
             };
             let Some(Incoming { update, what, closed }) = next else { return };
             match what {
@@ -77,7 +75,7 @@ impl Inside {
     fn is_for_bot<'part>(&self, messages: impl IntoIterator<Item = &'part Message>) -> bool {
         messages.into_iter().any(|message| {
             let groups = self.settings().chat(message.chat, &self.overrides.of(message.chat)).groups;
-            !message.group || groups == Groups::All || message.addressed || message.channel_post
+            !message.group || groups == Groups::All || message.addressed || message.by == Author::LinkedChannel
         })
     }
 

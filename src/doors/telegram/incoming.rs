@@ -61,12 +61,9 @@ pub(super) struct Message {
     /// Their name, on one line.
     #[serde(default)]
     pub(super) author: String,
-    /// Whether a bot wrote it.
+    /// What kind of author that is.
     #[serde(default)]
-    pub(super) bot: bool,
-    /// Whether Telegram brought it from the channel that the group is linked to.
-    #[serde(default)]
-    pub(super) channel_post: bool,
+    pub(super) by: Author,
     /// Who said first what was forwarded here.
     #[serde(default)]
     pub(super) forwarded: Option<Speaker>,
@@ -88,6 +85,18 @@ pub(super) struct Message {
     pub(super) reply: Option<Reply>,
     /// What it is, if that is nothing this bot can use.
     pub(super) useless: Option<String>,
+}
+
+/// What kind of author a message has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Author {
+    /// Somebody, also one who writes as a channel or as an anonymous admin.
+    #[default]
+    Person,
+    /// Another bot.
+    Bot,
+    /// The channel that the group is linked to: Telegram brings its posts.
+    LinkedChannel,
 }
 
 /// A file at Telegram.
@@ -229,8 +238,7 @@ fn message_of(message: &TelegramMessage, raw: &Value, me: &Me) -> Option<Message
         date: message.date.timestamp(),
         user: message.from.as_ref().map(|user| user.id.0),
         author: people::author(raw),
-        bot: people::is_bot(raw),
-        channel_post: people::is_channel_post(raw),
+        by: people::kind_of_author(raw),
         forwarded,
         group: !message.chat.is_private(),
         addressed: addressed || to_bot,

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::api::{Answer, ApiError};
 use super::command::MENU;
 use super::gather::{self, Part};
-use super::incoming::{Incoming, Message, What};
+use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::{Access, Chat, Groups};
 use super::{Closed, Inside, Key, command, follow};
@@ -140,7 +140,8 @@ impl Inside {
     /// is there.
     fn is_meant(&self, update: i64, message: &Message, chat: &Chat) -> bool {
         // Two bots that answer each other never end, and a channel does not talk to its group's bot.
-        if message.bot || (message.channel_post && !chat.channel_posts) {
+        let is_post = message.by == Author::LinkedChannel;
+        if message.by == Author::Bot || (is_post && !chat.channel_posts) {
             return false;
         }
         let empty = message.text.trim().is_empty() && message.file.is_none() && message.useless.is_none();
@@ -153,7 +154,7 @@ impl Inside {
         let for_another = message.text.starts_with('/')
             && command::parse(&message.text, self.bot_name()).is_none()
             && message.text.split_whitespace().next().is_some_and(|word| word.contains('@'));
-        let all = chat.groups == Groups::All || message.channel_post || message.album.is_some();
+        let all = chat.groups == Groups::All || is_post || message.album.is_some();
         !for_another && (all || message.addressed || self.goes_on(update, message)) && {
             self.note_latest(update, message);
             true

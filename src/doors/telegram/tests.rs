@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::incoming::{Me, Message, Speaker, What, read};
+use super::incoming::{Author, Me, Message, Speaker, What, read};
 
 const ME: u64 = 42;
 
@@ -129,32 +129,27 @@ fn bots_and_posts_of_the_linked_channel_are_known_as_such() {
     let group = json!({"id": -5, "type": "supergroup", "title": "Team"});
     let channel = json!({"id": -9, "type": "channel", "title": "News"});
     let bot = |id: u64| json!({"id": id, "is_bot": true, "first_name": "Bot"});
-    // Fields; whether a bot wrote it, whether it is a channel's post, who wrote it.
+    // Fields; what kind of author, who.
     let cases = [
-        (json!({}), false, false, "Ann"),
-        (json!({"from": bot(700)}), true, false, "Bot"),
+        (json!({}), Author::Person, "Ann"),
+        (json!({"from": bot(700)}), Author::Bot, "Bot"),
         // An anonymous admin, and somebody who writes as a channel.
-        (json!({"from": bot(1_087_968_824), "sender_chat": group}), false, false, "Team"),
-        (json!({"from": bot(136_817_688), "sender_chat": channel}), false, false, "News"),
+        (json!({"from": bot(1_087_968_824), "sender_chat": group}), Author::Person, "Team"),
+        (json!({"from": bot(136_817_688), "sender_chat": channel}), Author::Person, "News"),
         (
             json!({"from": {"id": 777_000, "is_bot": false, "first_name": "Telegram"}, "sender_chat": channel, "is_automatic_forward": true,
                 "forward_origin": {"type": "channel", "date": 1, "message_id": 4, "chat": channel}}),
-            false,
-            true,
+            Author::LinkedChannel,
             "News",
         ),
     ];
-    for (mut fields, is_bot, is_post, author) in cases {
+    for (mut fields, by, author) in cases {
         fields["chat"] = group.clone();
         for content in [json!({"text": "hello"}), json!({"caption": "hello", "invention": {"a": 1}})] {
             let mut fields = fields.clone();
             fields.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
             let message = message(&fields).unwrap_or_else(|| panic!("{fields}"));
-            assert_eq!(
-                (message.bot, message.channel_post, message.author.as_str()),
-                (is_bot, is_post, author),
-                "{fields}"
-            );
+            assert_eq!((message.by, message.author.as_str()), (by, author), "{fields}");
             assert_eq!(message.forwarded, None, "{fields}");
         }
     }

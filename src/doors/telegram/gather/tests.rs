@@ -29,6 +29,9 @@ fn thoughts(parts: &[Part]) -> Vec<Vec<i64>> {
     all.iter().map(|thought| thought.iter().map(|part| part.update).collect()).collect()
 }
 
+/// What it is, the messages, and the updates of each thought that they are.
+type Case<'case> = (&'case str, Vec<Part>, &'case [&'case [i64]]);
+
 #[test]
 fn what_belongs_together_is_one_thought_and_nothing_else_is() {
     let text = |text: &str| json!({"text": text});
@@ -38,7 +41,7 @@ fn what_belongs_together_is_one_thought_and_nothing_else_is() {
     let photo = |album: &str| json!({"photo": [{"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}], "media_group_id": album});
     let mut bob = text("and I");
     bob["from"] = json!({"id": 6, "is_bot": false, "first_name": "Bob"});
-    let cases: [(&str, Vec<Part>, &[&[i64]]); 11] = [
+    let cases: [Case<'_>; 11] = [
         ("two texts", vec![part(1, 9, &text("a")), part(2, 9, &text("b"))], &[&[1], &[2]]),
         ("a text and its rest", vec![part(1, 9, &full), part(2, 9, &text("rest"))], &[&[1, 2]]),
         ("three pieces", vec![part(1, 9, &full), part(2, 9, &full), part(3, 10, &text("rest"))], &[&[1, 2, 3]]),

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Me, Speaker};
+use super::{Author, Me, Speaker};
 use crate::doors::telegram::text::line;
 
 /// Longest name, units.
@@ -17,14 +17,16 @@ pub(super) fn author(message: &Value) -> String {
     if chat.is_object() { signed(chat, &message["author_signature"]) } else { user(&message["from"]) }
 }
 
-/// Whether a bot wrote it. Whoever writes as a channel or as an anonymous admin has a bot for a stand-in, and is none.
-pub(super) fn is_bot(message: &Value) -> bool {
-    message["from"]["is_bot"] == true && !message["sender_chat"].is_object()
-}
-
-/// Whether Telegram brought a post of the linked channel into its group.
-pub(super) fn is_channel_post(message: &Value) -> bool {
-    message["is_automatic_forward"] == true
+/// What kind of author a message has. Whoever writes as a channel or as an anonymous admin has a bot for a stand-in, and is
+/// none.
+pub(super) fn kind_of_author(message: &Value) -> Author {
+    if message["is_automatic_forward"] == true {
+        Author::LinkedChannel
+    } else if message["from"]["is_bot"] == true && !message["sender_chat"].is_object() {
+        Author::Bot
+    } else {
+        Author::Person
+    }
 }
 
 /// Who said first what somebody has forwarded; `None`: it is no forward.
@@ -32,7 +34,7 @@ pub(super) fn forwarded(message: &Value, me: &Me) -> Option<Speaker> {
     let origin = &message["forward_origin"];
     // Bot API servers before 7.0 have no origin.
     let is_old = message["forward_date"].is_number();
-    if is_channel_post(message) || !(origin.is_object() || is_old) {
+    if kind_of_author(message) == Author::LinkedChannel || !(origin.is_object() || is_old) {
         return None;
     }
     let asker = message["from"]["id"].as_u64();

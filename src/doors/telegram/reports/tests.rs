@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::api::{Answer, Attachment, BotApi, Buttons};
 use super::super::errands::Errands;
-use super::super::incoming::{Incoming, Me, Message, Reply, Speaker};
+use super::super::incoming::{Author, Incoming, Me, Message, Reply, Speaker};
 use super::super::notes::Notes;
 use super::super::overrides::OverridesFile;
 use super::super::sender::Sender;
@@ -187,8 +187,7 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
         date: 0,
         user: Some(5),
         author: "Ann".into(),
-        bot: false,
-        channel_post: false,
+        by: Author::Person,
         forwarded: None,
         length: 0,
         group: false,
