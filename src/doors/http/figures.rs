@@ -1,6 +1,6 @@
-//! The figures as a scraper wants them: Prometheus's text, or OpenMetrics where it is asked for.
+//! The figures as a scraper wants them: Prometheus's text, or `OpenMetrics` where it is asked for.
 //!
-//! The library writes OpenMetrics alone. The older text has the same samples; what differs is what stands around them:
+//! The library writes `OpenMetrics` alone. The older text has the same samples; what differs is what stands around them:
 //! a counter's description bears the name of its samples (`..._total`), a constant information is a gauge, there are no
 //! units, and no mark at the end.
 
@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// The figures, which came as OpenMetrics, in this form.
+    /// The figures, which came as `OpenMetrics`, in this form.
     pub(super) fn written(self, open: String) -> String {
         match self {
             Self::Text => text(&open),
@@ -51,7 +51,7 @@ impl Format {
     }
 }
 
-/// OpenMetrics as Prometheus's text.
+/// `OpenMetrics` as Prometheus's text.
 fn text(open: &str) -> String {
     let mut text = String::new();
     // It stands before the line that says what kind it is, on which the name depends.

@@ -75,8 +75,8 @@ pub(super) fn note_ignored(result: &mut CallToolResult, ignored: &[Ignored]) {
     let said = format!("Note: this tool has no such arguments, they were ignored: {}{more}", join(named));
     result.content.push(ContentBlock::text(said));
     let meta = result.meta.get_or_insert_with(|| MetaObject(JsonObject::new()));
-    let names: Vec<&str> = ignored.iter().take(NAMED).map(|ignored| ignored.name.as_str()).collect();
-    meta.0.insert(IGNORED.into(), names.into());
+    let list: Vec<&str> = ignored.iter().take(NAMED).map(|ignored| ignored.name.as_str()).collect();
+    meta.0.insert(IGNORED.into(), list.into());
 }
 
 fn join(words: impl Iterator<Item = String>) -> String {

@@ -144,7 +144,7 @@ mod tests {
 
     fn request(arguments: Value) -> Result<Request, Fault> {
         let Value::Object(arguments) = arguments else { panic!("no object") };
-        let fitted = lenient::fit(&tools::described("claude_run").unwrap().input_schema, arguments)?;
+        let fitted = lenient::fit(&tools::described("claude_run").unwrap().input_schema, &arguments)?;
         Ok(read::<RunArguments>(fitted.arguments)?.body()?.1)
     }
 

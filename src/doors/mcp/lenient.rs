@@ -32,14 +32,14 @@ pub(super) struct Ignored {
 }
 
 /// Reads `given` by the schema of a tool's arguments.
-pub(super) fn fit(schema: &JsonObject, given: JsonObject) -> Result<Fitted, Problem> {
+pub(super) fn fit(schema: &JsonObject, given: &JsonObject) -> Result<Fitted, Problem> {
     let none = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
     let required: Vec<&str> =
         schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let mut fitted = Fitted::default();
-    for (name, value) in &given {
-        let Some(known) = known(properties, &given, name) else {
+    for (name, value) in given {
+        let Some(known) = known(properties, given, name) else {
             fitted.ignored.push(Ignored { name: cut(name), like: like(properties, name) });
             continue;
         };

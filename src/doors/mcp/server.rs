@@ -88,7 +88,7 @@ impl ServerHandler for Server {
         };
         let arguments = request.arguments.unwrap_or_default();
         let arguments = if request.name == tools::RUN_PROMPT { of_run_prompt(arguments) } else { arguments };
-        let (done, ignored) = match fit(&name.described().input_schema, arguments) {
+        let (done, ignored) = match fit(&name.described().input_schema, &arguments) {
             Ok(Fitted { arguments, ignored }) => (self.carry_out(name, arguments, &context).await, ignored),
             Err(problem) => (Err(problem.into()), Vec::new()),
         };

@@ -14,7 +14,7 @@ fn object(value: Value) -> JsonObject {
 }
 
 fn of(tool: &str, arguments: Value) -> Result<Fitted, Problem> {
-    fit(&tools::described(tool).unwrap().input_schema, object(arguments))
+    fit(&tools::described(tool).unwrap().input_schema, &object(arguments))
 }
 
 /// A value that the schema allows, and a spelling of it.
@@ -93,8 +93,8 @@ proptest! {
     fn however_it_is_written_it_is_the_same_call((tool, plain, careless) in calls()) {
         let schema = tools::described(&tool).unwrap().input_schema;
         let strange = careless.keys().filter(|name| name.starts_with('x')).count();
-        let as_meant = fit(&schema, plain.clone()).unwrap();
-        let as_sent = fit(&schema, careless).unwrap();
+        let as_meant = fit(&schema, &plain).unwrap();
+        let as_sent = fit(&schema, &careless).unwrap();
         prop_assert_eq!(as_sent.ignored.len(), strange);
         prop_assert!(as_meant.ignored.is_empty());
         prop_assert_eq!(&as_meant.arguments, &plain);
