@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::budget::Budget;
@@ -12,6 +12,7 @@ use super::ledger::{Finish, Ledger, LedgerError};
 use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, End, Run, State};
+use crate::atomic_file;
 use crate::config::server::EngineConfig;
 
 const LOCK: &str = "serve.lock";
@@ -60,7 +61,7 @@ impl Lock {
     /// Takes the folder, which is made if it is not there.
     pub fn take(state_dir: &Path) -> Result<Self, StartError> {
         let failed = |source| StartError::StateDir { path: state_dir.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
+        atomic_file::private_folder(state_dir).map_err(failed)?;
         let mut options = OpenOptions::new();
         let path = state_dir.join(LOCK);
         let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
