@@ -64,6 +64,7 @@ pub(super) fn prune(root: &Path, oldest: DateTime<Utc>) -> io::Result<()> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
 
     fn line(day: u32) -> Value {
         let at = format!("2026-01-{day:02}T03:00:00+01:00");
@@ -78,6 +79,7 @@ mod tests {
         for day in [1, 2, 2, 3] {
             append(&file, &line(day)).unwrap();
         }
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let days = || {
             let text = fs::read_to_string(&file).unwrap();
             let days = text.lines().map(|line| {

@@ -196,8 +196,8 @@ async fn without_shared_memory_it_works_all_the_same() {
     assert_eq!(finished(&ledger, "s", 1.5).await, Some(1.5));
     let mut writes = Vec::new();
     for _ in 0..20 {
-        let writer = ledger.clone();
-        writes.push(tokio::spawn(async move { writer.accept(entry(State::Queued)).await.unwrap() }));
+        let clone = ledger.clone();
+        writes.push(tokio::spawn(async move { clone.accept(entry(State::Queued)).await.unwrap() }));
         assert_eq!(ledger.get(first.run.id).await.unwrap().unwrap(), first.run);
     }
     for write in writes {
