@@ -3,9 +3,9 @@
 //! Where the system allows no replacement (a single file that is mounted, a folder that is read-only), the file is
 //! written in place.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -58,6 +58,17 @@ pub fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist_noclobber(path).map_err(|error| error.error)?;
     sync_folder(path)
+}
+
+/// Makes a folder of ours that only this user may enter, with what is missing above it. One that is there already and
+/// that others may enter is closed to them, as far as it is this user's.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = fs::metadata(path)?.mode() & 0o7777;
+    if mode & 0o077 != 0 && fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).is_err() {
+        tracing::debug!("{} stays open to other users (mode {mode:04o})", path.display());
+    }
+    Ok(())
 }
 
 /// Where `path` leads. An error names a link that leads nowhere.
@@ -127,6 +138,20 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         replace(&file, b"two", 0o600).unwrap();
         assert_eq!((fs::read(&file).unwrap(), mode()), (b"two".to_vec(), 0o640));
+    }
+
+    #[test]
+    fn a_private_folder_is_closed_to_others_old_or_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let (above, path) = (folder.path().join("a"), folder.path().join("a/b"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        private_folder(&path).unwrap();
+        assert_eq!((mode(&above), mode(&path)), (0o700, 0o700));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        private_folder(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(private_folder(&folder.path().join("file/x")).is_err());
     }
 
     #[test]

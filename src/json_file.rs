@@ -34,7 +34,7 @@ pub fn update(path: &Path, lock: &Path, change: impl FnOnce(&mut Map<String, Val
 /// Changes the object in `path`, a file of another program, as [`update`] does, but one that is no JSON object stays as
 /// it is: that program may understand it, and has its own ways where it does not. This is an error.
 pub fn edit(path: &Path, lock: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), JsonFileError> {
-    let leave = |_: &Path, error| {
+    let leave = |_: &Path, error: &serde_json::Error| {
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("it is not a JSON object ({error}), and it is left as it is: mend it, or move it away"),
@@ -46,7 +46,7 @@ pub fn edit(path: &Path, lock: &Path, change: impl FnOnce(&mut Map<String, Value
 fn change_object(
     path: &Path,
     lock: &Path,
-    not_understood: impl FnOnce(&Path, serde_json::Error) -> io::Result<()>,
+    not_understood: impl FnOnce(&Path, &serde_json::Error) -> io::Result<()>,
     change: impl FnOnce(&mut Map<String, Value>),
 ) -> Result<(), JsonFileError> {
     let failed = |operation: &'static str, path: &Path| {
@@ -68,7 +68,7 @@ fn change_object(
 /// The object in `path`; `None` if there is no file, or nothing in it.
 fn read(
     path: &Path,
-    not_understood: impl FnOnce(&Path, serde_json::Error) -> io::Result<()>,
+    not_understood: impl FnOnce(&Path, &serde_json::Error) -> io::Result<()>,
 ) -> io::Result<Option<Kept<Map<String, Value>>>> {
     let text = match fs::read(atomic_file::target(path)?) {
         Ok(text) if text.trim_ascii().is_empty() => return Ok(None),
@@ -78,11 +78,11 @@ fn read(
     };
     match Kept::parse(&text) {
         Ok(object) => Ok(Some(object)),
-        Err(error) => not_understood(path, error).map(|()| None),
+        Err(error) => not_understood(path, &error).map(|()| None),
     }
 }
 
-fn set_aside(path: &Path, error: serde_json::Error) -> io::Result<()> {
+fn set_aside(path: &Path, error: &serde_json::Error) -> io::Result<()> {
     let seconds = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".corrupt-{seconds}"));

@@ -42,9 +42,15 @@ fn mend_ssh(folder: &Path) {
         if found.is_symlink() || found.uid() != own || found.mode() & excess == 0 {
             return;
         }
-        if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-            tracing::warn!("ssh will refuse {} (mode {:o}): {error}", path.display(), found.mode() & 0o777);
-        }
+        let changed = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        // Some file systems take a mode and keep their own.
+        let now = fs::metadata(path).map_or(mode, |now| now.mode() & 0o777);
+        let why = match changed {
+            Err(error) => error.to_string(),
+            Ok(()) if now & excess != 0 => "its file system does not keep modes".into(),
+            Ok(()) => return,
+        };
+        tracing::warn!("ssh will refuse {} (mode {now:o}): {why}", path.display());
     };
     let Ok(entries) = fs::read_dir(folder) else { return };
     mend(folder, 0o077, 0o700);

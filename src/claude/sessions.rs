@@ -26,6 +26,7 @@ use self::file::{is_damaged, is_resumable, modified, recorded_cwd};
 use self::look::Look;
 use self::open::{Holder, Lock, Registry};
 use super::arguments::{Options, Session};
+use crate::atomic_file;
 use crate::json_file::{self, JsonFileError};
 
 /// The CLI cuts a folder's name at this many UTF-16 units and appends a hash.
@@ -177,7 +178,7 @@ impl Sessions {
     pub fn remember(&self, workspace: &Path, id: &str) -> Result<(), JsonFileError> {
         let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
         // A missing folder shows in the write's own error.
-        let _ = fs::create_dir_all(&self.state_dir);
+        let _ = atomic_file::private_folder(&self.state_dir);
         json_file::update(&self.state_dir.join(LEDGER), &self.state_dir.join(".lock"), |ledger| {
             ledger.insert(workspace.to_string_lossy().into_owned(), json!({"sessionId": id}));
         })
@@ -217,7 +218,7 @@ impl Sessions {
 
     /// Remembers that a door's conversation was last in the session `id`.
     pub fn remember_conversation(&self, conversation: &str, id: &str) -> Result<(), JsonFileError> {
-        let _ = fs::create_dir_all(&self.state_dir);
+        let _ = atomic_file::private_folder(&self.state_dir);
         json_file::update(&self.state_dir.join(LEDGER), &self.state_dir.join(".lock"), |ledger| {
             ledger.insert(key(conversation), json!({"sessionId": id}));
         })

@@ -8,9 +8,8 @@ use chrono_tz::Tz;
 
 use super::Failure;
 use crate::config::environment::{Environment, lookup};
-use crate::config::name;
+use crate::config::{name, zone};
 use crate::doors::cron::file::{self, Job};
-use crate::doors::cron::zone;
 use crate::exit_code::ExitCode;
 
 /// How many of a job's next times are listed.
@@ -41,7 +40,7 @@ pub(super) fn jobs(file: Option<PathBuf>, env: &impl Environment) -> Result<(Pat
     let file = file.or_else(named).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("which file? name one, or set {}", name::MODE_CRON_FILE))
     })?;
-    let zone = zone(env.get(name::TZ).and_then(|zone| zone.into_string().ok()).as_deref());
+    let zone = zone::of_box(env).map_err(|error| Failure::new(ExitCode::Config, error))?;
     let jobs = file::read(&file, zone).map_err(|error| Failure::new(ExitCode::Config, error))?;
     Ok((file, jobs))
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -163,13 +164,14 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
     let prompt = collect_prompt(&run, &signals)?;
+    let began = Instant::now();
     let standing = place.settle(&config, env);
     let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
     let request = Request {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
-        options: run.options,
+        options: time_left(run.options, began),
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -232,6 +234,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         }
     };
     let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
+    let began = Instant::now();
     let standing = place.settle(&config, env);
     let opened = match place.open(&job.options, Side::Prompt) {
         Ok(opened) => opened,
@@ -248,7 +251,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         run_id: job.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: job.prompt.clone(),
-        options: job.options.clone(),
+        options: time_left(job.options.clone(), began),
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -262,6 +265,11 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         tracing::warn!("run {}: {notice}", job.run_id);
     }
     Ok(ExitCode::Ok)
+}
+
+/// The options of a run that began then: what it has taken to prepare counts as its time.
+fn time_left(options: Options, began: Instant) -> Options {
+    Options { timeout: options.timeout.map(|timeout| timeout.saturating_sub(began.elapsed())), ..options }
 }
 
 /// `clear-session`: deletes what the workspace would go on with, as the user that this is called as.

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod offline;
 pub mod server;
 pub(crate) mod yaml;
+pub mod zone;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono_tz::Tz;
+
 use super::environment::Environment;
-use super::{ConfigError, Settings, name, wrong};
+use super::{ConfigError, Settings, name, wrong, zone};
 
 const DAY: Duration = Duration::from_hours(24);
 const MEGABYTE: u64 = 1 << 20;
@@ -80,8 +82,8 @@ pub struct CronConfig {
     pub file: PathBuf,
     /// The door's folder; `None`: `cron` in the CLI's folder.
     pub history_dir: Option<PathBuf>,
-    /// The box's own time zone, if it has one.
-    pub zone: Option<String>,
+    /// The box's own time zone.
+    pub zone: Tz,
 }
 
 /// The run engine.
@@ -206,7 +208,7 @@ impl CronConfig {
         Ok(Self {
             file: file.ok_or_else(missing)?,
             history_dir: settings.absolute_path(name::MODE_CRON_HISTORY_DIR)?,
-            zone: settings.env.get(name::TZ).and_then(|zone| zone.into_string().ok()),
+            zone: zone::of_box(settings.env)?,
         })
     }
 }
@@ -330,13 +332,15 @@ mod tests {
             let (file, history) = (format!("{prefix}_FILE"), format!("{prefix}_HISTORY_DIR"));
             let pairs = [(prefix, "1"), (file.as_str(), "/c.yaml"), (history.as_str(), folder), ("TZ", "Asia/Tokyo")];
             let cron = ServerConfig::read(&env(&pairs)).unwrap().cron;
-            let expected = CronConfig {
-                file: "/c.yaml".into(),
-                history_dir: Some(folder.into()),
-                zone: Some("Asia/Tokyo".into()),
-            };
+            let expected =
+                CronConfig { file: "/c.yaml".into(), history_dir: Some(folder.into()), zone: Tz::Asia__Tokyo };
             assert_eq!(cron, Some(expected), "{prefix}");
         }
+        let pairs = [("CLAUDEBOX_MODE_CRON", "1"), ("CLAUDEBOX_MODE_CRON_FILE", "/c.yaml"), ("TZ", "Europe/Berlni")];
+        let error = ServerConfig::read(&env(&pairs)).unwrap_err();
+        assert!(error.to_string().ends_with("such as Europe/Berlin"), "{error}");
+        // Without jobs, nothing of ours goes by it.
+        assert_eq!(ServerConfig::read(&env(&pairs[1..])).unwrap().cron, None);
         let error = ServerConfig::read(&env(&[("CLAUDEBOX_MODE_CRON", "1")])).unwrap_err();
         assert_eq!(error.name, "CLAUDEBOX_MODE_CRON_FILE");
         assert_eq!(ServerConfig::read(&env(&[("CLAUDEBOX_MODE_CRON_FILE", "/c.yaml")])).unwrap().cron, None);

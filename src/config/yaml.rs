@@ -3,6 +3,45 @@
 //! The parser knows the place of what it cannot read; for what is only wrong by meaning, the place of a key is looked
 //! up in the text.
 
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+
+/// The text of a file without the byte order mark that some editors put in front.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A switch as people write it: YAML 1.2 has `true` and `false`, YAML 1.1 `yes`, `no`, `on` and `off` as well. `None`:
+/// null.
+pub(crate) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    struct Switch;
+    impl Visitor<'_> for Switch {
+        type Value = Option<bool>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a boolean: true or false")
+        }
+
+        fn visit_bool<E>(self, on: bool) -> Result<Self::Value, E> {
+            Ok(Some(on))
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+            match word.to_ascii_lowercase().as_str() {
+                "yes" | "on" => Ok(Some(true)),
+                "no" | "off" => Ok(Some(false)),
+                _ => Err(E::invalid_type(de::Unexpected::Str(word), &self)),
+            }
+        }
+    }
+    deserializer.deserialize_any(Switch)
+}
+
 /// Where an error about `text` is (`:LINE:COLUMN`, empty if unknown), and what it says, with the nearest known name for
 /// a key or a word that is not known.
 pub(crate) fn explain(error: &serde_yaml::Error, text: &str) -> (String, String) {

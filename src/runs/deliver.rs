@@ -1,12 +1,16 @@
 //! Posting results to who asked for them: from the ledger, so that none is forgotten by a restart.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use tokio::time::timeout;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Url;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::engine::Engine;
 use super::ledger::{Due, LedgerError};
@@ -14,8 +18,11 @@ use super::run::{self, Run};
 use super::webhook::{self, Delivery, SigningKey};
 use crate::fetch::Fetcher;
 
-/// Most attempts at once.
-const AT_ONCE: usize = 8;
+/// Most attempts at once: over all, for one requester's runs, and to one receiver. A receiver that hangs holds up its own
+/// results, and a requester with many of them those of its own runs.
+const AT_ONCE: usize = 64;
+const AT_ONCE_FOR_REQUESTER: usize = 16;
+const AT_ONCE_TO_RECEIVER: usize = 4;
 /// How long nothing is looked at while nothing happens, and after the ledger has failed.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -34,35 +41,60 @@ impl Deliverer {
     /// Posts what is due, for ever. Dropped in the middle of an attempt, it is made again at the next start.
     pub async fn work(&self, engine: &Engine) {
         let mut ended = engine.shared.ended.subscribe();
+        let (mut lanes, mut posting) = (Lanes::default(), FuturesUnordered::new());
         loop {
             ended.mark_unchanged();
-            let sleep = match self.post_due(engine).await {
-                Ok(sleep) => sleep,
+            let sleep = match self.find_due(engine, &mut lanes).await {
+                Ok((due, sleep)) => {
+                    posting.extend(due.into_iter().map(|due| self.post_or_wait(engine, due)));
+                    sleep
+                }
                 Err(error) => {
                     tracing::error!("webhooks: {error}");
                     AFTER_FAILURE
                 }
             };
-            // Either: somebody's result is there, or the next attempt is due.
-            let _ = timeout(sleep, ended.changed()).await;
+            // An attempt is over, somebody's result is there, or the next attempt is due.
+            tokio::select! {
+                Some(run) = posting.next() => lanes.leave(run),
+                _ = timeout(sleep, ended.changed()) => {}
+            }
         }
     }
 
-    /// Posts what is due now; how long until more is.
-    async fn post_due(&self, engine: &Engine) -> Result<Duration, LedgerError> {
-        loop {
-            let waiting = engine.shared.ledger.due_webhooks(AT_ONCE).await?;
-            let now = run::now();
-            let due: Vec<&Due> = waiting.iter().filter(|due| due.due_at <= now).collect();
-            if due.is_empty() {
-                let next = waiting.first().map(|due| due.due_at - now);
-                let next = next.and_then(|wait| u64::try_from(wait).ok()).map(Duration::from_millis);
-                return Ok(next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP));
-            }
-            for done in join_all(due.into_iter().map(|due| self.post(engine, due))).await {
-                done?;
-            }
+    /// What is due now and has a place in the lanes, which it takes; how long until more is due.
+    async fn find_due(&self, engine: &Engine, lanes: &mut Lanes) -> Result<(Vec<Due>, Duration), LedgerError> {
+        let now = run::now();
+        let mut taken = lanes.clone();
+        let (due, next, taken) = engine
+            .shared
+            .ledger
+            .due_webhooks(move |waiting| {
+                let mut due = Vec::new();
+                for one in waiting {
+                    let one = one?;
+                    if one.due_at > now {
+                        return Ok((due, Some(one.due_at - now), taken));
+                    }
+                    if taken.enter(&one) {
+                        due.push(one);
+                    }
+                }
+                Ok((due, None, taken))
+            })
+            .await?;
+        *lanes = taken;
+        let next = next.and_then(|wait| u64::try_from(wait).ok()).map_or(LONGEST_SLEEP, Duration::from_millis);
+        Ok((due, next.min(LONGEST_SLEEP)))
+    }
+
+    /// Posts; where the ledger cannot note that, the receiver is left alone for a while before it is posted again.
+    async fn post_or_wait(&self, engine: &Engine, due: Due) -> Uuid {
+        if let Err(error) = self.post(engine, &due).await {
+            tracing::error!("webhooks: {error}");
+            sleep(AFTER_FAILURE).await;
         }
+        due.run_id
     }
 
     async fn post(&self, engine: &Engine, due: &Due) -> Result<(), LedgerError> {
@@ -88,8 +120,80 @@ impl Deliverer {
     }
 }
 
+/// Who is being posted to, and for whom.
+#[derive(Debug, Clone, Default)]
+struct Lanes(HashMap<Uuid, Place>);
+
+#[derive(Debug, Clone)]
+struct Place {
+    receiver: String,
+    requester: String,
+}
+
+impl Lanes {
+    /// Takes a place, if there is one and the result is not on its way already.
+    fn enter(&mut self, due: &Due) -> bool {
+        let place = Place { receiver: receiver(&due.url), requester: due.requester.clone() };
+        let count = |same: fn(&Place, &Place) -> bool| self.0.values().filter(|other| same(other, &place)).count();
+        let free = self.0.len() < AT_ONCE
+            && !self.0.contains_key(&due.run_id)
+            && count(|one, other| one.receiver == other.receiver) < AT_ONCE_TO_RECEIVER
+            && count(|one, other| one.requester == other.requester) < AT_ONCE_FOR_REQUESTER;
+        if free {
+            self.0.insert(due.run_id, place);
+        }
+        free
+    }
+
+    fn leave(&mut self, run: Uuid) {
+        self.0.remove(&run);
+    }
+}
+
+/// The host and port that an address leads to, or the address where it is none.
+fn receiver(url: &str) -> String {
+    let host = |url: Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
+    Url::parse(url).ok().and_then(host).unwrap_or_else(|| url.to_owned())
+}
+
 /// A number from 0.0 to 1.0 by chance. A hasher's keys are random enough to spread attempts.
 fn chance() -> f64 {
     let random = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
     f64::from(random) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(url: &str, requester: &str) -> Due {
+        Due { run_id: Uuid::now_v7(), url: url.into(), attempts: 0, due_at: 0, requester: requester.into() }
+    }
+
+    #[test]
+    fn a_receiver_and_a_requester_have_their_share() {
+        let mut lanes = Lanes::default();
+        let hanging: Vec<Due> = (0..10).map(|number| due(&format!("http://a:80/{number}"), "one")).collect();
+        let entered: Vec<bool> = hanging.iter().map(|due| lanes.enter(due)).collect();
+        assert_eq!(entered.iter().filter(|entered| **entered).count(), AT_ONCE_TO_RECEIVER);
+        assert!(!lanes.enter(&hanging[0]), "on its way already");
+        assert!(!lanes.enter(&due("http://a/", "two")), "the same port");
+        assert!(lanes.enter(&due("http://a:81/", "one")) && lanes.enter(&due("https://a/", "one")));
+        lanes.leave(hanging[0].run_id);
+        assert!(lanes.enter(&due("http://a/", "two")));
+        let many = (0..100).filter(|number| lanes.enter(&due(&format!("http://h{number}/"), "one"))).count();
+        assert_eq!(many, AT_ONCE_FOR_REQUESTER - (AT_ONCE_TO_RECEIVER - 1) - 2);
+        let others = (0..200).filter(|number| lanes.enter(&due(&format!("http://h/{number}"), &number.to_string())));
+        assert_eq!(others.count(), AT_ONCE_TO_RECEIVER);
+        let all = (0..200).filter(|number| lanes.enter(&due(&format!("http://x{number}/"), &number.to_string())));
+        assert_eq!((all.count() > 0, lanes.0.len()), (true, AT_ONCE));
+    }
+
+    #[test]
+    fn what_is_no_address_is_its_own_receiver() {
+        assert_eq!(
+            (receiver("nonsense"), receiver("https://A.example/x")),
+            ("nonsense".into(), "a.example:443".into())
+        );
+    }
 }

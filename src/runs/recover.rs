@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::ledger::{Finish, Ledger, LedgerError};
 use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, End, Run, State};
+use crate::atomic_file;
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
@@ -64,7 +65,7 @@ impl Lock {
     /// Takes the folder, which is made if it is not there.
     pub fn take(state_dir: &Path) -> Result<Self, StartError> {
         let failed = |source| StartError::StateDir { path: state_dir.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
+        atomic_file::private_folder(state_dir).map_err(failed)?;
         let mut options = OpenOptions::new();
         let path = state_dir.join(LOCK);
         let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;

@@ -75,6 +75,42 @@ fn hook(api: &Api, statuses: &'static [u16]) -> (String, Receiver<Posted>) {
     (url, receiver(listener, statuses))
 }
 
+/// A receiver that takes connections and never answers: tells of each one that comes, and of each one that is given up.
+fn silent(listener: TcpListener) -> (Receiver<()>, Receiver<()>) {
+    let ((came, accepted), (went, given_up)) = (channel(), channel());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = came.send(());
+            let went = went.clone();
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                let _ = went.send(());
+            });
+        }
+    });
+    (accepted, given_up)
+}
+
+#[test]
+fn a_receiver_that_hangs_holds_nobody_else_up() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let api = start(&testbox, launch.env("CLAUDEBOX_FETCH_ALLOW", "127.0.0.1"));
+    let listener = api.network.listen();
+    let hanging_url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (accepted, given_up) = silent(listener);
+    let (url, fine) = hook(&api, &[204]);
+    for _ in 0..2 {
+        api.http.run(with(prompt("a", "offline:echo slow"), json!({"webhookUrl": hanging_url})));
+        accepted.recv_timeout(*DEADLINE).unwrap();
+    }
+    let result = api.http.run(with(prompt("a", "offline:echo fast"), json!({"webhookUrl": url})));
+    assert_eq!(next(&fine).header("webhook-id"), result["runId"]);
+    // It was posted beside those that hang, not after them.
+    assert!(given_up.try_recv().is_err());
+    api.stop();
+}
+
 #[test]
 fn a_result_is_posted_signed_and_tried_again_by_the_next_server() {
     let Some(testbox) = TestBox::new() else { return };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{config_folder, unusable};
+use crate::atomic_file;
 use crate::cli::Failure;
 use crate::config::server::{CronConfig, ServerConfig};
 use crate::config::{Config, name};
@@ -30,11 +31,16 @@ impl CronDoor {
         server: &ServerConfig,
         restarts: i64,
     ) -> Result<Self, Failure> {
-        let folder = cron.history_dir.clone().or_else(|| Some(config_folder(config)?.join("cron")));
-        let folder = folder.ok_or_else(|| {
+        let own = || {
+            let folder = config_folder(config)?.join("cron");
+            // What cannot be made shows when it is written to.
+            let _ = atomic_file::private_folder(&folder);
+            Some(folder)
+        };
+        let folder = cron.history_dir.clone().or_else(own).ok_or_else(|| {
             unusable(format!("there is no place for the jobs' history: set {} or HOME", name::MODE_CRON_HISTORY_DIR))
         })?;
-        let settings = Settings { file: cron.file.clone(), zone: cron.zone.clone(), folder, keep: server.engine.keep };
+        let settings = Settings { file: cron.file.clone(), zone: cron.zone, folder, keep: server.engine.keep };
         // A file that was fine when the box was started may be so again.
         let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
         let cron = Cron::load(settings).map_err(|error| Failure::new(code, error))?;

@@ -105,6 +105,7 @@ pub fn read(path: &Path, zone: Tz) -> Result<Vec<Job>, FileError> {
 
 /// Jobs from YAML, or where in it what is wrong.
 fn parse(text: &str, zone: Tz) -> Result<Vec<Job>, (String, String)> {
+    let text = yaml::without_mark(text);
     let file: File = serde_yaml::from_str(text).map_err(|error| explain(&error, text))?;
     if file.jobs.is_empty() {
         return Err((String::new(), "there is no job in it: 'jobs' is a list of at least one".into()));
@@ -157,12 +158,12 @@ struct Entry {
 
 // Flattened structs take every key and lose its place, so the keys of both are written out.
 macro_rules! shared_fields {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ty,)* }) => {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct $name {
-            $($field: $kind,)*
+            $($(#[$about])* $field: $kind,)*
             timezone: Option<Zone>,
             model: Option<Text>,
             effort: Option<Effort>,
@@ -174,6 +175,7 @@ macro_rules! shared_fields {
             on_missed: Option<OnMissed>,
             retries: Option<Retries>,
             max_budget_usd: Option<Dollars>,
+            #[serde(default, deserialize_with = "yaml::switch")]
             no_continue: Option<bool>,
             webhook: Option<Address>,
             /// The predecessor's other name of `effort`, which won.
@@ -212,6 +214,7 @@ shared_fields! {
         schedule: When,
         instruction: Text,
         workspace: Option<Folder>,
+        #[serde(default, deserialize_with = "yaml::switch")]
         enabled: Option<bool>,
     }
 }

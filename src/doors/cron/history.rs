@@ -21,7 +21,8 @@ use crate::runs::run::Run;
 const RUNS: &str = "history";
 /// `YYYYMMDD-HHMMSS-`.
 const STAMP_LENGTH: usize = 16;
-const MODE: u32 = 0o644;
+/// What Claude answered is its owner's alone.
+const MODE: u32 = 0o600;
 
 /// The cron door's folder. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ impl History {
     /// The folder of `tick`, which works in `workspace`; made if it is not there.
     pub fn folder(&self, tick: &Tick, workspace: &Path) -> io::Result<Folder> {
         let path = self.runs_in(workspace).join(format!("{}{}", stamp(tick.scheduled), tick.job));
-        fs::create_dir_all(&path)?;
+        atomic_file::private_folder(&path)?;
         Ok(Folder { path, workspace: workspace.to_owned() })
     }
 
@@ -134,7 +135,7 @@ impl Folder {
     /// Begins the file of events anew.
     pub async fn activity(&self) -> Activity {
         let path = self.path.join("activity.jsonl");
-        let file = tokio::fs::File::create(&path).await;
+        let file = tokio::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&path).await;
         let file = file.inspect_err(|error| tracing::error!("cannot write {}: {error}", path.display())).ok();
         Activity { file, path }
     }

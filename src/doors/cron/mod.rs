@@ -57,8 +57,8 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 pub struct Settings {
     /// The file of jobs.
     pub file: PathBuf,
-    /// By whose clocks, where the file does not say: a zone's name; UTC if it is none.
-    pub zone: Option<String>,
+    /// By whose clocks, where the file does not say.
+    pub zone: Tz,
     /// The door's folder: history.
     pub folder: PathBuf,
     /// How long history is kept.
@@ -81,7 +81,6 @@ pub struct Inside {
 #[derive(Debug)]
 pub struct Cron {
     settings: Settings,
-    zone: Tz,
     jobs: Vec<Job>,
     stamp: Option<Stamp>,
 }
@@ -100,20 +99,12 @@ enum News {
 /// By what a file that was written to is known.
 type Stamp = (u64, u64, i64, i64);
 
-/// The zone a setting names.
-#[must_use]
-pub fn zone(name: Option<&str>) -> Tz {
-    // What else a TZ may hold (a file, a rule) names no zone that could be told.
-    name.and_then(|name| name.trim_start_matches(':').parse().ok()).unwrap_or(Tz::UTC)
-}
-
 impl Cron {
     /// Reads the jobs.
     pub fn load(settings: Settings) -> Result<Self, FileError> {
-        let zone = zone(settings.zone.as_deref());
         let stamp = stamp(&settings.file);
-        let jobs = file::read(&settings.file, zone)?;
-        Ok(Self { settings, zone, jobs, stamp })
+        let jobs = file::read(&settings.file, settings.zone)?;
+        Ok(Self { settings, jobs, stamp })
     }
 
     /// Starts jobs when their time comes, until `stop`; then lets what runs come to its end, for `grace`.
@@ -239,7 +230,7 @@ impl Cron {
             return News::Unsettled;
         }
         self.stamp = stamp;
-        match file::read(&self.settings.file, self.zone) {
+        match file::read(&self.settings.file, self.settings.zone) {
             Ok(jobs) => {
                 self.jobs = jobs;
                 News::Jobs

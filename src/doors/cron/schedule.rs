@@ -19,14 +19,14 @@ pub const STEP_BACK: TimeDelta = TimeDelta::hours(3);
 /// More times of the day than that are an interval.
 const MOST_TIMES: usize = 24;
 
-/// The fields, and what each may hold.
-const FIELDS: [(&str, &str); 6] = [
-    ("second", "0 to 59"),
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31 and L"),
-    ("month", "1 to 12 and JAN to DEC"),
-    ("weekday", "0 to 7 and SUN to SAT"),
+/// The fields, what each may hold, and how many values those are: the longest step that means something.
+const FIELDS: [(&str, &str, u32); 6] = [
+    ("second", "0 to 59", 60),
+    ("minute", "0 to 59", 60),
+    ("hour", "0 to 23", 24),
+    ("day of the month", "1 to 31 and L", 31),
+    ("month", "1 to 12 and JAN to DEC", 12),
+    ("weekday", "0 to 7 and SUN to SAT", 7),
 ];
 
 /// A cron expression of five fields (minute, hour, day of month, month, day of week), or six with the seconds first.
@@ -76,6 +76,9 @@ impl FromStr for Schedule {
             return Err(format!(
                 "{fields}; five are allowed (minute hour day month weekday), or six (second minute hour day month weekday)"
             ));
+        }
+        if let Some(wrong) = misleading_field(text) {
+            return Err(format!("{text:?} is no cron expression: {wrong}"));
         }
         // The predecessor took 5/15 for 5-59/15, and knew one word more.
         let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
@@ -156,6 +159,32 @@ fn fixed_times(parser: CronParser, text: &str) -> Option<Vec<Cron>> {
     found.iter().map(|time| parser.parse(&format!("{time}{}", days.join(" "))).ok()).collect()
 }
 
+/// The field of an expression that could be read and would mean something else than it says.
+///
+/// A step beyond the field's values is its first value alone: `*/90` would be every hour. With empty items a stray space
+/// makes a sixth field: `0, 3 * * * *` would be
+/// in seconds 0 of the third minute of each hour, in place of a time of the day.
+fn misleading_field(text: &str) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let first = FIELDS.len().checked_sub(fields.len()).filter(|first| *first <= 1)?;
+    fields
+        .iter()
+        .zip(&FIELDS[first..])
+        .flat_map(|(field, about)| field.split(',').map(move |item| (field, about, item)))
+        .find_map(|(field, (name, _, values), item)| {
+            if item.is_empty() {
+                return Some(format!("the {name} {field:?} has nothing before, after or between its commas"));
+            }
+            let (_, step) = item.split_once('/')?;
+            // Longer than any number that fits is too long as well.
+            let too_long = step.bytes().all(|byte| byte.is_ascii_digit())
+                && step.parse().map_or(!step.is_empty(), |step: u32| step > *values);
+            too_long.then(|| {
+                format!("the {name} {field:?} cannot be; a step is at most {values}, the number of its values")
+            })
+        })
+}
+
 /// The field of an expression that cannot be read, and what is allowed there.
 fn wrong_field(parser: CronParser, text: &str) -> Option<String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
@@ -164,7 +193,7 @@ fn wrong_field(parser: CronParser, text: &str) -> Option<String> {
         let alone: Vec<&str> =
             (0..fields.len()).map(|other| if other == index { fields[index] } else { "*" }).collect();
         parser.parse(&alone.join(" ")).err()?;
-        let (name, allowed) = FIELDS[first + index];
+        let (name, allowed, _) = FIELDS[first + index];
         Some(format!("the {name} {:?} cannot be; {allowed} are allowed, with , - * and /", fields[index]))
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::atomic_file;
 
 const EXTENSION: &str = "jsonl";
-const MODE: u32 = 0o644;
+const MODE: u32 = 0o600;
 /// How far back a line is looked for that a killed server may have written already.
 const TAIL: u64 = 1 << 20;
 
@@ -22,7 +23,7 @@ pub(super) fn path(root: &Path, job: &str) -> PathBuf {
 
 /// Adds a line, unless the last ones have one of the same time.
 pub(super) fn append(path: &Path, line: &Value) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();
@@ -63,6 +64,7 @@ pub(super) fn prune(root: &Path, oldest: DateTime<Utc>) -> io::Result<()> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
 
     fn line(day: u32) -> Value {
         let at = format!("2026-01-{day:02}T03:00:00+01:00");
@@ -77,6 +79,7 @@ mod tests {
         for day in [1, 2, 2, 3] {
             append(&file, &line(day)).unwrap();
         }
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let days = || {
             let text = fs::read_to_string(&file).unwrap();
             let days = text.lines().map(|line| {

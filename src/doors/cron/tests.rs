@@ -21,17 +21,6 @@ fn a_job_goes_on_where_it_was_unless_its_schedule_is_another() {
     assert_eq!(until(&before, &Value::Null), None);
 }
 
-#[rstest]
-#[case(None, Tz::UTC)]
-#[case(Some("Europe/Berlin"), Tz::Europe__Berlin)]
-#[case(Some(":Asia/Tokyo"), Tz::Asia__Tokyo)]
-#[case(Some("CET-1CEST,M3.5.0,M10.5.0/3"), Tz::UTC)]
-#[case(Some("/etc/localtime"), Tz::UTC)]
-#[case(Some(""), Tz::UTC)]
-fn the_box_has_the_zone_that_it_names(#[case] name: Option<&str>, #[case] expected: Tz) {
-    assert_eq!(zone(name), expected);
-}
-
 #[test]
 fn a_file_that_is_written_anew_has_another_stamp() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,8 +40,12 @@ fn a_file_is_read_when_it_lies_still_and_counts_when_it_is_right() {
     let path = folder.path().join("cron.yaml");
     let text = |name: &str| format!("jobs: [{{name: {name}, schedule: '* * * * *', instruction: x}}]");
     fs::write(&path, text("one")).unwrap();
-    let settings =
-        Settings { file: path.clone(), zone: None, folder: folder.path().join("cron"), keep: Duration::from_hours(24) };
+    let settings = Settings {
+        file: path.clone(),
+        zone: Tz::UTC,
+        folder: folder.path().join("cron"),
+        keep: Duration::from_hours(24),
+    };
     let mut cron = Cron::load(settings).unwrap();
     let now = SystemTime::now();
     let write = |text: &str, age: u64| {

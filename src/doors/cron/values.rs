@@ -8,6 +8,7 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use super::schedule::Schedule;
 use crate::claude::arguments::Effort;
+use crate::config::zone;
 
 const LONGEST_NAME: usize = 100;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 30);
@@ -91,13 +92,7 @@ parsed!(
 parsed!(
     /// A time zone.
     #[derive(Copy)]
-    Zone(Tz) from "a time zone, such as Europe/Berlin", |name| {
-        name.parse().map_err(|_| {
-            let distance = |zone: &&Tz| strsim::damerau_levenshtein(&zone.name().to_lowercase(), &name.to_lowercase());
-            let near = chrono_tz::TZ_VARIANTS.iter().min_by_key(distance).map_or("UTC", |zone| zone.name());
-            format!("there is no time zone {name:?}; names of the time zone database are allowed, such as {near}")
-        })
-    }
+    Zone(Tz) from "a time zone, such as Europe/Berlin", zone::parse
 );
 parsed!(
     /// Most a run may cost.

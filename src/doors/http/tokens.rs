@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::auth::Caller;
 use crate::config::name::MODE_API_TOKENS_FILE;
+use crate::config::yaml;
 
 /// Doors that a token can be limited to.
 pub const DOORS: [&str; 3] = ["http", "openai", "mcp"];
@@ -137,6 +138,7 @@ struct Entry {
 }
 
 fn parse(text: &str, json: bool) -> Result<Vec<Entry>, String> {
+    let text = yaml::without_mark(text);
     if json {
         let mut reader = serde_json::Deserializer::from_str(text);
         let entries = serde_path_to_error::deserialize(&mut reader).map_err(|error| error.to_string())?;
@@ -234,7 +236,8 @@ mod tests {
         let json = format!(
             "[{{\"name\": \"ci\",\t\"sha256\": \"{SUM}\", \"workspaces\": [\"site\"], \"requests_per_minute\": 5}}]"
         );
-        for (kind, text) in [("yml", yaml), ("json", json)] {
+        let marked = [("yml", format!("\u{feff}{yaml}")), ("json", format!("\u{feff}{json}"))];
+        for (kind, text) in marked.into_iter().chain([("yml", yaml), ("json", json)]) {
             let tokens = read_text(kind, &text).unwrap();
             assert_eq!(tokens.len(), 1);
             assert_eq!(tokens[0].digest, digest(b"secret"));

@@ -26,8 +26,8 @@ pub(super) struct Settings {
     #[serde(default)]
     allowed_chats: Vec<i64>,
     /// Lets every chat in that is there.
-    #[serde(default)]
-    allow_everyone: bool,
+    #[serde(default, deserialize_with = "yaml::switch")]
+    allow_everyone: Option<bool>,
     /// What holds where a chat has nothing of its own.
     #[serde(default)]
     default: ChatSettings,
@@ -43,7 +43,7 @@ struct ChatSettings {
     workspace: Option<String>,
     model: Option<String>,
     effort: Option<Effort>,
-    #[serde(rename = "continue")]
+    #[serde(rename = "continue", default, deserialize_with = "yaml::switch")]
     continues: Option<bool>,
     system_prompt: Option<String>,
     append_system_prompt: Option<String>,
@@ -51,7 +51,9 @@ struct ChatSettings {
     allowed_users: Option<Vec<u64>>,
     busy: Option<WhenBusy>,
     groups: Option<Groups>,
+    #[serde(default, deserialize_with = "yaml::switch")]
     channel_posts: Option<bool>,
+    #[serde(default, deserialize_with = "yaml::switch")]
     bash: Option<bool>,
     bash_timeout: Option<u64>,
 }
@@ -162,6 +164,7 @@ impl Settings {
 
     /// Settings from YAML, or where in it what is wrong.
     fn parse(text: &str) -> Result<Self, (String, String)> {
+        let text = yaml::without_mark(text);
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
@@ -206,12 +209,12 @@ impl Settings {
 
     /// Whether nobody can use the bot.
     pub(super) const fn shut_out_all(&self) -> bool {
-        self.allowed_chats.is_empty() && !self.allow_everyone
+        self.allowed_chats.is_empty() && !self.lets_everyone_in()
     }
 
     /// Whether everybody can.
     pub(super) const fn lets_everyone_in(&self) -> bool {
-        self.allow_everyone
+        matches!(self.allow_everyone, Some(true))
     }
 
     /// How many chats are named.
@@ -221,7 +224,7 @@ impl Settings {
 
     /// Whether `user` may use the bot in `chat`.
     pub(super) fn access(&self, chat: i64, user: Option<u64>) -> Access {
-        if !self.allow_everyone && !self.allowed_chats.contains(&chat) {
+        if !self.lets_everyone_in() && !self.allowed_chats.contains(&chat) {
             return Access::ForeignChat;
         }
         let own = self.chats.get(&chat).and_then(|settings| settings.allowed_users.as_ref());

@@ -1,6 +1,6 @@
 //! The ledger: every run that was accepted, durable before its client is answered.
 //!
-//! `SQLite` in one file, write-ahead log, `synchronous=FULL`: what a method returned for is on the disk. One thread writes
+//! `SQLite` in one file, write-ahead log where the file system allows it, `synchronous=FULL`: what a method returned for is on the disk. One thread writes
 //! and commits what has piled up in one transaction, so a hundred clients at once cost one `fsync`, not a hundred.
 //! Nothing outside this module knows that it is `SQLite`: `PostgreSQL` will stand here too, for several boxes.
 
@@ -43,6 +43,17 @@ pub enum LedgerError {
         /// What was to be done.
         operation: &'static str,
     },
+    /// Its file cannot be opened, or is none.
+    #[error(
+        "cannot use the ledger of runs {}: {why}. Move that file away to begin a new one (runs, results and webhooks of \
+         the old one are not known to it), or set CLAUDEBOX_STATE_DIR to another folder", .path.display()
+    )]
+    Unusable {
+        /// Its file.
+        path: PathBuf,
+        /// What the database said.
+        why: String,
+    },
     /// It was written by a later version.
     #[error(
         "the ledger of runs {} has version {found}, and this claudebox knows up to {known}: start the newer image again, \
@@ -63,6 +74,13 @@ fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => LedgerError::Full { operation },
         _ => LedgerError::Database { operation, why: error.to_string() },
+    }
+}
+
+fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> LedgerError {
+    move |error| match failed("open")(error) {
+        LedgerError::Database { why, .. } => LedgerError::Unusable { path: path.to_owned(), why },
+        full => full,
     }
 }
 
@@ -130,8 +148,8 @@ impl Ledger {
         let path = state_dir.join(FILE);
         let connection = schema::open(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(&path, flags).map_err(failed("open"))?;
-        reader.pragma_update(None, "cache_size", -256).map_err(failed("open"))?;
+        let reader = Connection::open_with_flags(&path, flags).map_err(unusable(&path))?;
+        reader.pragma_update(None, "cache_size", -256).map_err(unusable(&path))?;
         Ok(Self { writer: Writer::start(connection)?, reader: Arc::new(Mutex::new(reader)) })
     }
 

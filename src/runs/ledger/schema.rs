@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
-use super::{LedgerError, failed};
+use super::{LedgerError, unusable};
 
 /// Each brings the database from one version to the next; never changed once released, only added to.
 pub(super) const MIGRATIONS: [&str; 4] = [
@@ -74,29 +74,58 @@ pub(super) const MIGRATIONS: [&str; 4] = [
 
 /// Opens the database for writing and brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
-    let mut connection = Connection::open(path).map_err(failed("open"))?;
-    for (pragma, value) in
-        [("journal_mode", "WAL"), ("synchronous", "FULL"), ("cache_size", "-512"), ("temp_store", "MEMORY")]
-    {
-        connection.pragma_update(None, pragma, value).map_err(failed("open"))?;
-    }
-    // A checkpoint leaves the log's file at its size; this much of it may stay.
-    connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(failed("open"))?;
+    let begun = begin(path, "WAL").or_else(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => begin_without_sharing(path).map_err(|_| error),
+        _ => Err(error),
+    });
+    let mut connection = begun.map_err(unusable(path))?;
     migrate(&mut connection, path)?;
     Ok(connection)
 }
 
+/// A connection, and a first look into the database, which shows whether it can be used in this way.
+fn begin(path: &Path, journal_mode: &str) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    for (pragma, value) in
+        [("journal_mode", journal_mode), ("synchronous", "FULL"), ("cache_size", "-512"), ("temp_store", "MEMORY")]
+    {
+        connection.pragma_update(None, pragma, value)?;
+    }
+    // A checkpoint leaves the log's file at its size; this much of it may stay.
+    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// A write-ahead log needs memory that connections share through a file, which 9p and some FUSE file systems do not
+/// have. There it is a rollback journal: reads and writes then wait for each other.
+fn begin_without_sharing(path: &Path) -> rusqlite::Result<Connection> {
+    {
+        // A write-ahead log from another file system is taken in by the only connection, which shares nothing.
+        let alone = Connection::open(path)?;
+        alone.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        alone.pragma_update(None, "journal_mode", "TRUNCATE")?;
+        alone.pragma_query_value(None, "user_version", |_| Ok(()))?;
+    }
+    let connection = begin(path, "TRUNCATE")?;
+    tracing::info!(
+        "the file system of {} has no shared memory: the ledger of runs works without a write-ahead log",
+        path.display()
+    );
+    Ok(connection)
+}
+
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("read"))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(unusable(path))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if version > known {
         return Err(LedgerError::TooNew { path: path.to_owned(), found: version, known });
     }
     for (number, migration) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= version) {
-        let transaction = connection.transaction().map_err(failed("migrate"))?;
-        transaction.execute_batch(migration).map_err(failed("migrate"))?;
-        transaction.pragma_update(None, "user_version", number).map_err(failed("migrate"))?;
-        transaction.commit().map_err(failed("migrate"))?;
+        let transaction = connection.transaction().map_err(unusable(path))?;
+        transaction.execute_batch(migration).map_err(unusable(path))?;
+        transaction.pragma_update(None, "user_version", number).map_err(unusable(path))?;
+        transaction.commit().map_err(unusable(path))?;
     }
     Ok(())
 }

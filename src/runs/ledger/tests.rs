@@ -1,3 +1,5 @@
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -138,15 +140,15 @@ async fn a_result_is_due_once_the_run_has_ended_and_until_it_is_delivered() {
     entry.webhook_url = Some("https://example.com/hook".into());
     let id = entry.run.id;
     ledger.accept(entry).await.unwrap();
-    assert!(ledger.due_webhooks(9).await.unwrap().is_empty());
+    assert!(due_now(&ledger).await.is_empty());
     ledger.finish(Finish { id, state: State::Succeeded, end: end("s", 1.0) }).await.unwrap();
-    let due = ledger.due_webhooks(9).await.unwrap();
+    let due = due_now(&ledger).await;
     assert_eq!((due[0].run_id, due[0].url.as_str(), due[0].attempts), (id, "https://example.com/hook", 0));
     ledger.webhook_tried(id, Some(i64::MAX), Some("503".into())).await.unwrap();
-    assert_eq!(ledger.due_webhooks(9).await.unwrap()[0].attempts, 1);
+    assert_eq!(due_now(&ledger).await[0].attempts, 1);
     assert!(ledger.prune(i64::MAX).await.unwrap().is_empty(), "what is still to be posted stays");
     ledger.webhook_tried(id, None, None).await.unwrap();
-    assert!(ledger.due_webhooks(9).await.unwrap().is_empty());
+    assert!(due_now(&ledger).await.is_empty());
     assert_eq!(ledger.prune(i64::MAX).await.unwrap(), [id]);
     assert_eq!(ledger.get(id).await.unwrap(), None);
 }
@@ -171,6 +173,51 @@ fn a_ledger_of_a_later_version_is_left_alone() {
     drop(connection);
     let error = Ledger::open(folder.path()).err().unwrap();
     assert!(matches!(error, LedgerError::TooNew { found: 99, .. }), "{error}");
+}
+
+async fn due_now(ledger: &Ledger) -> Vec<Due> {
+    ledger.due_webhooks(|waiting| waiting.collect()).await.unwrap()
+}
+
+/// As on 9p, the file of what connections share cannot be used: a FIFO stands in its place.
+#[tokio::test]
+async fn without_shared_memory_it_works_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = entry(State::Queued);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    ledger.accept(first.clone()).await.unwrap();
+    drop(ledger);
+    // Its thread closes the database after that; the last one that writes removes what was shared.
+    let shared = folder.path().join(format!("{FILE}-shm"));
+    while shared.exists() {
+        let last = Connection::open(folder.path().join(FILE)).unwrap();
+        last.pragma_query_value(None, "user_version", |_| Ok(())).unwrap();
+    }
+    mkfifo(&shared, Mode::S_IRWXU).unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(finished(&ledger, "s", 1.5).await, Some(1.5));
+    let mut writes = Vec::new();
+    for _ in 0..20 {
+        let clone = ledger.clone();
+        writes.push(tokio::spawn(async move { clone.accept(entry(State::Queued)).await.unwrap() }));
+        assert_eq!(ledger.get(first.run.id).await.unwrap().unwrap(), first.run);
+    }
+    for write in writes {
+        assert_eq!(write.await.unwrap(), Accepted::New);
+    }
+    drop(ledger);
+    assert_eq!(Ledger::open(folder.path()).unwrap().unfinished().await.unwrap().len(), 21);
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_named_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    std::fs::write(&path, "no database at all, and longer than its header".repeat(10)).unwrap();
+    let error = Ledger::open(folder.path()).err().unwrap().to_string();
+    for part in [path.to_str().unwrap(), "file is not a database", "Move that file away", "CLAUDEBOX_STATE_DIR"] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 /// The CLI counts on from what the session had cost that it forks.

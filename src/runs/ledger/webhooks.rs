@@ -16,24 +16,30 @@ pub struct Due {
     pub attempts: u32,
     /// When it is due, milliseconds since 1970.
     pub due_at: i64,
+    /// Whose run it was; empty if the run is gone.
+    pub requester: String,
 }
 
 impl Ledger {
-    /// The results to post, the one that is due first first.
-    pub async fn due_webhooks(&self, limit: usize) -> Result<Vec<Due>, LedgerError> {
+    /// Results to post, soonest due first: `choose` reads as many of them as it needs.
+    pub async fn due_webhooks<T: Send + 'static>(
+        &self,
+        choose: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<Due>>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         self.read(move |connection| {
-            let sql = "SELECT run_id, url, attempts, due_at FROM webhooks WHERE state = 'due' ORDER BY due_at LIMIT ?1";
-            connection
-                .prepare_cached(sql)?
-                .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                    Ok(Due {
-                        run_id: rows::uuid(row, 0)?,
-                        url: row.get(1)?,
-                        attempts: row.get(2)?,
-                        due_at: row.get(3)?,
-                    })
-                })?
-                .collect()
+            let sql = "SELECT run_id, url, attempts, due_at, COALESCE(requester, '')
+                       FROM webhooks LEFT JOIN runs ON runs.id = run_id WHERE webhooks.state = 'due' ORDER BY due_at";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut waiting = statement.query_map([], |row| {
+                Ok(Due {
+                    run_id: rows::uuid(row, 0)?,
+                    url: row.get(1)?,
+                    attempts: row.get(2)?,
+                    due_at: row.get(3)?,
+                    requester: row.get(4)?,
+                })
+            })?;
+            choose(&mut waiting)
         })
         .await
     }

@@ -11,6 +11,22 @@ fn one(lines: &str) -> String {
     lines.lines().fold(head.to_owned(), |text, line| text + "  " + line + "\n")
 }
 
+/// A Windows editor's byte order mark, and the switches of YAML 1.1.
+#[test]
+fn a_file_is_read_as_people_write_it() {
+    let read = |word: &str| {
+        let text = format!("\u{feff}no_continue: {word}\n{}", one(&format!("enabled: {word}")));
+        jobs(&text).remove(0)
+    };
+    for (word, on) in [("yes", true), ("on", true), ("true", true), ("No", false), ("off", false), ("false", false)] {
+        let job = read(word);
+        assert_eq!((job.enabled, job.no_continue), (on, on), "{word}");
+    }
+    assert_eq!((read("").enabled, read("~").no_continue), (true, false));
+    let (at, why) = parse(&one("enabled: maybe"), Tz::UTC).unwrap_err();
+    assert!(at.starts_with(":5:") && why.contains("true or false"), "{at}: {why}");
+}
+
 #[test]
 fn the_predecessors_file_is_read_as_it_is() {
     let text = "

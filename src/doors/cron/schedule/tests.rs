@@ -27,12 +27,58 @@ fn at(text: &str) -> DateTime<Utc> {
 #[case("0 0 30 2 *", "never comes: no month it names has such a day")]
 #[case("0 0 31 4,6,9,11 *", "never comes")]
 #[case("@fortnightly", "is no cron expression")]
+#[case("0, * * * *", "the minute \"0,\" has nothing before, after or between its commas")]
+#[case("0, 3 * * * *", "the second \"0,\" has nothing")]
+#[case("0 ,3 * * * *", "the minute \",3\" has nothing")]
+#[case("0 1,,2 * * *", "the hour \"1,,2\" has nothing")]
+#[case("* * * , *", "the month \",\" has nothing")]
+#[case("*/90 * * * *", "the minute \"*/90\" cannot be; a step is at most 60, the number of its values")]
+#[case("*/90 * * * * *", "the second \"*/90\" cannot be; a step is at most 60")]
+#[case("0 */36 * * *", "the hour \"*/36\" cannot be; a step is at most 24")]
+#[case("0/90 * * * *", "the minute \"0/90\" cannot be; a step is at most 60")]
+#[case("10-50/61 * * * *", "the minute \"10-50/61\" cannot be; a step is at most 60")]
+#[case("5,*/61 * * * *", "the minute \"5,*/61\" cannot be; a step is at most 60")]
+#[case("0 0 */40 * *", "the day of the month \"*/40\" cannot be; a step is at most 31")]
+#[case("0 0 1 */13 *", "the month \"*/13\" cannot be; a step is at most 12")]
+#[case("0 0 * * */8", "the weekday \"*/8\" cannot be; a step is at most 7")]
+#[case("*/99999999999 * * * *", "a step is at most 60")]
+#[case("*/ * * * *", "the minute \"*/\" cannot be")]
 fn what_is_wrong_is_named(#[case] text: &str, #[case] why: &str) {
     let error = text.parse::<Schedule>().unwrap_err();
     assert!(error.starts_with(&format!("{text:?} ")) && error.contains(why), "{error}");
 }
 
+/// Every step of every field: those up to the number of its values are read, all others refused.
+#[test]
+fn a_step_is_at_most_the_number_of_values() {
+    for (at, (name, _, values)) in FIELDS.iter().enumerate() {
+        for step in 1..=values + 40 {
+            let fields: Vec<String> =
+                (0..6).map(|field| if field == at { format!("*/{step}") } else { "*".to_owned() }).collect();
+            let read = fields.join(" ").parse::<Schedule>();
+            assert_eq!(read.is_ok(), step <= *values, "{name}: {read:?}");
+        }
+    }
+}
+
+/// An empty item in any place of any field.
+#[test]
+fn an_item_is_never_empty() {
+    for at in 0..6 {
+        for wrong in [",1", "1,", "1,,2", ",", ",*", "*,", "1-2,"] {
+            for fields in [5, 6] {
+                let field = |field: usize| if field == at % fields { wrong } else { "*" };
+                let text = (0..fields).map(field).collect::<Vec<_>>().join(" ");
+                let error = text.parse::<Schedule>().unwrap_err();
+                assert!(error.contains("its commas"), "{error}");
+            }
+        }
+    }
+}
+
 #[rstest]
+#[case("*/60 * * * *", "2026-01-01T01:00:00Z")]
+#[case("0 */24 * * *", "2026-01-02T00:00:00Z")]
 #[case("@hourly", "2026-01-01T01:00:00Z")]
 #[case("@midnight", "2026-01-02T00:00:00Z")]
 #[case(" 5/20 * * * * ", "2026-01-01T00:05:00Z")]

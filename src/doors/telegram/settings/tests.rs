@@ -4,6 +4,22 @@ fn parse(text: &str) -> Settings {
     Settings::parse(text).unwrap_or_else(|(at, why)| panic!("{text:?}{at}: {why}"))
 }
 
+/// A Windows editor's byte order mark, and the switches of YAML 1.1.
+#[test]
+fn a_file_is_read_as_people_write_it() {
+    for (word, on) in [("yes", true), ("On", true), ("true", true), ("no", false), ("OFF", false), ("false", false)] {
+        let text = format!(
+            "\u{feff}allow_everyone: {word}\ndefault:\n  bash: {word}\nchats:\n  5:\n    continue: {word}\n    bash:\n"
+        );
+        let settings = parse(&text);
+        let chat = settings.chat(5, &Overrides::default());
+        assert_eq!((settings.lets_everyone_in(), chat.bash, chat.continues), (on, on, on), "{word}");
+    }
+    let (at, why) = Settings::parse("default:\n  bash: maybe\n").unwrap_err();
+    assert_eq!((at.as_str(), why.contains("true or false")), (":2:9", true), "{why}");
+    assert_eq!(parse("\u{feff}"), Settings::default());
+}
+
 #[test]
 fn the_predecessors_file_is_understood() {
     let text = "
