@@ -11,10 +11,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, execvp, execvpe, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, getpid, getppid, setpgid, setsid, tcgetpgrp, tcsetpgrp};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{DropError, Kernel, drop_to, harden};
+use super::exec::{self, ExecError};
 use super::plan::{Credentials, Mode};
 use crate::exit_code::ExitCode;
 use crate::sys::{self, SignalState};
@@ -72,17 +73,9 @@ pub enum HelperError {
     /// The parent died in the meantime.
     #[error("the supervisor has gone")]
     Orphaned,
-    /// The program does not exist.
-    #[error("cannot find {0}: install it, or name it with CLAUDEBOX_CLAUDE_BIN")]
-    NotFound(String),
-    /// The program cannot be executed.
-    #[error("cannot execute {program} ({source}): make it executable, or name another with CLAUDEBOX_CLAUDE_BIN")]
-    NotExecutable {
-        /// Its name or path.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The program was not started.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// A system call that should not fail did.
     #[error("cannot prepare the child process: {0}")]
     System(#[from] Errno),
@@ -95,8 +88,7 @@ impl HelperError {
         match self {
             Self::BadPlan(_) => ExitCode::Usage,
             Self::Directory { .. } | Self::Drop(_) => ExitCode::Config,
-            Self::NotFound(_) => ExitCode::NotFound,
-            Self::NotExecutable { .. } => ExitCode::NotExecutable,
+            Self::Exec(error) => error.exit_code(),
             Self::Orphaned | Self::System(_) => ExitCode::Internal,
         }
     }
@@ -147,16 +139,7 @@ pub fn execute(
         sys::set_disposition(signal, signals.ignores(signal));
     }
     sys::set_mask(signals.blocked);
-    let name = program[0].to_string_lossy().into_owned();
-    let executed = match environment {
-        Some(environment) => execvpe(&program[0], program, environment),
-        None => execvp(&program[0], program),
-    };
-    match executed {
-        Ok(never) => Ok(never),
-        Err(Errno::ENOENT) => Err(HelperError::NotFound(name)),
-        Err(errno) => Err(HelperError::NotExecutable { program: name, source: errno.into() }),
-    }
+    Ok(exec::exec(program, environment)?)
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Plan, Vec<CString>), HelperError> {

@@ -6,6 +6,7 @@
 //! afterwards. [`plan`] says what to do and in which order, [`apply`] does it and then proves it.
 
 pub mod apply;
+pub mod exec;
 pub mod helper;
 pub mod keep;
 pub mod plan;

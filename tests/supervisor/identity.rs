@@ -215,3 +215,34 @@ fn the_docker_sockets_group_is_joined(#[case] gid: u32, #[case] line: &str) {
     assert_eq!(writable, "writable\n");
     assert!(lines(&testbox, "group").iter().any(|found| found == line), "{:?}", lines(&testbox, "group"));
 }
+
+/// Root without the capability to enter others' folders: what it could not give is said, and tried again.
+#[test]
+fn a_home_that_cannot_be_given_whole_is_told_and_tried_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let (home, closed) = (testbox.path("home"), testbox.path("home/closed"));
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("file"), "").unwrap();
+    for path in [&home, &closed, &closed.join("file")] {
+        give(path, STRANGER);
+    }
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    let start = |dropped: &str| {
+        let launch = testbox.main_child("#!/bin/sh\necho >$HOME/mine && echo main child\n");
+        launch.tail(&format!(r#"exec setpriv --bounding-set {dropped} "$@""#)).start().finish().exits(0)
+    };
+    let without = "-dac_override,-dac_read_search";
+    for _ in 0..2 {
+        let finished = start(without);
+        assert_eq!(finished.out, "main child\n", "{}", finished.err);
+        let told = format!("1 files or folders cannot be given to {UID}:{UID}, the first is {} (", closed.display());
+        if owner(&closed) == (UID, UID) {
+            // Its own folder was given, what is in it was not.
+            assert_eq!(owner(&closed.join("file")), STRANGER);
+        }
+        assert!(finished.err.contains(&told), "{}", finished.err);
+    }
+    let finished = start("+all");
+    assert_eq!((finished.err, owner(&closed.join("file"))), (String::new(), (UID, UID)));
+    assert_eq!(owner(&home), (UID, UID));
+}
