@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=e6aa9f446c0f5da9fecc97cca40ec8dc20c458f93a506cde3bf060f578e032a9
+checksum=039c049552e9133531e5a13272f75be0f246fd2660b3d63d7e8d73a6e719240f
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

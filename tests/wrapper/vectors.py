@@ -325,7 +325,7 @@ setting_case("an_empty_forwarded_variable_is_one", {"CLAUDEBOX_ENV_X": ""}, env=
 setting_case("what_claude_code_itself_sets_stays_outside", {"CLAUDECODE": "1", "CLAUDE_CODE_ENTRYPOINT": "cli", "CLAUDE_CONFIG_DIR": "/x"})
 setting_case("the_token_of_a_server_is_none_of_a_prompts", {"CLAUDEBOX_MODE_API_TOKEN": "x", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
 for setting in (
-    "HOOKS_ON_ERROR HOOK_TIMEOUT GRACE_SECONDS OFFLINE DEBUG LOG_FORMAT MAX_RUNS MAX_QUEUED RUN_TIMEOUT_SECONDS RUN_SILENCE_SECONDS "
+    "HOOKS_ON_ERROR HOOK_TIMEOUT GRACE_SECONDS OFFLINE DEBUG LOG_FORMAT MAX_RUNS MAX_QUEUED RUN_TIMEOUT_SECONDS RUN_SILENCE_SECONDS BACKGROUND_SECONDS "
     "MAX_COST_PER_RUN MAX_COST_PER_DAY RUNS_KEEP_DAYS RUNS_KEEP_MB"
 ).split():
     setting_case(f"the_box_gets_{setting.lower()}", {f"CLAUDEBOX_{setting}": "1"}, env=[f"CLAUDEBOX_{setting}"])
