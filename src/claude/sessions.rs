@@ -89,12 +89,14 @@ pub struct Opened {
     pub is_own: bool,
     /// What a person should know about the choice.
     pub note: Option<String>,
+    /// Whether the note tells of a loss: a session that was to go on cannot.
+    pub tells_of_loss: bool,
     lock: Option<Lock>,
 }
 
 impl Opened {
     fn new(session: Session) -> Self {
-        Self { session, is_own: true, note: None, lock: None }
+        Self { session, is_own: true, note: None, tells_of_loss: false, lock: None }
     }
 
     fn noting(session: Session, note: String) -> Self {

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use uuid::Uuid;
 
 use super::intent::{Intent, RunArgs, classify};
@@ -41,6 +42,8 @@ use crate::worker::prompt::{self, PromptError};
 pub(super) const LAUNCH: &str = "launch";
 /// Hidden role: carries out one run.
 pub(super) const WORKER: &str = "worker";
+/// How long a warning stays on the terminal before the CLI takes it, unless it has been read before.
+const READING_TIME: Duration = Duration::from_secs(15);
 
 /// `init`: PID 1.
 pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
@@ -137,6 +140,9 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let standing = place.settle(&config, env);
     let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
+    if opened.tells_of_loss {
+        await_reader();
+    }
     opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let mut command = vec![program.into_os_string()];
     command.extend(arguments::interactive(
@@ -150,6 +156,17 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     match helper::execute(&command, None, sys::inherited_signals()) {
         Ok(never) => match never {},
         Err(error) => Err(Failure::new(error.exit_code(), error)),
+    }
+}
+
+/// Gives a person time to read what was said: the CLI is about to take the whole screen.
+fn await_reader() {
+    tracing::warn!("Enter opens it, or {} seconds", READING_TIME.as_secs());
+    let limit = PollTimeout::try_from(READING_TIME).unwrap_or(PollTimeout::ZERO);
+    let typed = poll(&mut [PollFd::new(io::stdin().as_fd(), PollFlags::POLLIN)], limit);
+    if typed.is_ok_and(|count| count > 0) {
+        // One line at most, as the terminal is in its line mode.
+        let _ = nix::unistd::read(io::stdin(), &mut [0; 4096]);
     }
 }
 

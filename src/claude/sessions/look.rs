@@ -62,10 +62,7 @@ impl Look<'_> {
             return Ok(Opened::noting(Session::begin(), note));
         }
         if let Some(id) = self.of_person() {
-            let damaged = self.sessions.damaged(self.workspace);
-            let note = damaged.map(|path| format!("{}; the session before it goes on", unreadable(&path)));
-            let opened = self.go_on(id);
-            return Ok(Opened { note: opened.note.clone().or(note), ..opened });
+            return Ok(self.with_loss(self.go_on(id), "the session before it goes on"));
         }
         let shared = first_time.then(|| self.sessions.newest(self.workspace, |_| true)).flatten();
         Ok(shared.map_or_else(|| self.afresh(), |id| Opened::new(Session::fork(id, false))))
@@ -94,9 +91,17 @@ impl Look<'_> {
 
     /// A new one, as there is none to go on with.
     fn afresh(&self) -> Opened {
-        let damaged = self.sessions.damaged(self.workspace);
-        let note = damaged.map(|path| format!("{}; a new session begins", unreadable(&path)));
-        Opened { note, ..Opened::new(Session::begin()) }
+        self.with_loss(Opened::new(Session::begin()), "a new session begins")
+    }
+
+    /// Says that the last session's file is damaged, if it is, and what happens in its place.
+    fn with_loss(&self, opened: Opened, instead: &str) -> Opened {
+        let Some(path) = self.sessions.damaged(self.workspace) else { return opened };
+        let note = format!(
+            "the session file {} is damaged, nothing in it can be read: it is left as it is; {instead}",
+            path.display()
+        );
+        Opened { note: Some(note), tells_of_loss: true, ..opened }
     }
 
     fn of_person(&self) -> Option<String> {
@@ -124,8 +129,4 @@ impl Look<'_> {
             is_open.then_some(Side::Terminal)
         })
     }
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("the session file {} is damaged, nothing in it can be read: it is left as it is", path.display())
 }

@@ -237,8 +237,9 @@ fn a_session_that_cannot_be_resumed_is_passed_over(#[case] text: &str) {
     fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
     for opened in [fixture.prompt(), fixture.terminal()] {
         assert_eq!(choice(&opened), ("begin", ""));
-        let note = opened.note.unwrap();
+        let note = opened.note.as_ref().unwrap();
         assert!(note.contains(NEW) && note.contains("a new session begins"), "{note}");
+        assert!(opened.tells_of_loss);
     }
     fixture.of_person(OLD, 100);
     let opened = fixture.terminal();
