@@ -164,7 +164,7 @@ impl Sessions {
     fn first_separation(&self, workspace: &Path) -> bool {
         let folder = self.config_dir.join("claudebox");
         // A missing folder shows in the write's own error.
-        let _ = fs::create_dir_all(&folder);
+        let _ = atomic_file::private_folder(&folder);
         let mut is_first = false;
         let noted = json_file::update(&folder.join(SEPARATE), &folder.join(".lock"), |workspaces| {
             let key = workspace.to_string_lossy().into_owned();

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::Side;
+use crate::atomic_file;
 
 /// The file that is locked while the others are looked at.
 const GUARD: &str = ".lock";
@@ -61,7 +62,7 @@ pub(super) struct Registry {
 impl Registry {
     /// Waits for whoever looks at it now, and forgets holders that are gone.
     pub(super) fn lock(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        atomic_file::private_folder(&folder)?;
         let guard = open(&folder.join(GUARD))?;
         guard.lock()?;
         let mut holders = Vec::new();
