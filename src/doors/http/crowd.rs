@@ -109,7 +109,7 @@ impl Drop for Place {
 fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() >> 64 << 64).into(),
-        four => four,
+        four @ IpAddr::V4(_) => four,
     }
 }
 
