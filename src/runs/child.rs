@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::name;
+use crate::json_text;
 use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
 
 /// The hidden role's name on the command line.
@@ -262,7 +263,7 @@ impl Listener<'_> {
                 Some((&STUCK, _)) => self.stuck = true,
                 Some((&REPORT, json)) => {
                     self.report = Some(
-                        serde_json::from_slice(json).map_err(|error| format!("its report is unreadable: {error}"))?,
+                        json_text::parse(json).map_err(|error| format!("its report is unreadable: {error}"))?,
                     );
                 }
                 _ => return Err("its worker said something unknown".into()),

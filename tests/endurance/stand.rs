@@ -15,10 +15,14 @@ use crate::support::{DEADLINE, Launch, Running, TestBox, UID};
 /// How often something that raises no event is looked at.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// What every stub begins with. The prompt is words on one line: the first names the run, the second is a number of
+/// What every stub begins with. The prompt, the text of a message of stream-json, is words on one line: the first names the run, the second is a number of
 /// seconds. `starts/NAME` gets a line for every start of that run, and `starts/order` one with its name.
 const STUB: &str = r#"#!/bin/sh
-read -r name seconds rest
+read -r message
+text=${message#*'"type":"text","text":"'}
+read -r name seconds rest <<END
+${text%%'"}]}'*}
+END
 echo start >>"$STARTS/$name"
 echo "$name" >>"$STARTS/order"
 init() { echo '{"type":"system","subtype":"init","session_id":"11111111-2222-4333-8444-555555555555","tools":[]}'; }
