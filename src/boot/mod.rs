@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::environment::{Environment, spellings};
-use crate::config::{Config, name};
+use crate::config::{Config, DEFAULT_USER, name};
 use crate::privilege::plan::Mode;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
@@ -160,6 +160,15 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
     }
     let mut booted = resolve_with(config, env, &accounts, place)?;
     // A box is no part of the run that may have started it: its runs are told by this variable.
+    booted.environment.push((name::RUN_ID.into(), None));
+    Ok(booted)
+}
+
+/// What the init hooks need to know where the box's user does not exist yet: one of them may make it. They are those of the
+/// user that an image has.
+pub fn before_its_user(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+    let config = Config { user: DEFAULT_USER.to_owned(), ..config.clone() };
+    let mut booted = resolve(&config, env, place)?;
     booted.environment.push((name::RUN_ID.into(), None));
     Ok(booted)
 }

@@ -7,7 +7,7 @@
 //! that cannot be written (a full disk, a reader that has gone) is lost, and nothing else: no log ends a box.
 
 use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, Write as _};
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Number, Value};
@@ -19,12 +19,24 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
 
 /// Starts logging. `debug` adds what only matters when something is wrong.
 pub fn start(debug: bool, format: LogFormat) {
     // Already started, by an earlier role of the same process: that one stays.
     let _ = tracing::subscriber::set_global_default(subscriber(debug, format, io::stderr));
+}
+
+/// Says why this process fails, as the last thing that it says: in the format of the logs, whether or not they were started.
+pub fn failed(failure: &impl fmt::Display, env: &impl Environment) {
+    match LogFormat::read(env).unwrap_or_default() {
+        LogFormat::Json => tracing::subscriber::with_default(subscriber(false, LogFormat::Json, io::stderr), || {
+            tracing::error!("{failure}");
+        }),
+        // A log that takes nothing more (a full disk, a reader that has gone) changes no exit code.
+        LogFormat::Text => drop(writeln!(io::stderr(), "claudebox: {failure}")),
+    }
 }
 
 fn subscriber<W>(debug: bool, format: LogFormat, writer: W) -> impl Subscriber + Send + Sync

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, local, log, report};
 use crate::atomic_file;
-use crate::boot::{self, Booted, Place, mounts, person};
+use crate::boot::identity::IdentityError;
+use crate::boot::{self, BootError, Booted, Place, mounts, person};
 use crate::claude::arguments::{self, Options};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
@@ -107,19 +108,34 @@ fn supervisor() -> Result<Supervisor, Failure> {
     Supervisor::new().map_err(|error| Failure::new(ExitCode::Internal, error))
 }
 
-/// Prepares the box and runs its hooks.
+/// Prepares the box and runs its hooks. They may change who the box's user is, its groups and its home, and even make it: it
+/// is looked up again after them.
 fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place: Place) -> Result<Booted, Failure> {
-    let booted = boot::prepare(config, env, place).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    if !booted.identity.drop {
-        hooks::skip(&booted);
-        return Ok(booted);
-    }
-    hooks::run(supervisor, config, &booted).map_err(|error| {
+    let unusable = |error: BootError| Failure::new(ExitCode::Config, error);
+    let prepared = boot::prepare(config, env, place);
+    let booted = match &prepared {
+        Ok(booted) if !booted.identity.drop => {
+            hooks::skip(booted);
+            return prepared.map_err(unusable);
+        }
+        Ok(booted) => booted.clone(),
+        // Without hooks the first error stays.
+        Err(BootError::Identity(IdentityError::NoSuchUser(_))) => match boot::before_its_user(config, env, place) {
+            Ok(booted) => booted,
+            Err(_) => return prepared.map_err(unusable),
+        },
+        Err(_) => return prepared.map_err(unusable),
+    };
+    let any = hooks::run(supervisor, config, &booted, LogFormat::read(env).unwrap_or_default()).map_err(|error| {
         // Hooks before it may have left daemons.
         supervisor.give_up();
         Failure::new(error.exit_code(), error)
     })?;
-    Ok(booted)
+    let booted = if any { boot::prepare(config, env, place) } else { prepared };
+    booted.map_err(|error| {
+        supervisor.give_up();
+        unusable(error)
+    })
 }
 
 fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result<ExitCode, Failure> {
@@ -399,7 +415,7 @@ impl Surroundings {
         }
         manifest::tell_claude(config, env, &self.workspace, &self.config_dir);
         if let Some(home) = env.get("HOME").map(PathBuf::from) {
-            person::settle(&home, &config.git);
+            person::settle(&home, &self.workspace, &config.git);
         }
         standing::write(&self.config_dir, &self.sessions.state_dir, config.system_hint.as_deref()).unwrap_or_else(
             |error| {

@@ -15,6 +15,8 @@ use std::time::Duration;
 use crate::privilege::plan::Mode;
 use environment::Environment;
 
+/// The user that Claude runs as, unless told otherwise.
+pub const DEFAULT_USER: &str = "claude";
 /// Time between TERM and KILL of the main child at shutdown. With the sweep after it, a stop stays under the 10 s
 /// that `docker stop` allows.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
@@ -234,7 +236,7 @@ impl Config {
         }
         let workspace = settings.absolute_path(name::WORKSPACE)?;
         Ok(Self {
-            user: settings.text(name::USER)?.unwrap_or_else(|| "claude".into()),
+            user: settings.text(name::USER)?.unwrap_or_else(|| DEFAULT_USER.into()),
             claude_bin: settings.text(name::CLAUDE_BIN)?.unwrap_or_else(|| "claude".into()),
             workspace_is_named: workspace.is_some(),
             workspace: workspace.unwrap_or_else(|| WORKSPACE.into()),

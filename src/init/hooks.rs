@@ -1,7 +1,7 @@
 //! Running the init hooks: as root, one after another, once per container.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::boot::hooks::{self, Done, Hook};
+use crate::config::server::LogFormat;
 use crate::config::{Config, OnError, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
@@ -60,15 +61,17 @@ impl HookError {
     }
 }
 
-/// Runs the hooks in the CLI's `init.d` that have not succeeded in this container yet.
-pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted) -> Result<(), HookError> {
+/// Runs the hooks in the CLI's `init.d` that have not succeeded in this container yet; whether there were some.
+pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted, format: LogFormat) -> Result<bool, HookError> {
+    let mut any = false;
     let mut done = Done::read(Path::new(RECORD));
     for hook in hooks::find(&booted.config_dir.join("init.d")) {
         if done.has(&hook) {
             tracing::debug!("init hook {} has run in this container", hook.name);
             continue;
         }
-        match run_one(supervisor, config, booted, &hook)? {
+        any = true;
+        match run_one(supervisor, config, booted, &hook, format)? {
             None => {
                 if let Err(error) = done.add(&hook) {
                     tracing::warn!("{RECORD} cannot be written ({error}): the next start runs {} again", hook.name);
@@ -84,7 +87,7 @@ pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted) -> Result<
             }
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Says that there are hooks that cannot run, in a box that was not started as root.
@@ -100,6 +103,7 @@ fn run_one(
     config: &Config,
     booted: &Booted,
     hook: &Hook,
+    format: LogFormat,
 ) -> Result<Option<String>, HookError> {
     let began = Instant::now();
     tracing::info!("init hook {} begins", hook.name);
@@ -126,6 +130,10 @@ fn run_one(
     let child = spawn(&plan, Streams { stdin: Stdio::null(), stdout: log()?, stderr: log()? })?;
     let pid = child.id().cast_signed();
     let ended = supervisor.wait_for(pid, config.hook_timeout.map(|limit| began + limit))?;
+    if format == LogFormat::Json {
+        // A last line without an end would take the next object in. Readers pass over an empty line.
+        let _ = writeln!(io::stderr());
+    }
     let took = began.elapsed().as_secs_f64();
     let how = match ended {
         Waited::Ready(ChildStatus::Exited(0)) => {

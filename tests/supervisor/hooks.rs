@@ -69,6 +69,70 @@ fn a_hook_runs_no_program_of_claudes() {
     assert_eq!(testbox.note(), format!("plain as root\nas root\nPATH={system}:/opt\n"));
 }
 
+/// Groups, the home, the ids: what a hook changes counts at this start.
+#[test]
+fn what_a_hook_does_to_the_user_counts_at_once() {
+    let Some(testbox) = TestBox::new() else { return };
+    let home = testbox.path("another-home");
+    let text = format!(
+        "#!/bin/sh\nsed -i 's/^staff:x:50:/staff:x:50:claude/' /etc/group\n\
+         mkdir {home}\nsed -i 's,^\\(claude:.*\\):[^:]*:/bin/sh$,\\1:{home}:/bin/sh,' /etc/passwd\n",
+        home = home.display()
+    );
+    hook(&testbox, "1.sh", EXECUTABLE, &text);
+    let who = "#!/bin/sh\nid -G | tr ' ' '\\n' | sort -n | tr '\\n' ' '\necho $HOME\necho >$HOME/mine\n";
+    let finished = testbox.main_child(who).start().finish().exits(0);
+    assert_eq!(finished.out, format!("44 50 998 1000 {}\n", home.display()), "{}", finished.err);
+}
+
+/// With the hooks of the image's user.
+#[test]
+fn a_hook_may_make_the_user() {
+    let Some(testbox) = TestBox::new() else { return };
+    let home = testbox.path("made");
+    let line = format!("made:x:1234:1234::{}:/bin/sh", home.display());
+    hook(&testbox, "1.sh", EXECUTABLE, &format!("#!/bin/sh\nmkdir {}\necho '{line}' >>/etc/passwd\n", home.display()));
+    let launch = testbox.main_child("#!/bin/sh\nid -un\necho $HOME\necho >$HOME/mine\n").env("CLAUDEBOX_USER", "made");
+    let finished = launch.start().finish().exits(0);
+    assert_eq!(finished.out, format!("made\n{}\n", home.display()), "{}", finished.err);
+    let launch = testbox.main_child("#!/bin/sh\n").env("CLAUDEBOX_USER", "another");
+    assert!(launch.start().finish().exits(78).err.contains("there is no user \"another\" in this box"));
+}
+
+/// What a copy, an editor or another system has left, on a mount where every file is executable.
+#[test]
+fn what_is_not_named_as_a_hook_is_none() {
+    let Some(testbox) = TestBox::new() else { return };
+    for name in ["._1.sh", "1.sh~", "1.sh.bak", "1.sh.disabled", "1.sh.dpkg-old", "README.md", "x.py", ".hidden"] {
+        hook(&testbox, name, EXECUTABLE, &format!("#!/bin/sh\necho {name} >>note\nexit 1\n"));
+    }
+    noting(&testbox, "1.sh", 0);
+    noting(&testbox, "2-program", 0);
+    let finished = start(&testbox).start().finish().exits(0);
+    assert_eq!(testbox.note(), "1.sh\n2-program\n");
+    let told: Vec<&str> = finished.err.lines().filter(|line| line.contains("is no init hook")).collect();
+    assert_eq!(told.len(), 2, "{}", finished.err);
+}
+
+/// A program of another machine, a script from Windows: no line of them runs, and what is wrong is said.
+#[rstest]
+#[case::program(b"\xcf\xfa\xed\xfe\x07\n echo ran >>note\n", "it is no program for this machine", 126)]
+#[case::windows(b"#!/bin/bash\r\necho ran >>note\n", "its first line names \"/bin/bash\\r\", which is not there", 127)]
+fn a_hook_that_is_no_program_runs_nothing(
+    #[case] text: &[u8],
+    #[case] why: &str,
+    #[case] code: i32,
+    #[values("1.sh", "1")] name: &str,
+) {
+    let Some(testbox) = TestBox::new() else { return };
+    hook(&testbox, name, EXECUTABLE, "");
+    fs::write(testbox.path("home/.claude/init.d").join(name), text).unwrap();
+    let finished = start(&testbox).start().finish().exits(78);
+    assert!(!testbox.path("work/note").exists());
+    let last = format!("claudebox: init hook {name} failed with exit code {code}; ");
+    assert!(finished.err.contains(why) && finished.err.contains(&last), "{}", finished.err);
+}
+
 /// Standard output is the main child's alone.
 #[test]
 fn the_log_has_what_hooks_print_and_their_names_durations_and_exit_codes() {

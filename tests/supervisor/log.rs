@@ -1,6 +1,7 @@
 //! A log that cannot be written changes nothing but the log.
 
 use rstest::rstest;
+use serde_json::Value;
 
 use crate::stubs::{cli, hook, ready, servers};
 use crate::support::TestBox;
@@ -35,4 +36,34 @@ fn servers_are_served_and_stop_in_order(#[values(FULL, NOBODY_READS)] tail: &str
     running.until("serve is ready", ready);
     running.signal(libc::SIGTERM);
     running.finish().exits(0);
+}
+
+/// Objects for programs to the very end, whatever a hook prints between them.
+#[test]
+fn json_logs_are_objects_to_the_end() {
+    let Some(testbox) = TestBox::new() else { return };
+    hook(&testbox, "1.sh", "#!/bin/sh\nprintf 'a line without an end'\n");
+    hook(&testbox, "2.sh", "#!/bin/sh\nprintf 'another' >&2; exit 3\n");
+    let launch = testbox.main_child("#!/bin/sh\n").env("CLAUDEBOX_LOG_FORMAT", "json");
+    let err = launch.start().finish().exits(78).err;
+    let others = ["", "a line without an end", "another"];
+    let lines = err.lines().filter(|line| !others.contains(line));
+    let objects: Vec<Value> =
+        lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{err}"))).collect();
+    let last = objects.last().unwrap();
+    assert_eq!(last["level"], "error");
+    assert!(last["message"].as_str().unwrap().starts_with("init hook 2.sh failed with exit code 3; "), "{err}");
+}
+
+/// Before the logs were started, too: in a child, and where a setting is wrong.
+#[rstest]
+#[case::start(&["init", "--", "auth"], ("CLAUDEBOX_USER", "nobody-here"), 78)]
+#[case::setting(&["init", "--", "auth"], ("CLAUDEBOX_GRACE_SECONDS", "soon"), 78)]
+#[case::program(&["init", "--", "auth"], ("CLAUDEBOX_CLAUDE_BIN", "/no/such/cli"), 127)]
+fn a_failure_is_an_object(#[case] args: &[&str], #[case] (name, value): (&str, &str), #[case] code: i32) {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = testbox.claudebox(args).env(name, value).env("CLAUDEBOX_LOG_FORMAT", "json");
+    let err = launch.start().finish().exits(code).err;
+    let object: Value = serde_json::from_str(&err).unwrap_or_else(|_| panic!("{err}"));
+    assert_eq!(object["level"], "error", "{err}");
 }
