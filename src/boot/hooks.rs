@@ -72,7 +72,7 @@ fn kind(name: &str) -> Kind {
     const COPIES: [&str; 9] = ["~", "#", ".bak", ".orig", ".swp", ".swo", ".tmp", ".disabled", ".rpmsave"];
     if name.starts_with(['.', '#']) || COPIES.iter().any(|copy| name.ends_with(copy)) || name.contains(".dpkg-") {
         Kind::Leftover
-    } else if name.ends_with(".sh") {
+    } else if name.as_bytes().ends_with(b".sh") {
         Kind::Script
     } else if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         Kind::Program
