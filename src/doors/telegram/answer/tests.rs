@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::runs::run::{End, Request};
+use crate::runs::run::{End, Request, Terms};
 
 /// The text as it is shown, and the files that are sent.
 fn shown(markdown: &str) -> (String, Vec<String>) {
@@ -78,6 +78,7 @@ fn what_was_ended_with_the_run_is_said() {
         error: None,
         result,
         cost_usd: None,
+        cost_estimated: false,
         session_id: None,
         reaped: 0,
     };
@@ -87,6 +88,7 @@ fn what_was_ended_with_the_run_is_said() {
         door: "telegram".into(),
         requester: "telegram:5".into(),
         state: State::Succeeded,
+        terms: Terms::default(),
         request: Request { prompt: "build".into(), options: Options::default(), format: OutputFormat::Json },
         created_at: 1,
         started_at: Some(1),
