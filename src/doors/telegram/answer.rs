@@ -2,7 +2,8 @@
 
 use super::markdown;
 use super::progress::italic;
-use super::text::{LONGEST_MESSAGE, Text};
+use super::text::{LONGEST_MESSAGE, Text, cut};
+use crate::claude::background;
 use crate::runs::run::{Run, State};
 
 /// Answers of more messages than this come as their beginning and a file.
@@ -39,7 +40,11 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
         vec![Part::Text(text)]
     };
     match run.state {
-        State::Succeeded => said(result),
+        State::Succeeded => {
+            let ended = end.and_then(|end| background::notice(&end.result["backgroundEnded"]));
+            let note = ended.map(|ended| Part::Text(italic(&cut(&format!("⏹ Note: {ended}."), 1000))));
+            said(result).into_iter().chain(note).collect()
+        }
         State::Cancelled => partial("✋ Cancelled."),
         State::Interrupted => partial("⚠️ Interrupted: the server was stopped. Send it again to go on."),
         _ => {
@@ -47,7 +52,7 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
                 end.and_then(|end| end.resets_at).and_then(|at| chrono::DateTime::from_timestamp(at.cast_signed(), 0));
             let until =
                 limit.map_or_else(String::new, |at| format!(" It resets at {}.", at.format("%Y-%m-%d %H:%M UTC")));
-            partial(&format!("❌ {}{until}", super::text::cut(error, 300)))
+            partial(&format!("❌ {}{until}", cut(error, 300)))
         }
     }
 }

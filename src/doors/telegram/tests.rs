@@ -217,12 +217,12 @@ fn a_reply_brings_the_file_it_replies_to() {
         file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         file
     };
-    let video = with(json!({"width": 4, "height": 3, "duration": 5}));
+    let video = with(json!({"width": 4, "height": 3, "duration": 5, "mime_type": "video/mp4"}));
     let kinds = [
         ("document", with(json!({"file_name": "report.pdf"})), "file"),
         ("photo", json!([with(json!({"width": 9, "height": 9}))]), "photo"),
-        ("voice", with(json!({"duration": 3})), "voice message"),
-        ("audio", with(json!({"duration": 3})), "audio"),
+        ("voice", with(json!({"duration": 3, "mime_type": "audio/ogg"})), "voice message"),
+        ("audio", with(json!({"duration": 3, "mime_type": "audio/mpeg"})), "audio"),
         ("video", video.clone(), "video"),
         ("animation", video, "animation"),
         ("video_note", with(json!({"length": 240, "duration": 3})), "video message"),

@@ -1,4 +1,9 @@
+use serde_json::json;
+use uuid::Uuid;
+
 use super::*;
+use crate::claude::arguments::{Options, OutputFormat};
+use crate::runs::run::{End, Request, Terms};
 
 /// The text as it is shown, and the files that are sent.
 fn shown(markdown: &str) -> (String, Vec<String>) {
@@ -62,4 +67,41 @@ fn a_mark_that_is_said_sends_its_file_and_leaves_nothing_behind() {
         );
         assert!(!said.contains('—'), "a stray rule: {said:?}");
     }
+}
+
+#[test]
+fn what_was_ended_with_the_run_is_said() {
+    let end = |result| End {
+        at: 1,
+        outcome: Some("ok".into()),
+        resets_at: None,
+        error: None,
+        result,
+        cost_usd: None,
+        cost_estimated: false,
+        session_id: None,
+        reaped: 0,
+    };
+    let run = |result| Run {
+        id: Uuid::from_u128(7),
+        workspace: "/w".into(),
+        door: "telegram".into(),
+        requester: "telegram:5".into(),
+        state: State::Succeeded,
+        terms: Terms::default(),
+        request: Request { prompt: "build".into(), options: Options::default(), format: OutputFormat::Json },
+        created_at: 1,
+        started_at: Some(1),
+        end: Some(end(result)),
+    };
+    assert_eq!(parts(&run(json!({"result": "Done."})), ""), [Part::Text(Text::plain("Done."))]);
+    let ended = json!([{"id": "b6", "kind": "shell", "command": "npm run dev", "seconds": 12.4}]);
+    let told = parts(&run(json!({"result": "It runs.", "backgroundEnded": ended})), "");
+    let [Part::Text(answer), Part::Text(note)] = told.as_slice() else { panic!("{told:?}") };
+    println!("{}\n{}", answer.text, note.text);
+    assert_eq!(answer.text, "It runs.");
+    assert!(
+        note.text.starts_with("⏹ Note: background work was ended with the run: shell b6 (npm run dev)"),
+        "{note:?}"
+    );
 }
