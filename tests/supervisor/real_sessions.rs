@@ -29,7 +29,10 @@ fn branch(path: &PathBuf) -> Vec<String> {
     let mut asked = Vec::new();
     let mut next = last;
     while let Some(line) = next {
-        if let (true, Some(text)) = (line["type"] == "user", line["message"]["content"].as_str()) {
+        // A terminal's is a text, a prompt's a list of blocks.
+        let content = &line["message"]["content"];
+        let text = content.as_str().or_else(|| content[0]["text"].as_str());
+        if let (true, Some(text)) = (line["type"] == "user", text) {
             asked.push(text.trim_start_matches("offline:echo ").to_owned());
         }
         next = line["parentUuid"].as_str().and_then(|id| by_id.get(id)).copied();
