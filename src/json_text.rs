@@ -193,7 +193,7 @@ mod tests {
 
         #[test]
         fn any_units_are_read(units in prop::collection::vec(prop_oneof![any::<u16>(), 0xd7ff..0xe001_u16], 0..20)) {
-            let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+            let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat();
             let expected = String::from_utf16_lossy(&units);
             prop_assert_eq!(parse::<String>(format!("\"{escaped}\"").as_bytes()).unwrap(), expected);
         }

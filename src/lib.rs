@@ -2,6 +2,9 @@
 //!
 //! ARCHITECTURE.md has the bird's-eye view; each module says what it is for.
 
+// `eprintln!` panics where standard error cannot be written, on a full disk for one. The log does not.
+#![warn(clippy::print_stderr)]
+
 pub mod atomic_file;
 pub mod boot;
 pub mod claude;

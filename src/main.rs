@@ -1,5 +1,7 @@
 //! The `claudebox` binary: one Result to one exit code.
 
+#![warn(clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use claudebox::config::environment::ProcessEnvironment;

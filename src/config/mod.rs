@@ -221,7 +221,7 @@ impl Config {
         let (several, single) = (Path::new(WORKSPACES), Path::new(WORKSPACE));
         let serves = self.server_modes.iter().any(|mode| name::MODES.contains(mode));
         if serves && self.workspaces_dir == several && !is_mounted(several) && is_mounted(single) {
-            self.workspaces_dir = single.to_owned();
+            single.clone_into(&mut self.workspaces_dir);
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
             let all = |value| [modes.as_slice(), &[telegram, (one, "81"), (other, value)]].concat();
             assert!(server::ServerConfig::read(&env(&all("81"))).is_ok(), "{one} {other}");
             let error = server::ServerConfig::read(&env(&all("82"))).unwrap_err().to_string();
-            assert!(error.contains(one) && error.contains(other) && !error.contains("8"), "{error}");
+            assert!(error.contains(one) && error.contains(other) && !error.contains('8'), "{error}");
         }
     }
 

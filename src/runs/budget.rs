@@ -246,10 +246,14 @@ mod tests {
                     0 | 1 if !budget.reserved.contains_key(&Uuid::from_u128(run)) => {
                         let _ = budget.reserve(NOON, &claim(run, Some(amount)));
                     }
-                    2 if budget.reserved.contains_key(&Uuid::from_u128(run)) => match budget.start(NOON, &claim(run, Some(amount))) {
-                        Ok(most) => { running.insert(run, most.unwrap()); }
-                        Err(_) => { running.remove(&run); budget.release(Uuid::from_u128(run)); }
-                    },
+                    2 if budget.reserved.contains_key(&Uuid::from_u128(run)) => {
+                        if let Ok(most) = budget.start(NOON, &claim(run, Some(amount))) {
+                            running.insert(run, most.unwrap());
+                        } else {
+                            running.remove(&run);
+                            budget.release(Uuid::from_u128(run));
+                        }
+                    }
                     3 => if let Some(most) = running.remove(&run) {
                         budget.release(Uuid::from_u128(run));
                         budget.add(NOON, &claim(run, None).requester, most);

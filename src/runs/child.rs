@@ -262,9 +262,8 @@ impl Listener<'_> {
                 Some((&EVENT, event)) => events.extend_from_slice(event),
                 Some((&STUCK, _)) => self.stuck = true,
                 Some((&REPORT, json)) => {
-                    self.report = Some(
-                        json_text::parse(json).map_err(|error| format!("its report is unreadable: {error}"))?,
-                    );
+                    self.report =
+                        Some(json_text::parse(json).map_err(|error| format!("its report is unreadable: {error}"))?);
                 }
                 _ => return Err("its worker said something unknown".into()),
             }

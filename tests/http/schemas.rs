@@ -6,7 +6,7 @@ use crate::fixture::{start, with_cli, without_cli};
 use crate::openai::{chat, user};
 use crate::support::TestBox;
 
-/// Schemas that the CLI itself refuses, or its API: LangChain's, pydantic's, zod's, OpenAPI's.
+/// Schemas that the CLI itself refuses, or its API: `LangChain`'s, pydantic's, zod's, `OpenAPI`'s.
 fn schemas() -> Vec<(&'static str, Value)> {
     let draft = "https://json-schema.org/draft/2020-12/schema";
     vec![

@@ -54,7 +54,7 @@ fn file_with(testbox: &TestBox, text: &str) -> PathBuf {
     }
 }
 
-fn open_terminal<'testbox>(testbox: &'testbox TestBox, args: &[&str]) -> Option<Running> {
+fn open_terminal(testbox: &TestBox, args: &[&str]) -> Option<Running> {
     let mut running = claude(testbox, args)?.on_terminal().start();
     running.expect("bypass");
     Some(running)

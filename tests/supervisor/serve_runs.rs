@@ -87,13 +87,13 @@ fn a_process_that_changed_its_mark_ends_with_the_next_run() {
     let Some(testbox) = TestBox::new() else { return };
     hook(&testbox, "1.sh", &format!("#!/bin/sh\n{}", stray(2011, "0")));
     let serve = format!(
-        r#"{SLEEPER}{ASKS}
+        r"{SLEEPER}{ASKS}
 $SIG{{TERM}} = sub {{ exit 0 }};
 select(undef, undef, undef, 0.01) until sleeper(2011) && sleeper(2005);
 system('prlimit', '--pid', $_, '--locks=5:5') == 0 or die for ($worker, sleeper(2005));
 ask('end r9');
 sleep 1 while 1;
-"#
+"
     );
     let mut running = servers_with(&testbox, &serve).start();
     running.expect("up\n");

@@ -188,7 +188,7 @@ impl<'own> Translator<'own> {
             Value::Object(object) => {
                 let mut writing = Writing { own: object, out: Map::new(), notes: Vec::new() };
                 self.reader(&mut writing);
-                self.values(&mut writing);
+                Self::values(&mut writing);
                 self.object(&mut writing);
                 self.array(&mut writing);
                 self.combined(&mut writing);
@@ -218,7 +218,7 @@ impl<'own> Translator<'own> {
     }
 
     /// Rules for a value by itself.
-    fn values(&self, writing: &mut Writing<'own>) {
+    fn values(writing: &mut Writing<'own>) {
         for key in PLAIN {
             writing.copy_if(key, |_| true);
         }

@@ -55,6 +55,7 @@ pub async fn shape(request: Request, next: Next) -> Response {
 }
 
 /// The answer to a request for `path`: a problem of this door in its shape.
+#[must_use]
 pub fn shaped_at(path: &str, response: Response) -> Response {
     match response.extensions().get::<Problem>().cloned() {
         Some(problem) if path.starts_with(PREFIX) => shaped(&problem, response),

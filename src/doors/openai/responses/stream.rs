@@ -106,16 +106,15 @@ impl Protocol for Events {
     }
 
     fn end(&mut self, answer: &Answer, out: &mut Out) {
-        match &answer.call {
-            Some(name) => self.call(answer, name, out),
-            None => {
-                if self.text.is_none() {
-                    self.open(out);
-                }
-                // What counts: an attempt that was cut may have said more.
-                self.text = Some(answer.text.clone());
-                self.close(out);
+        if let Some(name) = &answer.call {
+            self.call(answer, name, out);
+        } else {
+            if self.text.is_none() {
+                self.open(out);
             }
+            // What counts: an attempt that was cut may have said more.
+            self.text = Some(answer.text.clone());
+            self.close(out);
         }
         let response = self.echo.completed(answer);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
