@@ -40,6 +40,8 @@ pub enum Outcome {
         /// Whether it was the silence.
         silent: bool,
     },
+    /// It took more memory than it may, or than there is.
+    Oom,
     /// The CLI ended by itself without a result.
     Truncated,
 }
@@ -55,6 +57,8 @@ pub enum Intervention {
     Silent,
     /// The API kept refusing the credentials.
     AuthRefused,
+    /// It took too much memory: over its limit, or the kernel ended it.
+    OutOfMemory,
 }
 
 /// A rate limit that refused a request.
@@ -148,6 +152,7 @@ impl Outcome {
             Intervention::TimedOut => Self::Hung { silent: false },
             Intervention::Silent => Self::Hung { silent: true },
             Intervention::AuthRefused => Self::Auth,
+            Intervention::OutOfMemory => Self::Oom,
         }
     }
 
@@ -166,6 +171,7 @@ impl Outcome {
             Self::SessionNotFound,
             Self::Killed { signal },
             Self::Hung { silent: envelope["hungBecause"] == "silence" },
+            Self::Oom,
             Self::Truncated,
         ];
         all.into_iter().find(|outcome| outcome.name() == name)
@@ -185,6 +191,7 @@ impl Outcome {
             Self::SessionNotFound => "session_not_found",
             Self::Killed { .. } => "killed",
             Self::Hung { .. } => "hung",
+            Self::Oom => "oom",
             Self::Truncated => "truncated",
         }
     }
@@ -203,6 +210,7 @@ impl Outcome {
             Self::SessionNotFound => ExitCode::SessionNotFound,
             Self::Killed { signal } => ExitCode::from_signal(signal.unwrap_or(libc::SIGTERM)),
             Self::Hung { .. } => ExitCode::Hung,
+            Self::Oom => ExitCode::from_signal(libc::SIGKILL),
             Self::Truncated => ExitCode::Truncated,
         }
     }
@@ -309,6 +317,7 @@ mod tests {
             Outcome::SessionNotFound,
             Outcome::Killed { signal: None },
             Outcome::Hung { silent: false },
+            Outcome::Oom,
             Outcome::Truncated,
         ];
         let mut codes: Vec<u8> = all.iter().map(|outcome| outcome.exit_code().code()).collect();

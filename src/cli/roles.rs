@@ -211,6 +211,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         standing,
         silence: None,
         background: config.background,
+        memory: config.max_memory,
         settings: settings::of_command_line(config.offline, env),
     };
     let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
@@ -291,6 +292,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         standing,
         silence: job.silence,
         background: config.background,
+        memory: config.max_memory,
         settings: settings::of_command_line(config.offline, env),
     };
     let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;

@@ -26,6 +26,8 @@ const WORKSPACES: &str = "/workspaces";
 /// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
 pub const DEFAULT_BACKGROUND: Duration = Duration::from_secs(10);
 const LONGEST_BACKGROUND_SECONDS: u64 = 86_400;
+/// The CLI alone takes 200 MB.
+const SMALLEST_MEMORY: u64 = 256 << 20;
 const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_mins(10);
 const LONGEST_HOOK_SECONDS: u64 = 86_400;
 
@@ -119,6 +121,8 @@ pub mod name {
     pub const RUN_SILENCE_SECONDS: &str = "CLAUDEBOX_RUN_SILENCE_SECONDS";
     /// How long a run's background work may go on after the answer, seconds.
     pub const BACKGROUND_SECONDS: &str = "CLAUDEBOX_BACKGROUND_SECONDS";
+    /// Most memory that a run's processes may take together: bytes, or with k, m or g.
+    pub const MAX_MEM: &str = "CLAUDEBOX_MAX_MEM";
     /// Most a run may cost, US dollars.
     pub const MAX_COST_PER_RUN: &str = "CLAUDEBOX_MAX_COST_PER_RUN";
     /// Most all runs of a day may cost, US dollars.
@@ -192,6 +196,8 @@ pub struct Config {
     pub offline: bool,
     /// How long background shells and wake-ups of a run may go on after the answer.
     pub background: Duration,
+    /// Most memory that a run's processes may take together, bytes.
+    pub max_memory: Option<u64>,
     /// Whether debug logs are written.
     pub debug: bool,
     /// The server modes that were asked for, by the name of their setting.
@@ -260,6 +266,7 @@ impl Config {
             background: settings
                 .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)?
                 .unwrap_or(DEFAULT_BACKGROUND),
+            max_memory: settings.size(name::MAX_MEM)?,
             debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
             server_modes,
         })
@@ -295,6 +302,25 @@ impl<E: Environment> Settings<'_, E> {
             "1" | "true" | "yes" | "on" => Ok(true),
             "0" | "false" | "no" | "off" => Ok(false),
             _ => Err(wrong(&name, &value, "allowed are 1, true, yes, on and 0, false, no, off")),
+        }
+    }
+
+    /// Bytes, as container engines take them: a whole number, and b, k, m or g.
+    fn size(&self, name: &str) -> Result<Option<u64>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
+        let lower = value.trim().to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+        let unit = match &lower[digits.len()..] {
+            "" | "b" => Some(1),
+            "k" | "kb" => Some(1 << 10),
+            "m" | "mb" => Some(1 << 20),
+            "g" | "gb" => Some(1_u64 << 30),
+            _ => None,
+        };
+        let size = digits.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
+        match size {
+            Some(size) if size >= SMALLEST_MEMORY => Ok(Some(size)),
+            _ => Err(wrong(&name, &value, "a size of at least 256m, such as 512m or 4g")),
         }
     }
 
@@ -419,6 +445,11 @@ mod tests {
         "CLAUDE_MODE_API",
         "2",
         "CLAUDE_MODE_API=\"2\" is not usable: allowed are 1, true, yes, on and 0, false, no, off"
+    )]
+    #[case(
+        "CLAUDEBOX_MAX_MEM",
+        "4x",
+        "CLAUDEBOX_MAX_MEM=\"4x\" is not usable: a size of at least 256m, such as 512m or 4g"
     )]
     #[case("CLAUDEBOX_WORKSPACE", "here", "CLAUDEBOX_WORKSPACE=\"here\" is not usable: it must be an absolute path")]
     #[case(

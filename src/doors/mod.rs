@@ -8,4 +8,3 @@ pub mod mcp;
 pub mod openai;
 mod queueing;
 pub mod telegram;
-mod waiting;

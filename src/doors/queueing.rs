@@ -21,13 +21,18 @@ const RETRY: u64 = 30;
 pub(super) fn busy(engine: &Engine, workspace: &Path, asked: Option<Busy>) -> Result<Busy, Problem> {
     match asked {
         Some(busy) => Ok(busy),
-        None if engine.holding(workspace) <= MOST_AHEAD => Ok(Busy::Queue),
-        None => {
-            let detail = format!(
-                "{MOST_AHEAD} runs wait in this workspace already: try again in {RETRY} s, use another workspace, or \
-                 set busy to queue to wait all the same"
-            );
-            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", detail).retry_after(RETRY))
-        }
+        None => room(engine, workspace).map(|()| Busy::Queue),
     }
+}
+
+/// Whether a run may wait in `workspace` whose client has not asked to wait; else when to try again.
+pub(super) fn room(engine: &Engine, workspace: &Path) -> Result<(), Problem> {
+    if engine.holding(workspace) <= MOST_AHEAD {
+        return Ok(());
+    }
+    let detail = format!(
+        "{MOST_AHEAD} runs wait in this workspace already: try again in {RETRY} s, use another workspace, or set busy to \
+         queue to wait all the same"
+    );
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", detail).retry_after(RETRY))
 }

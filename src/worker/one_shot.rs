@@ -46,6 +46,8 @@ pub struct Request {
     pub silence: Option<Duration>,
     /// How long background shells and wake-ups may go on after the answer.
     pub background: Duration,
+    /// Most memory that the run may take, bytes.
+    pub memory: Option<u64>,
     /// The CLI's settings of the command line.
     pub settings: String,
 }
@@ -154,6 +156,7 @@ impl Attempt<'_> {
             deadline,
             silence: request.silence,
             background: request.background,
+            memory: request.memory,
         };
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
         let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());

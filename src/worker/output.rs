@@ -118,6 +118,10 @@ impl Finished {
     /// The run as one JSON object.
     pub(super) fn envelope(&self) -> Value {
         let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
+        // The CLI said nothing of it.
+        if envelope["errors"] == json!([""]) {
+            envelope["errors"] = self.complaint().into_iter().collect();
+        }
         envelope["runId"] = self.run_id.to_string().into();
         envelope["workspace"] = json!(self.workspace);
         envelope["leftoverProcesses"] = self.ended.leftovers.into();
@@ -163,7 +167,12 @@ impl Finished {
             Outcome::Hung { silent: true } => {
                 "no sign of life for too long while no tool ran; the run was ended".to_owned()
             }
-            Outcome::Truncated => format!("the CLI ended without a result ({:?}): {said}", self.ended.status),
+            Outcome::Oom => {
+                "out of memory: the run took more than CLAUDEBOX_MAX_MEM or the container allows; raise the limit, \
+                             or ask for less at once"
+                    .to_owned()
+            }
+            Outcome::Truncated => format!("the CLI {} without a result: {said}", self.ended.status),
         };
         // It may quote a page of standard error.
         Some(line.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" | "))

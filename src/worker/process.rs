@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::memory;
 use super::pipe::{Line, Source, set_nonblocking};
 use crate::claude::outcome::Intervention;
 use crate::claude::transcript::Rest;
@@ -57,6 +58,8 @@ pub struct Launch {
     pub silence: Option<Duration>,
     /// How long its background work may go on after the answer.
     pub background: Duration,
+    /// Most memory that it and everything it started may take, bytes.
+    pub memory: Option<u64>,
 }
 
 /// Who reads what the CLI prints.
@@ -124,6 +127,12 @@ pub fn run(
         running.pump(reader)?;
     }
     running.finish_line(reader);
+    if running.intervention.is_none()
+        && running.status == Some(ChildStatus::Signaled(libc::SIGKILL))
+        && running.memory.saw_a_kill()
+    {
+        running.intervention = Some(Intervention::OutOfMemory);
+    }
     let leftovers = end_leftovers(signals, reader)?;
     Ok(Ended {
         status: running.status.unwrap_or(ChildStatus::Exited(u8::MAX)),
@@ -138,6 +147,7 @@ struct Running<'run> {
     control: Option<Control<'run>>,
     silence: Option<Duration>,
     background: Duration,
+    memory: memory::Watch,
     rest: Rest,
     /// When it last said something.
     heard_at: Instant,
@@ -173,6 +183,7 @@ impl<'run> Running<'run> {
             control,
             silence: launch.silence,
             background: launch.background,
+            memory: memory::Watch::start(launch.memory),
             rest: Rest::Work,
             heard_at: Instant::now(),
             stdin: Some(child.stdin),
@@ -188,7 +199,7 @@ impl<'run> Running<'run> {
     }
 
     fn wait(&self, signals: &Signals, reader: &dyn Reader) -> io::Result<()> {
-        let deadlines = [self.give_up_at, self.silent_at(reader), self.end_at, self.kill_at];
+        let deadlines = [self.give_up_at, self.silent_at(reader), self.end_at, self.kill_at, self.memory.due()];
         let deadline = deadlines.into_iter().flatten().min();
         let mut interests: Vec<Interest<'_>> = Vec::new();
         interests.extend(self.control.as_ref().map(Interest::readable));
@@ -313,6 +324,11 @@ impl<'run> Running<'run> {
         let now = Instant::now();
         if self.silent_at(reader).is_some_and(|at| at <= now) {
             self.stop(Intervention::Silent, reader);
+        }
+        if self.memory.is_over(now) {
+            self.stop(Intervention::OutOfMemory, reader);
+            // What takes memory this fast gets no time to take more.
+            self.kill_at = Some(now);
         }
         if self.give_up_at.take_if(|at| *at <= now).is_some() {
             self.stop(Intervention::TimedOut, reader);

@@ -40,6 +40,7 @@ impl Shell {
             deadline: job.options.timeout.map(|timeout| Instant::now() + timeout),
             silence: None,
             background: Duration::ZERO,
+            memory: None,
         };
         let mut wire = Wire { out };
         let ended = process::run(signals, Some(input.as_fd()), &launch, &mut wire)?;

@@ -85,7 +85,10 @@ fn a_limit_is_waited_for_with_the_real_cli() {
     let Some(testbox) = TestBox::new() else { return };
     let Some(launch) = with_cli(&testbox) else { return };
     let subscribed = format!(
-        "#!/bin/sh\nunset ANTHROPIC_API_KEY\nCLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-offline exec {} \"$@\"\n",
+        // Offline, the settings of the command line say which credentials there are.
+        "#!/bin/sh\nunset ANTHROPIC_API_KEY\n\
+         for arg; do shift; case $arg in '{{\"cross'*) arg='{{}}' ;; esac; set -- \"$@\" \"$arg\"; done\n\
+         CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-offline exec {} \"$@\"\n",
         testbox.path("claude").display()
     );
     let launch = launch.env("CLAUDEBOX_CLAUDE_BIN", &testbox.script("subscribed", &subscribed));
@@ -103,5 +106,19 @@ fn a_limit_is_waited_for_with_the_real_cli() {
     assert!((500..=603).contains(&wait), "{wait}");
     // It holds nobody's workspace while it waits.
     assert_eq!(api.http.get("/status").send().json(200)["busyWorkspaces"], json!([]));
+    api.stop();
+}
+
+#[test]
+fn a_job_with_a_sub_agent_has_its_last_result() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let instruction = "offline:agent offline:tool sleep 1; echo found";
+    write_jobs(&testbox, &format!("jobs:\n{}", job("helped", "*/2 * * * * *", instruction, "")));
+    let mut api = start(&testbox, with_cron(&testbox, launch));
+    let metas = wait_for(&testbox, &mut api, "helped", 1);
+    assert_eq!(metas[0]["outcome"], "ok", "{}", metas[0]);
+    let answer = read(&folders(&testbox, "helped")[0], "result.txt");
+    assert!(answer.contains("Background work that has ended: 1.") && answer.contains("found"), "{answer}");
     api.stop();
 }

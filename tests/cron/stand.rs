@@ -17,7 +17,8 @@ prompt=$(sed 's/.*"type":"text","text":"\(.*\)"}\]},"parent.*/\1/')
 echo "$CLAUDEBOX_RUN_ID" >>"$NOTES/starts"
 printf '%s\n' "$prompt" >>"$NOTES/prompts"
 printf '%s\n' "$*" >>"$NOTES/arguments"
-session=11111111-2222-4333-8444-555555555555
+# Each workspace has a session of its own.
+session=11111111-2222-4333-8444-$(pwd | cksum | { read -r sum _; printf '%012d' "$sum"; })
 init() { printf '{"type":"system","subtype":"init","session_id":"%s","tools":[]}\n' $session; }
 result() { printf '{"type":"result","subtype":"success","is_error":false,"result":"%s","session_id":"%s"}\n' "$1" $session; }
 failure() { printf '{"type":"result","subtype":"success","is_error":true,"api_error_status":%s,"result":"%s","session_id":"%s"}\n' "$1" "$2" $session; exit 1; }

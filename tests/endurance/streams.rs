@@ -14,7 +14,7 @@ word() { echo "{\"type\":\"stream_event\",\"event\":{\"type\":\"content_block_de
 word "first-$name "
 read -r go <"$BOX/gate"
 word "second-$name"
-result "$name"
+echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"first-$name second-$name\",\"session_id\":\"s\"}"
 "#;
 
 /// The words of the chunks up to the one that holds `until`, or up to the end.

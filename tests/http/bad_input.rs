@@ -21,7 +21,7 @@ fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("jsonSchema", json!("{"), &["JSON Schema"]),
         ("jsonSchema", json!([1]), &["JSON Schema"]),
         ("systemPrompt", json!("a\u{0}b"), &["NUL"]),
-        ("appendSystemPrompt", json!("x".repeat(131_072)), &["131072", "131071"]),
+        ("appendSystemPrompt", json!("a\u{0}b"), &["NUL"]),
         ("resume", json!("last"), &["UUID"]),
         ("forkSession", json!(true), &["resume"]),
         ("noContinue", json!("yes"), &["boolean"]),

@@ -64,7 +64,10 @@ fn a_limit_says_when_to_try_again() {
     let Some(launch) = with_cli(&testbox) else { return };
     let real = testbox.path("claude");
     let subscribed = format!(
-        "#!/bin/sh\nunset ANTHROPIC_API_KEY\nCLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-offline exec {} \"$@\"\n",
+        // Offline, the settings of the command line say which credentials there are.
+        "#!/bin/sh\nunset ANTHROPIC_API_KEY\n\
+         for arg; do shift; case $arg in '{{\"cross'*) arg='{{}}' ;; esac; set -- \"$@\" \"$arg\"; done\n\
+         CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-offline exec {} \"$@\"\n",
         real.display()
     );
     let launch = launch.env("CLAUDEBOX_CLAUDE_BIN", &testbox.script("subscribed", &subscribed));

@@ -133,10 +133,11 @@ fn requests_wait_for_each_other_up_to_a_bound() {
     let mut api = start(&testbox, launch);
     let held = chat(&api.http, "a", user("offline:tool exec sleep 1000"), json!({})).leave();
     api.until_sleeps("1000");
-    let waiting: Vec<_> =
-        (0..8).map(|number| chat(&api.http, "a", user(&format!("offline:echo {number}")), json!({})).leave()).collect();
+    let waiting: Vec<_> = (0..16)
+        .map(|number| chat(&api.http, "a", user(&format!("offline:echo {number}")), json!({})).leave())
+        .collect();
     let http = api.http.clone();
-    api.until("all wait", |_| http.get("/status").send().json(200)["queued"] == 8);
+    api.until("all wait", |_| http.get("/status").send().json(200)["queued"] == 16);
     let full = chat(&api.http, "a", user("x"), json!({})).send();
     assert_eq!(full.json(429)["error"]["code"], "queue_full");
     assert!(full.retry_after() > 0);

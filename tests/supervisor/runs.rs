@@ -375,3 +375,39 @@ fn the_offline_model_is_told_of_and_no_credential_reaches_the_cli() {
         assert!(note.contains("no_proxy=127.0.0.1,a.example\n"), "{note}");
     }
 }
+
+#[test]
+fn a_run_that_takes_more_memory_than_it_may_is_ended_and_says_so() {
+    let Some(testbox) = TestBox::new() else { return };
+    let greedy = format!("#!/bin/sh\ncat >/dev/null; echo '{INIT}'\nperl -e '$x = \"x\" x (400 << 20); sleep 1000' &\nwait\n");
+    let cli = testbox.script("claude", &greedy);
+    let launch = testbox.claudebox(&["init", "--", "hi", "--output-format", "json"]);
+    let launch = launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).env("CLAUDEBOX_MAX_MEM", "256m");
+    let finished = launch.start().finish().exits(137);
+    let result: serde_json::Value = serde_json::from_str(&finished.out).unwrap();
+    assert_eq!((&result["outcome"], &result["isError"]), (&"oom".into(), &true.into()), "{result}");
+    assert!(finished.err.contains("CLAUDEBOX_MAX_MEM"), "{}", finished.err);
+}
+
+/// The kernel counts what it ends in the box's control group.
+#[test]
+fn a_cli_that_the_kernel_ended_for_its_memory_is_told_from_one_that_somebody_killed() {
+    let Some(testbox) = TestBox::new() else { return };
+    let events = testbox.path("work/memory.events");
+    for (kills, outcome) in [(1, "oom"), (0, "killed")] {
+        std::fs::write(&events, "oom 0\noom_kill 0\n").unwrap();
+        let killed = format!(
+            "#!/bin/sh\ncat >/dev/null; echo '{INIT}'\nprintf 'oom 0\\noom_kill {kills}\\n' >{}\nkill -9 $$\n",
+            events.display()
+        );
+        let cli = testbox.script("claude", &killed);
+        let launch = testbox.claudebox(&["init", "--", "hi", "--output-format", "json"]).before(&format!(
+            "mount -t tmpfs none /sys/fs/cgroup && touch /sys/fs/cgroup/memory.events && chmod 666 '{0}' && \
+             mount --bind '{0}' /sys/fs/cgroup/memory.events",
+            events.display()
+        ));
+        let finished = launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).start().finish().exits(137);
+        let result: serde_json::Value = serde_json::from_str(&finished.out).unwrap();
+        assert_eq!(result["outcome"], outcome, "{result}");
+    }
+}

@@ -17,7 +17,6 @@ pub(crate) fn prompts(bot: &Bot) -> Vec<String> {
         .map(|request| {
             let request: Value = serde_json::from_str(&request.unwrap()).unwrap();
             let prompt = request["prompt"].as_str().unwrap().to_owned();
-            eprintln!("{}\n{}", prompt.chars().take(600).collect::<String>(), "-".repeat(40));
             prompt
         })
         .collect()

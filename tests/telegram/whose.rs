@@ -122,3 +122,17 @@ fn an_answer_that_cannot_take_the_place_of_working_leaves_none_behind() {
     assert_eq!(bot.api.sent(ANN).len(), 2, "{:#?}", bot.api.sent(ANN));
     bot.stop();
 }
+
+#[test]
+fn the_answer_of_a_prompt_with_a_sub_agent_is_its_last_result() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(mut bot) = start(&testbox, USUAL) else { return };
+    let asked = bot.api.says(ANN, "offline:agent offline:tool sleep 1; echo found");
+    bot.api.answer(ANN, asked, "Background work that has ended: 1.");
+    bot.settle();
+    let last = bot.api.sent(ANN).pop().unwrap();
+    assert!(!last.text.contains("The Agent tool answered"), "{last:?}");
+    // What is ended is said below the answer.
+    let asked = bot.api.says(ANN, "offline:background sleep 4321");
+    bot.api.answer(ANN, asked, "sleep 4321");
+}

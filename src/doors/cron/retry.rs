@@ -80,7 +80,7 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
 /// that was missed stay what they are.
 fn may_pass(state: &str, outcome: &str) -> bool {
     match state {
-        "failed" => matches!(outcome, "model_error" | "truncated" | "hung" | "killed"),
+        "failed" => matches!(outcome, "model_error" | "truncated" | "hung" | "oom" | "killed"),
         state => state == "interrupted",
     }
 }

@@ -148,6 +148,7 @@ pub(super) fn of_run(run: &Run) -> Option<Problem> {
         }
         (_, "session_not_found", _) => Problem::new(StatusCode::NOT_FOUND, "session_not_found", said.clone()),
         (_, "hung", _) => failed("run_hung"),
+        (_, "oom", _) => failed("run_oom"),
         // Claude's own credentials: 401 would be said of the client's.
         (_, "auth", _) => Problem::new(StatusCode::FORBIDDEN, "run_auth", said.clone()),
         (_, "truncated" | "killed", _) => failed("run_truncated"),

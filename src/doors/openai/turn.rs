@@ -23,9 +23,9 @@ use crate::doors::http::auth::Caller;
 use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::http::server::Stopping;
-use crate::doors::waiting;
+use crate::doors::queueing;
 use crate::runs::events::Events;
-use crate::runs::run::{NewRun, Request, Run};
+use crate::runs::run::{Busy, NewRun, Request, Run};
 use crate::runs::submission::{Hold, SubmitError};
 
 /// The name of this door.
@@ -210,7 +210,7 @@ impl Turn {
             origin,
             workspace: workspace.path,
             request,
-            busy: headers.busy.unwrap_or(waiting::BUSY),
+            busy: headers.busy.unwrap_or(Busy::Queue),
             stays: wish.key.is_some(),
             idempotency_key: wish.key,
             webhook_url: None,
@@ -234,7 +234,7 @@ impl Turn {
 
     async fn submit(&self) -> Result<(Uuid, Hold), Problem> {
         if self.bounded {
-            waiting::room(&self.app.engine, &self.new.workspace)?;
+            queueing::room(&self.app.engine, &self.new.workspace)?;
         }
         let submitted = match self.app.engine.submit(self.new.clone()).await {
             Ok(submitted) => submitted,
