@@ -379,12 +379,13 @@ fn the_offline_model_is_told_of_and_no_credential_reaches_the_cli() {
 #[test]
 fn a_run_that_takes_more_memory_than_it_may_is_ended_and_says_so() {
     let Some(testbox) = TestBox::new() else { return };
-    let greedy = format!("#!/bin/sh\ncat >/dev/null; echo '{INIT}'\nperl -e '$x = \"x\" x (400 << 20); sleep 1000' &\nwait\n");
+    let greedy =
+        format!("#!/bin/sh\ncat >/dev/null; echo '{INIT}'\nperl -e '$x = \"x\" x (400 << 20); sleep 1000' &\nwait\n");
     let cli = testbox.script("claude", &greedy);
     let launch = testbox.claudebox(&["init", "--", "hi", "--output-format", "json"]);
     let launch = launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).env("CLAUDEBOX_MAX_MEM", "256m");
     let finished = launch.start().finish().exits(137);
-    let result: serde_json::Value = serde_json::from_str(&finished.out).unwrap();
+    let result: Value = serde_json::from_str(&finished.out).unwrap();
     assert_eq!((&result["outcome"], &result["isError"]), (&"oom".into(), &true.into()), "{result}");
     assert!(finished.err.contains("CLAUDEBOX_MAX_MEM"), "{}", finished.err);
 }
@@ -395,7 +396,7 @@ fn a_cli_that_the_kernel_ended_for_its_memory_is_told_from_one_that_somebody_kil
     let Some(testbox) = TestBox::new() else { return };
     let events = testbox.path("work/memory.events");
     for (kills, outcome) in [(1, "oom"), (0, "killed")] {
-        std::fs::write(&events, "oom 0\noom_kill 0\n").unwrap();
+        fs::write(&events, "oom 0\noom_kill 0\n").unwrap();
         let killed = format!(
             "#!/bin/sh\ncat >/dev/null; echo '{INIT}'\nprintf 'oom 0\\noom_kill {kills}\\n' >{}\nkill -9 $$\n",
             events.display()
@@ -407,7 +408,7 @@ fn a_cli_that_the_kernel_ended_for_its_memory_is_told_from_one_that_somebody_kil
             events.display()
         ));
         let finished = launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).start().finish().exits(137);
-        let result: serde_json::Value = serde_json::from_str(&finished.out).unwrap();
+        let result: Value = serde_json::from_str(&finished.out).unwrap();
         assert_eq!(result["outcome"], outcome, "{result}");
     }
 }
