@@ -16,8 +16,7 @@ pub(crate) fn prompts(bot: &Bot) -> Vec<String> {
     found
         .map(|request| {
             let request: Value = serde_json::from_str(&request.unwrap()).unwrap();
-            let prompt = request["prompt"].as_str().unwrap().to_owned();
-            prompt
+            request["prompt"].as_str().unwrap().to_owned()
         })
         .collect()
 }
