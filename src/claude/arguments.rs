@@ -75,6 +75,10 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub literal: bool,
+    /// Whether the result is to have every event of the run.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_events: bool,
     /// Content blocks of the Messages API that go before the prompt: images, documents, an earlier conversation.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]

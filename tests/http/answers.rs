@@ -86,3 +86,25 @@ fn prompts_of_clients_are_text() {
     assert!(whole["choices"][0]["message"]["content"].as_str().unwrap().ends_with("You said: /clear"), "{whole}");
     api.stop();
 }
+
+/// docker-claudebox 2 calls it so.
+#[test]
+fn every_event_of_a_run_can_be_in_its_result() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let api = start(&testbox, launch);
+    let run = api.http.run(with(prompt("a", "offline:slow 0.3"), json!({"eventMode": "full"})));
+    let events = run["events"].as_array().unwrap();
+    for (number, event) in (1_usize..).zip(events) {
+        assert_eq!((&event["sequence"], &event["backend"]), (&json!(number), &json!("claude")));
+        assert_eq!(event["eventType"], event["event"]["type"]);
+    }
+    let pieces = events.iter().filter(|event| event["eventType"] == "stream_event").count();
+    assert!(pieces > 3 && events.last().unwrap()["event"]["result"] == run["result"], "{run}");
+    let id = run["runId"].as_str().unwrap();
+    let again = api.http.get(&format!("/run/result?runId={id}")).send().json(200);
+    assert_eq!(again["events"], run["events"]);
+    let none = api.http.run(with(prompt("a", "hi"), json!({"eventMode": "none", "outputFormat": "json-verbose"})));
+    assert_eq!((&none["events"], &none["turns"]), (&Value::Null, &Value::Null));
+    api.stop();
+}

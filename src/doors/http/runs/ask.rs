@@ -47,6 +47,9 @@ pub(in crate::doors) struct RunBody {
     /// Form of the result.
     #[serde(default, deserialize_with = "null_is_default", alias = "output_format")]
     output_format: Format,
+    /// Which events of the run the result has.
+    #[serde(default, deserialize_with = "null_is_default", alias = "event_mode")]
+    event_mode: EventMode,
     /// Start a fresh session instead of continuing the workspace's last one.
     #[serde(default, deserialize_with = "null_is_default", alias = "no_continue")]
     no_continue: bool,
@@ -100,6 +103,18 @@ enum Format {
     #[default]
     Json,
     JsonVerbose,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum EventMode {
+    /// What `outputFormat` says.
+    #[default]
+    Auto,
+    /// None: the last result alone.
+    None,
+    /// All, pieces of messages too, as `events` of the result.
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -168,14 +183,15 @@ impl RunBody {
                 turns => turns,
             },
             timeout: positive("timeoutSeconds", self.timeout_seconds, LONGEST_TIMEOUT)?.map(Duration::from_secs_f64),
-            include_partial_messages: self.include_partial_messages,
+            include_partial_messages: self.include_partial_messages || self.event_mode == EventMode::Full,
+            all_events: self.event_mode == EventMode::Full,
             attachments: Vec::new(),
             conversation: None,
             literal: false,
         };
-        let format = match self.output_format {
-            Format::Json => OutputFormat::Json,
-            Format::JsonVerbose => OutputFormat::JsonVerbose,
+        let format = match (self.event_mode, self.output_format) {
+            (EventMode::None, _) | (_, Format::Json) => OutputFormat::Json,
+            (_, Format::JsonVerbose) => OutputFormat::JsonVerbose,
         };
         Ok(Request { prompt: self.prompt.clone(), options, format })
     }

@@ -5,6 +5,7 @@ mod ask;
 mod start;
 mod stream;
 mod view;
+mod whole;
 
 use axum::Extension;
 use axum::Json;
@@ -77,7 +78,8 @@ async fn result(
     Query(query): Query<ResultQuery>,
 ) -> Result<Response, Problem> {
     let run = app.visible_run(&query.run_id, &caller).await?;
-    let body = if run.state.is_final() { view::result(&run) } else { view::brief(&run, app.engine.ahead(&run)) };
+    let body =
+        if run.state.is_final() { whole::result(&app, &run).await? } else { view::brief(&run, app.engine.ahead(&run)) };
     Ok(about(&run.id.to_string(), Json(body)))
 }
 

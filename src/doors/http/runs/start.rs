@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use super::ask::{RunBody, invalid};
 use super::stream::{self, Framing, ServerSentEvent, Source};
 use super::view::ResultBody;
-use super::{about, ledger_failed, unknown, view};
+use super::{about, ledger_failed, unknown, view, whole};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::parameters::{Body, Query};
@@ -107,7 +107,8 @@ pub(super) async fn run(
         let ended = app.wait_or_stop(id, stopping).await;
         // Also where there is no result: who is told that the run waits for the next server has not gone away.
         hold.release();
-        about(&id.to_string(), answer(&ended?, query.strict))
+        let ended = ended?;
+        about(&id.to_string(), answer(&ended, whole::result(&app, &ended).await?, query.strict))
     };
     let location = HeaderValue::from_str(&format!("/runs/{id}"));
     response.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
@@ -122,8 +123,7 @@ const fn running_or_queued(state: RunState) -> RunState {
     }
 }
 
-fn answer(run: &Run, strict: bool) -> Response {
-    let result = view::result(run);
+fn answer(run: &Run, result: serde_json::Value, strict: bool) -> Response {
     if !strict || run.state == RunState::Succeeded {
         return Json(result).into_response();
     }
