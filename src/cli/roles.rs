@@ -221,7 +221,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     if let Some(notice) = finished.notice() {
         tracing::warn!("{notice}");
     }
-    Ok(finished.outcome.exit_code())
+    Ok(finished.exit_code())
 }
 
 /// The prompt, from the command line and standard input.

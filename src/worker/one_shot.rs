@@ -16,7 +16,9 @@ use crate::claude::schema::Schema;
 use crate::claude::sessions::{Opened, Sessions};
 use crate::claude::transcript::{End, Rest, Transcript};
 use crate::config::name;
+use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
+use crate::process::status::ChildStatus;
 
 /// The API refusing the credentials this often ends the run. The CLI alone tries for three minutes.
 const AUTH_ATTEMPTS: u64 = 2;
@@ -69,6 +71,15 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// The exit code of a process that carried it out. A CLI that could not be started is 126 or 127, as in a shell.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match (&self.outcome, self.ended.status) {
+            (Outcome::Truncated, ChildStatus::Exited(code @ (126 | 127))) => ExitCode::Child(code),
+            (outcome, _) => outcome.exit_code(),
+        }
+    }
+
     /// The facts about its end.
     #[must_use]
     pub fn end(&self) -> End<'_> {

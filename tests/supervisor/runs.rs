@@ -52,10 +52,10 @@ fn a_line_that_is_no_event_is_logged_and_counted_and_not_fatal() {
 #[test]
 fn long_prompts_arrive_whole() {
     let Some(testbox) = TestBox::new() else { return };
-    let stub = r#"echo "$INIT"; echo "{\"type\":\"result\",\"is_error\":false,\"result\":\"$(wc -c)\"}""#;
+    let stub = r#"echo "$INIT"; echo "{\"type\":\"result\",\"is_error\":false,\"result\":\"$(tr -dc Z | wc -c)\"}""#;
     for length in [200_000, 2_000_000] {
         let mut running = prompt(&testbox, stub, &[]).with_input().start();
-        running.write(&"x".repeat(length));
+        running.write(&"Z".repeat(length));
         running.close_input();
         assert_eq!(running.finish().exits(0).out, format!("{length}\n"));
     }
@@ -81,7 +81,8 @@ fn words_and_standard_input_are_both_sent() {
     running.write("+ a line\n");
     running.close_input();
     running.finish().exits(0);
-    assert_eq!(fs::read_to_string(testbox.path("work/prompt")).unwrap(), "review this\n\n+ a line\n");
+    let message = json(&fs::read_to_string(testbox.path("work/prompt")).unwrap());
+    assert_eq!(message["message"]["content"][0]["text"], "review this\n\n+ a line\n");
 }
 
 /// A job runner may leave standard input open and never write to it.
@@ -312,7 +313,8 @@ fn the_interactive_cli_goes_on_with_the_last_session_and_keeps_its_exit_code() {
     let stub = r#"echo "args: $*"; exit 42"#;
     let mut running = prompt(&testbox, stub, &["--model", "opus"]).on_terminal().start();
     let args = running.value("args: ");
-    assert_eq!(args, format!("--dangerously-skip-permissions --model opus --resume {SESSION}"));
+    let settings = r#"--settings {"crossSessionInbound":"refuse"}"#;
+    assert_eq!(args, format!("--dangerously-skip-permissions {settings} --model opus --resume {SESSION}"));
     running.finish().exits(42);
     let state = fs::read_to_string(testbox.path("home/.claude/.claude.json")).unwrap();
     assert!(json(&state)["hasCompletedOnboarding"] == true, "{state}");
@@ -410,5 +412,18 @@ fn a_cli_that_the_kernel_ended_for_its_memory_is_told_from_one_that_somebody_kil
         let finished = launch.env("CLAUDEBOX_CLAUDE_BIN", &cli).start().finish().exits(137);
         let result: Value = serde_json::from_str(&finished.out).unwrap();
         assert_eq!(result["outcome"], outcome, "{result}");
+    }
+}
+
+#[test]
+fn a_prompt_whose_cli_cannot_be_started_ends_as_in_a_shell() {
+    let Some(testbox) = TestBox::new() else { return };
+    for (text, code, named) in
+        [("#!/no/such/interpreter\n", 127, "/no/such/interpreter"), ("no program at all\n", 126, "claude")]
+    {
+        let cli = testbox.script("claude", text);
+        let launch = testbox.claudebox(&["init", "--", "hi"]).env("CLAUDEBOX_CLAUDE_BIN", &cli);
+        let finished = launch.start().finish().exits(code);
+        assert!(finished.err.contains(named), "{}", finished.err);
     }
 }
