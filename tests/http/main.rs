@@ -15,6 +15,7 @@ mod bad_input;
 mod busy;
 mod cancel;
 mod client;
+mod ephemeral;
 mod events;
 mod failures;
 mod files;

@@ -17,6 +17,7 @@ use crate::config::name;
 use crate::config::server::HttpConfig;
 use crate::doors::http::app::{self, App, Surroundings};
 use crate::doors::http::auth::Authenticator;
+use crate::doors::http::ephemeral;
 use crate::doors::http::files::UploadLimit;
 use crate::doors::http::origin::Origins;
 use crate::doors::http::parameters::BodyLimit;
@@ -85,6 +86,7 @@ impl<'config> HttpDoor<'config> {
         });
         let models = Arc::new(Models::new(self.config.openai_models.clone()));
         let app = App { engine, workspaces, fetcher, models, registry, readiness };
+        ephemeral::take_up(&app).await;
         let connections = room_for_connections(self.config.connections, runs);
         let limits = Limits { drain: grace, ..Limits::new(connections) };
         server::serve(self.listener, app::router(app, self.around), limits, stop.cancelled_owned()).await

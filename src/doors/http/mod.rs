@@ -5,6 +5,7 @@ pub mod auth;
 pub mod body;
 mod connection;
 mod crowd;
+pub mod ephemeral;
 mod figures;
 pub mod files;
 mod health;

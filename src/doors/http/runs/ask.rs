@@ -30,6 +30,9 @@ pub(in crate::doors) struct RunBody {
     /// Make the workspace if it is not there.
     #[serde(default, deserialize_with = "null_is_default", alias = "create_workspace")]
     pub(super) create_workspace: bool,
+    /// Work in a folder of its own, which is deleted with all in it after the run.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) ephemeral: bool,
     /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full name.
     model: Option<String>,
     /// Replaces the system prompt.

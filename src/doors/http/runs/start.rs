@@ -14,6 +14,7 @@ use super::view::ResultBody;
 use super::{about, ledger_failed, unknown, view, whole};
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
+use crate::doors::http::ephemeral;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
@@ -76,8 +77,12 @@ pub(super) async fn run(
     if let Some(url) = body.webhook_url() {
         app.fetcher.check(url).map_err(|error| invalid("webhookUrl", &error.to_string()))?;
     }
-    let name = body.workspace.clone().unwrap_or_default();
-    let workspace = app.workspace(&caller, name, body.create_workspace).await?;
+    if body.ephemeral && body.workspace.as_deref().is_some_and(|name| !name.is_empty()) {
+        return Err(invalid("ephemeral", "a workspace of its own has no name: leave workspace out"));
+    }
+    let ephemeral = body.ephemeral.then(|| ephemeral::name(&caller.name, key.as_deref()));
+    let name = ephemeral.clone().or_else(|| body.workspace.clone()).unwrap_or_default();
+    let workspace = app.workspace(&caller, name, body.create_workspace || body.ephemeral).await?;
     let stays = body.in_background || body.fire_and_forget || key.is_some();
     let new = NewRun {
         origin: app.origin(DOOR, &caller),
@@ -88,7 +93,19 @@ pub(super) async fn run(
         webhook_url: body.webhook_url().map(str::to_owned),
         stays,
     };
-    let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;
+    let submitted = app.engine.submit(new).await;
+    match (ephemeral, &submitted) {
+        (Some(name), Ok(run)) => ephemeral::delete_after(&app, run.id, name),
+        // One that has a run already is that run's.
+        (
+            Some(name),
+            Err(SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } | SubmitError::OverBudget(_)),
+        ) => {
+            ephemeral::delete(app.workspaces.clone(), name).await;
+        }
+        _ => {}
+    }
+    let Submitted { id, mut hold, .. } = submitted.map_err(refused)?;
     let mut response = if body.in_background {
         let run = app.engine.get(id).await.map_err(|error| ledger_failed(&error))?;
         let run = run.ok_or_else(|| unknown(&id.to_string()))?;
