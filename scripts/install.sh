@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=039c049552e9133531e5a13272f75be0f246fd2660b3d63d7e8d73a6e719240f
+checksum=a568f5ff49d9e0f79a4329eb87ad30f5954c164404461dc192de12ef3fdf8306
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'
