@@ -263,6 +263,7 @@ fn system_text(field: &str, text: Option<&str>) -> Result<Option<String>, Proble
             let detail = format!("{field}: it has {} bytes, {LONGEST_PROMPT_BYTES} are allowed", text.len());
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", field))
         }
+        Some(text) if text.contains('\0') => Err(invalid(field, "it holds a NUL character, which no text may")),
         text => Ok(text.map(str::to_owned)),
     }
 }
