@@ -139,7 +139,6 @@ fn the_description_lists_every_route_and_no_other() {
             "GET /runs",
             "GET /runs/{id}",
             "DELETE /runs/{id}",
-            "DELETE /run/{id}",
             "GET /runs/{id}/events",
             "GET /status",
             "GET /health",

@@ -95,7 +95,8 @@ fn the_claude_user_owns_its_places_and_may_use_sudo() {
         "claude claude 755 /workspaces\n",
         "claude claude 755 /home/claude/.claude\n",
         "root root 440 /etc/sudoers.d/claude\n",
-        "root root 755 /usr/local/bin/claudebox\n",
+        // Nobody but root reads it, so nobody reads the environment of one that has just started.
+        "root root 711 /usr/local/bin/claudebox\n",
         "root root 4755 /usr/bin/sudo\n",
     ];
     for line in expected {

@@ -80,12 +80,12 @@ fn list() {}
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10_000, description = "Folder: entries of one page, 1000 if not given"),
         ("cursor" = Option<String>, Query, description = "Folder: `nextCursor` of the page before"),
         ("download" = Option<bool>, Query, description = "File: have browsers save it"),
-        ("Range" = Option<String>, Header, min_length = 1, description = "One range of bytes; several are answered with the whole file"),
-        ("If-Range" = Option<String>, Header, min_length = 1, description = "The range counts only for this `ETag` or date"),
+        ("Range" = Option<String>, Header, description = "One range of bytes; several are answered with the whole file"),
+        ("If-Range" = Option<String>, Header, description = "The range counts only for this `ETag` or date"),
         ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has none of these tags"),
-        ("If-Modified-Since" = Option<String>, Header, min_length = 1, description = "Only if the file is newer"),
-        ("If-Unmodified-Since" = Option<String>, Header, min_length = 1, description = "Only if the file is not newer"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the file has none of these tags"),
+        ("If-Modified-Since" = Option<String>, Header, description = "Only if the file is newer"),
+        ("If-Unmodified-Since" = Option<String>, Header, description = "Only if the file is not newer"),
     ),
     responses(
         (status = 200, description = "The file's bytes, or a page of the folder", content(
@@ -125,7 +125,7 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
     params(
         ("path" = String, Path, description = "Path below the workspaces folder; may contain slashes"),
         ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "`*`: only if there is no such file"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such file"),
     ),
     request_body(content = Option<FileBytes>, content_type = "application/octet-stream", description = "The file, of any type"),
     responses(
@@ -167,7 +167,7 @@ async fn write(
         ("path" = String, Path, description = "Path below the workspaces folder; may contain slashes"),
         ("recursive" = Option<bool>, Query, description = "Delete a folder with all that is in it"),
         ("If-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has one of these tags"),
-        ("If-None-Match" = Option<String>, Header, min_length = 1, description = "Only if the file has none of these tags"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the file has none of these tags"),
     ),
     responses(
         (status = 200, description = "Deleted", body = Deleted),

@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::delete;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -46,7 +47,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cancel_by_query))
         .routes(routes!(list))
         .routes(routes!(one, cancel))
-        .routes(routes!(cancel_by_old_name))
+        // The predecessor's address of the same, which is not described twice.
+        .route("/run/{id}", delete(cancel))
         .routes(routes!(events))
         .routes(routes!(status))
 }
@@ -230,22 +232,6 @@ async fn one(
     ),
 )]
 async fn cancel(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    cancel_run(&app, &caller, &id).await
-}
-
-/// Cancel a run, by the predecessor's address of it.
-#[utoipa::path(
-    delete, operation_id = "cancelRunByOldName", path = "/run/{id}", tag = "runs", params(("id" = String, Path, description = "The run")),
-    responses(
-        (status = 200, description = "It is cancelled, or had ended before", body = CancelView),
-        (status = 404, description = "No such run: `run_not_found`", body = ProblemBody),
-    ),
-)]
-async fn cancel_by_old_name(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,

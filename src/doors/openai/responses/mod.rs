@@ -212,6 +212,7 @@ pub(super) async fn create(
     params(("id" = String, Path, description = "Its id"), ResponseQuery),
     responses(
         (status = 200, description = "The response; with `stream` its events", content((Object = "application/json"), (Object = "text/event-stream"))),
+        (status = 400, description = "A parameter is not allowed: `invalid_parameter`", body = ErrorBody),
         (status = 404, description = "No such response: `response_not_found`", body = ErrorBody),
     ),
 )]
