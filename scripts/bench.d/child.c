@@ -94,17 +94,23 @@ static void pieces(void) {
   }
 }
 
+/* Whether the prompt, plain or in a message of stream-json, begins with a word. */
+static int asks_for(const char *prompt, const char *word) {
+  const char *text = strstr(prompt, "\"type\":\"text\",\"text\":\"");
+  return strncmp(text ? strstr(text, "\"text\":\"") + 8 : prompt, word, strlen(word)) == 0;
+}
+
 /* The CLI's stream of events, as short as it can be. */
 static void answer(void) {
-  static char prompt[1 << 16];
+  static char prompt[(1 << 16) + 1];
   size_t length = 0;
-  for (ssize_t count; length < sizeof prompt && (count = read(0, prompt + length, sizeof prompt - length)) > 0;)
+  for (ssize_t count; length < sizeof prompt - 1 && (count = read(0, prompt + length, sizeof prompt - 1 - length)) > 0;)
     length += (size_t)count;
   puts("{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\"}");
   fflush(stdout);
-  if (length >= 4 && memcmp(prompt, "wait", 4) == 0)
+  if (asks_for(prompt, "wait"))
     for (;;) pause();
-  if (length >= 6 && memcmp(prompt, "stream", 6) == 0) pieces();
+  if (asks_for(prompt, "stream")) pieces();
   puts("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"done\","
        "\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\",\"total_cost_usd\":0}");
 }
