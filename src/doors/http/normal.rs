@@ -25,6 +25,10 @@ fn normal(path: &str) -> Option<String> {
     if !path.starts_with('/') || path.starts_with(FILES) {
         return None;
     }
+    // Nearly all of them, which are not to pay for the others.
+    if path == "/" || !(path.ends_with('/') || path.contains("//")) {
+        return None;
+    }
     let below = path.trim_start_matches('/');
     let files = &FILES[1..];
     let normal = if below.starts_with(files) {
