@@ -15,7 +15,7 @@ pub fn of_command_line(offline: bool, env: &impl Environment) -> String {
     let mut settings = json!({"crossSessionInbound": "refuse"});
     if offline {
         let mut pinned = Map::new();
-        for name in offline::PINNED {
+        for name in offline::pinned() {
             let value = env.get(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
             pinned.insert(name.to_owned(), Value::String(value));
         }

@@ -154,6 +154,11 @@ impl Transcript {
         self.sum().filter(|_| self.settled())
     }
 
+    /// The last result as the CLI printed it, if it is the answer.
+    fn answer(&self) -> Option<&Value> {
+        self.results.last().filter(|_| self.settled())
+    }
+
     /// The last result with what all of them add up to. Cost and usage by model are sums in each one already.
     fn sum(&self) -> Option<Value> {
         let (last, earlier) = self.results.split_last()?;
@@ -199,7 +204,7 @@ impl Transcript {
     #[must_use]
     pub fn outcome(&self, end: &End<'_>) -> Outcome {
         Outcome::decide(&Evidence {
-            result: self.results.last().filter(|_| self.settled()),
+            result: self.answer(),
             schema: end.schema,
             error: self.error.as_deref(),
             refusal: self.refusal,
@@ -213,8 +218,7 @@ impl Transcript {
     /// What went wrong, in the CLI's own words: the result's errors, else its standard error.
     #[must_use]
     pub fn error_text(&self, stderr: &str) -> String {
-        let errors: Vec<&str> =
-            self.results.last().filter(|_| self.settled()).into_iter().flat_map(error_texts).collect();
+        let errors: Vec<&str> = self.answer().into_iter().flat_map(error_texts).collect();
         if errors.is_empty() { stderr.trim().to_owned() } else { errors.join("; ") }
     }
 

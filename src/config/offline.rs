@@ -11,15 +11,8 @@ pub const REAL_API: [&str; 7] = [
     "ANTHROPIC_MODEL",
 ];
 
-/// Variables that a settings file may not change while the offline model answers: those above, and those set for it.
-pub const PINNED: [&str; 17] = [
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_UNIX_SOCKET",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_FOUNDRY",
-    "CLAUDE_CODE_USE_VERTEX",
-    "ANTHROPIC_MODEL",
+/// Variables that are set for the offline model, or would lead requests around it.
+const LEADING_TO_IT: [&str; 10] = [
     "ANTHROPIC_BASE_URL",
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_CUSTOM_HEADERS",
@@ -31,3 +24,8 @@ pub const PINNED: [&str; 17] = [
     "HTTP_PROXY",
     "http_proxy",
 ];
+
+/// Variables that a settings file may not change while the offline model answers.
+pub fn pinned() -> impl Iterator<Item = &'static str> {
+    REAL_API.into_iter().chain(LEADING_TO_IT)
+}

@@ -313,10 +313,11 @@ async fn connection<S>(
             let mut request: hyper::Request<Incoming> = request;
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(stopping);
-            let path = request.uri().path().to_owned();
+            let address = request.uri().clone();
             let request = request.map(|body| Body::new(Watched::new(body, still.clone())));
             let response = catch_panic(router.oneshot(request)).await;
-            let mut response = still.get().map_or(response, |slow| error::shaped_at(&path, closing(slow.problem())));
+            let mut response =
+                still.get().map_or(response, |slow| error::shaped_at(address.path(), closing(slow.problem())));
             if response.status() == StatusCode::NOT_MODIFIED {
                 // It would be that of the file, not of this answer, which has no body.
                 response.headers_mut().remove(header::CONTENT_LENGTH);
