@@ -139,7 +139,7 @@ impl Sessions {
             Side::Terminal => look.for_terminal(options),
         }?;
         let writes = opened.session.writes().filter(|id| Uuid::try_parse(id).is_ok()).map(str::to_ascii_lowercase);
-        if let (Some(id), Some(registry)) = (writes, &registry) {
+        if let (Some(id), Some(registry)) = (writes, registry) {
             opened.lock = registry
                 .take(&id, &Holder { side, workspace: workspace.clone() })
                 .inspect_err(|error| tracing::warn!("the session {id} cannot be kept to one writer: {error}"))

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use claudebox::claude::sessions::Sessions;
 use claudebox::config::server::{EngineConfig, HttpConfig};
-use claudebox::doors::http::app::{self, App, Surroundings};
+use claudebox::doors::http::app::{self, App, Parts, Surroundings};
 use claudebox::doors::http::auth::Authenticator;
 use claudebox::doors::http::origin::Origins;
 use claudebox::doors::http::parameters::BodyLimit;
@@ -61,14 +61,14 @@ fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
         upload_limit: None,
         connections: 8,
     };
-    let app = App {
+    let app = App::from(Parts {
         engine: engine.clone(),
         workspaces: fixture.workspaces.clone(),
         fetcher: Arc::new(Fetcher::new(&[]).unwrap()),
         models: Arc::default(),
         registry: Arc::default(),
         readiness: Arc::new(|| Ok(())),
-    };
+    });
     let around = Surroundings {
         authenticator: Arc::new(Authenticator::from_config(&http).unwrap()),
         origins: Origins::from_config(&http).unwrap(),

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -56,6 +56,8 @@ impl Lock {
 pub(super) struct Registry {
     folder: PathBuf,
     holders: Vec<(String, Holder, SystemTime)>,
+    /// The file of a holder that is gone.
+    spare: Option<PathBuf>,
     _guard: File,
 }
 
@@ -65,15 +67,16 @@ impl Registry {
         atomic_file::private_folder(&folder)?;
         let guard = open(&folder.join(GUARD))?;
         guard.lock()?;
-        let mut holders = Vec::new();
+        let (mut holders, mut spare) = (Vec::new(), None);
         for file in fs::read_dir(&folder)?.flatten() {
             let Some(id) = file.file_name().into_string().ok().filter(|name| name != GUARD) else { continue };
             match held(&file.path()) {
                 Some((holder, since)) => holders.push((id, holder, since)),
+                None if spare.is_none() => spare = Some(file.path()),
                 None => drop(fs::remove_file(file.path())),
             }
         }
-        Ok(Self { folder, holders, _guard: guard })
+        Ok(Self { folder, holders, spare, _guard: guard })
     }
 
     /// Who has session `id`, without waiting and without the right to write in the folder.
@@ -82,8 +85,14 @@ impl Registry {
     }
 
     /// Takes session `id`, which nobody has.
-    pub(super) fn take(&self, id: &str, holder: &Holder) -> io::Result<Lock> {
-        let mut file = open(&self.folder.join(id))?;
+    pub(super) fn take(self, id: &str, holder: &Holder) -> io::Result<Lock> {
+        let path = self.folder.join(id);
+        // To delete the one and create the other takes a disk four times as long, and every prompt waits for it.
+        let nobody_has_it = self.holder(id).is_none();
+        if let Some(spare) = self.spare.filter(|spare| nobody_has_it && *spare != path) {
+            fs::rename(spare, &path)?;
+        }
+        let mut file = open(&path)?;
         file.try_lock()?;
         file.set_len(0)?;
         file.write_all(&serde_json::to_vec(holder)?)?;
@@ -106,7 +115,12 @@ impl Registry {
 fn held(path: &Path) -> Option<(Holder, SystemTime)> {
     let mut file = File::open(path).ok()?;
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some((read(&mut file)?, file.metadata().ok()?.modified().ok()?)),
+        Err(TryLockError::WouldBlock) => {
+            let about = file.metadata().ok()?;
+            // Another session's by now, if it was taken as a spare in this moment.
+            let is_still_there = fs::metadata(path).is_ok_and(|there| there.ino() == about.ino());
+            is_still_there.then_some((read(&mut file)?, about.modified().ok()?))
+        }
         _ => None,
     }
 }

@@ -217,14 +217,25 @@ fn an_open_terminal_keeps_its_session_and_whatever_it_went_over_to() {
 }
 
 #[test]
-fn a_lock_whose_holder_is_gone_is_forgotten() {
+fn the_files_of_holders_that_are_gone_do_not_pile_up() {
     let fixture = fixture().separated();
-    drop(fixture.prompt());
-    assert_eq!(choice(&fixture.prompt()).0, "begin");
-    drop(Registry::lock(fixture.sessions.locks()).unwrap());
-    let left: Vec<_> =
-        fs::read_dir(fixture.sessions.locks()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, [".lock"]);
+    let files = || {
+        let names = fs::read_dir(fixture.sessions.locks()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.into_string().ok()).filter(|name| name != ".lock").collect::<Vec<_>>()
+    };
+    let three = [fixture.prompt(), fixture.prompt(), fixture.prompt()];
+    assert_eq!(files().len(), 3);
+    drop(three);
+    // One of the three files is its own now.
+    let opened = fixture.prompt();
+    assert_eq!(choice(&opened).0, "begin");
+    let id = opened.session.writes().unwrap();
+    assert_eq!(files(), [id]);
+    assert_eq!(Registry::peek(&fixture.sessions.locks(), id), Some(Side::Prompt));
+    assert_eq!(
+        fixture.open(&resume(id), Side::Terminal).unwrap_err(),
+        OpenError::InUse { id: id.into(), by: Side::Prompt }
+    );
 }
 
 #[rstest]

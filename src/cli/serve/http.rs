@@ -15,7 +15,7 @@ use crate::cli::Failure;
 use crate::config::environment::ProcessEnvironment;
 use crate::config::name;
 use crate::config::server::HttpConfig;
-use crate::doors::http::app::{self, App, Surroundings};
+use crate::doors::http::app::{self, App, Parts, Surroundings};
 use crate::doors::http::auth::Authenticator;
 use crate::doors::http::ephemeral;
 use crate::doors::http::files::UploadLimit;
@@ -85,7 +85,7 @@ impl<'config> HttpDoor<'config> {
             binary::locate(&claude_bin, &ProcessEnvironment).map(drop).map_err(|error| error.to_string())
         });
         let models = Arc::new(Models::new(self.config.openai_models.clone()));
-        let app = App { engine, workspaces, fetcher, models, registry, readiness };
+        let app = App::from(Parts { engine, workspaces, fetcher, models, registry, readiness });
         ephemeral::take_up(&app).await;
         let connections = room_for_connections(self.config.connections, runs);
         let limits = Limits { drain: grace, ..Limits::new(connections) };

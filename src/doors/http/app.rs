@@ -1,5 +1,6 @@
 //! What every route works with, and all routes put together.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
 use prometheus_client::registry::Registry;
-use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
@@ -29,9 +29,12 @@ use crate::runs::ledger::Sight;
 use crate::runs::run::{Origin, Run, State as RunState};
 use crate::workspace::{PathError, Workspace, Workspaces};
 
-/// What every route works with. Cheap to clone.
+/// What every route works with. Cheap to clone: each request does, on every core.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] holds.
+pub struct Parts {
     /// The run engine.
     pub engine: Engine,
     /// The workspaces folder.
@@ -44,6 +47,20 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// Whether a run could be started now; if not, why.
     pub readiness: Readiness,
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// Says why no run can be started, if none can.
@@ -85,15 +102,7 @@ pub fn router(app: App, around: Surroundings) -> Router {
         .merge(openapi::router(described))
         .merge(page::router())
         .with_state(app);
-    let router = stack::wrap(router, around.origins, around.body_limit);
-    // Before any route is looked for.
-    let plain = |mut request: Request| {
-        if let Some(uri) = openai::plain_path(request.uri()) {
-            *request.uri_mut() = uri;
-        }
-        request
-    };
-    Router::new().fallback_service(router.map_request(plain))
+    stack::wrap(router, around.origins, around.body_limit)
 }
 
 /// Gives the files' routes the workspaces, as their caller may use them.

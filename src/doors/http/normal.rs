@@ -5,7 +5,7 @@
 
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{self, StatusCode, Uri, header};
 
 use super::problem::Problem;
 
@@ -13,7 +13,7 @@ use super::problem::Problem;
 const FILES: &str = "/files/";
 
 /// The request with its address as the routes know it.
-pub(super) fn addressed(mut request: Request) -> Request {
+pub(super) fn addressed<B>(mut request: http::Request<B>) -> http::Request<B> {
     if let Some(path) = normal(request.uri().path()) {
         *request.uri_mut() = with_path(request.uri(), &path);
     }

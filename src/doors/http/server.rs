@@ -35,6 +35,7 @@ use tower::ServiceExt as _;
 use super::body::{Sent, StoodStill, Watched};
 use super::connection::{Bounded, InFlight, Waits};
 use super::crowd::{Crowd, Place};
+use super::normal::addressed;
 use super::problem::Problem;
 use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT};
 use crate::doors::openai::error;
@@ -136,7 +137,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
-    let crowd = Crowd::default();
+    let crowd = Crowd::new();
     let mut accepting = Accepting::new(listener, limits.connections, crowd.clone());
     let mut server = Server { router, limits, crowd, stopping: CancellationToken::new(), connections: JoinSet::new() };
     loop {
@@ -255,6 +256,7 @@ impl Accepting {
             match Arc::clone(&self.room).try_acquire_owned() {
                 Ok(permit) => {
                     self.made_room = false;
+                    self.crowd.has_room();
                     return permit;
                 }
                 Err(_) if self.made_room => {}
@@ -310,7 +312,7 @@ async fn connection<S>(
         place.is_answered();
         let still = StoodStill::after(limits.body);
         async move {
-            let mut request: hyper::Request<Incoming> = request;
+            let mut request = addressed::<Incoming>(request);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(stopping);
             let address = request.uri().clone();

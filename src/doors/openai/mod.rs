@@ -36,7 +36,6 @@ mod tools;
 mod turn;
 mod usage;
 
-use axum::http::Uri;
 use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,21 +48,6 @@ use super::http::app::App;
 /// Where everything of this door is.
 pub(super) const PREFIX: &str = "/openai/";
 
-/// A path as the routes of this door have it: clients put a slash at its end, or one too many between a base address and
-/// what follows it.
-pub(super) fn plain_path(uri: &Uri) -> Option<Uri> {
-    let path = uri.path();
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let plain = format!("/{}", parts.join("/"));
-    if !plain.starts_with(PREFIX) || plain == path {
-        return None;
-    }
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut plain_uri = uri.clone().into_parts();
-    plain_uri.path_and_query = Some(format!("{plain}{query}").parse().ok()?);
-    Uri::from_parts(plain_uri).ok()
-}
-
 /// The routes of this door.
 pub(super) fn router() -> OpenApiRouter<App> {
     let routes = OpenApiRouter::new()
@@ -75,21 +59,4 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(responses::create))
         .routes(routes!(responses::one));
     OpenApiRouter::new().nest("/openai/v1", routes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("/openai/v1/models/", Some("/openai/v1/models"))]
-    #[case("/openai/v1//chat/completions", Some("/openai/v1/chat/completions"))]
-    #[case("//openai/v1/responses/x/?stream=true", Some("/openai/v1/responses/x?stream=true"))]
-    #[case("/openai/v1/models", None)]
-    #[case("/files//a/", None)]
-    fn slashes_too_many_count_for_nothing(#[case] path: &str, #[case] plain: Option<&str>) {
-        let uri = Uri::builder().path_and_query(path).build().unwrap();
-        assert_eq!(plain_path(&uri).map(|uri| uri.to_string()).as_deref(), plain);
-    }
 }

@@ -121,11 +121,15 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> 
     if version > known {
         return Err(LedgerError::TooNew { path: path.to_owned(), found: version, known });
     }
-    for (number, migration) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= version) {
-        let transaction = connection.transaction().map_err(unusable(path))?;
-        transaction.execute_batch(migration).map_err(unusable(path))?;
-        transaction.pragma_update(None, "user_version", number).map_err(unusable(path))?;
-        transaction.commit().map_err(unusable(path))?;
+    if version == known {
+        return Ok(());
     }
+    // One transaction, which is one wait for the disk: an older database becomes today's, or stays as it was.
+    let transaction = connection.transaction().map_err(unusable(path))?;
+    for (_, migration) in (1_i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= version) {
+        transaction.execute_batch(migration).map_err(unusable(path))?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(unusable(path))?;
+    transaction.commit().map_err(unusable(path))?;
     Ok(())
 }
