@@ -163,11 +163,16 @@ impl Sessions {
     /// Whether this is the first time since prompts and terminals have sessions of their own, in this workspace.
     fn first_separation(&self, workspace: &Path) -> bool {
         let folder = self.config_dir.join("claudebox");
+        let (file, key) = (folder.join(SEPARATE), workspace.to_string_lossy().into_owned());
+        let noted = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        // Every prompt asks, and a note that is there stays.
+        if noted.is_some_and(|workspaces| workspaces.get(&key).is_some()) {
+            return false;
+        }
         // A missing folder shows in the write's own error.
         let _ = atomic_file::private_folder(&folder);
         let mut is_first = false;
-        let noted = json_file::update(&folder.join(SEPARATE), &folder.join(".lock"), |workspaces| {
-            let key = workspace.to_string_lossy().into_owned();
+        let noted = json_file::update(&file, &folder.join(".lock"), |workspaces| {
             is_first = workspaces.insert(key, true.into()).is_none();
         });
         if let Err(error) = noted {
