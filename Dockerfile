@@ -185,7 +185,7 @@ LABEL org.opencontainers.image.title="claudebox" \
 WORKDIR /workspace
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["claudebox", "healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --start-interval=1s --retries=3 CMD ["claudebox", "healthcheck"]
 
 # No USER: PID 1 prepares the box as root and runs everything else as `claude`.
 ENTRYPOINT ["claudebox", "init", "--"]

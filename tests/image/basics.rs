@@ -225,6 +225,7 @@ fn the_image_says_how_it_is_run() {
     let expected = [
         r#""Entrypoint":["claudebox","init","--"]"#,
         r#""Test":["CMD","claudebox","healthcheck"]"#,
+        r#""StartInterval":1000000000"#,
         r#""WorkingDir":"/workspace""#,
         r#""StopSignal":"SIGTERM""#,
         r#""8080/tcp":{}"#,
