@@ -1,5 +1,5 @@
-//! The CLI's own files, so that it opens at its prompt: onboarding, trust, key approval and the warning about skipped
-//! permissions count as settled. The user's own keys stay.
+//! The CLI's own state, so that it opens at its prompt: onboarding, trust and key approval count as settled. The user's own
+//! keys stay.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,7 +23,7 @@ pub enum FirstRunError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// One of the files.
+    /// The file.
     #[error(transparent)]
     File(#[from] JsonFileError),
 }
@@ -36,15 +36,8 @@ pub fn settle(config_dir: &Path, workspace: &Path, api_key: Option<&str>) -> Res
         .create(config_dir)
         .map_err(|source| FirstRunError::Folder { path: config_dir.into(), source })?;
     let lock = config_dir.join(".claudebox.lock");
-    let state =
-        json_file::edit(&config_dir.join(".claude.json"), &lock, |state| settle_state(state, workspace, api_key));
-    let settings = json_file::edit(&config_dir.join("settings.json"), &lock, |settings| {
-        settings.insert("skipDangerousModePermissionPrompt".into(), true.into());
-    });
-    if let (Err(error), Err(_)) = (&state, &settings) {
-        tracing::warn!("{error}");
-    }
-    Ok(settings.and(state)?)
+    json_file::edit(&config_dir.join(".claude.json"), &lock, |state| settle_state(state, workspace, api_key))?;
+    Ok(())
 }
 
 fn settle_state(state: &mut Map<String, Value>, workspace: &Path, api_key: Option<&str>) {
@@ -113,9 +106,8 @@ mod tests {
         assert_eq!(found["customApiKeyResponses"]["approved"][0].as_str().unwrap().chars().count(), KEY_TAIL_CHARS);
         found["customApiKeyResponses"] = expected["customApiKeyResponses"].clone();
         assert_eq!(found, expected);
-        assert!(
-            fs::read_to_string(config.join("settings.json")).unwrap().contains("skipDangerousModePermissionPrompt")
-        );
+        // The user's settings file is the host's too, where this folder is mounted.
+        assert!(!config.join("settings.json").exists());
     }
 
     #[test]
@@ -131,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_changed_does_not_keep_the_other_from_it() {
+    fn a_link_that_leads_nowhere_is_named_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join(".claude.json");
         std::os::unix::fs::symlink("/nonexistent/.claude.json", &link).unwrap();
         let error = settle(folder.path(), Path::new("/work"), None).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/.claude.json"), "{error}");
-        assert!(folder.path().join("settings.json").is_file() && fs::read_link(&link).is_ok());
+        assert!(fs::read_link(&link).is_ok());
     }
 
     #[test]

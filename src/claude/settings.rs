@@ -8,11 +8,13 @@ use crate::config::offline;
 /// The value of `--settings` for a CLI that is started in the environment `env`; `offline`: the offline model answers.
 ///
 /// A session takes no messages of other sessions in the box: each would start a turn of its own, on this one's account.
+/// The question whether all permissions may be skipped is answered here and not in the user's settings file, which the
+/// CLI on the host may read too.
 /// The settings files of the user and of a cloned repository may hold an `env` that the CLI prefers to its own environment. Offline
 /// these may lead to no other API, so what leads to the offline model is said here once more.
 #[must_use]
 pub fn of_command_line(offline: bool, env: &impl Environment) -> String {
-    let mut settings = json!({"crossSessionInbound": "refuse"});
+    let mut settings = json!({"crossSessionInbound": "refuse", "skipDangerousModePermissionPrompt": true});
     if offline {
         let mut pinned = Map::new();
         for name in offline::pinned() {
@@ -46,6 +48,6 @@ mod tests {
     #[test]
     fn online_the_users_own_environment_stays() {
         let settings: Value = serde_json::from_str(&of_command_line(false, &HashMap::new())).unwrap();
-        assert_eq!(settings, json!({"crossSessionInbound": "refuse"}));
+        assert_eq!(settings, json!({"crossSessionInbound": "refuse", "skipDangerousModePermissionPrompt": true}));
     }
 }

@@ -172,7 +172,6 @@ fn many_containers_that_share_a_folder_lose_nothing_of_it() {
     assert_eq!(state["projects"]["/old"]["history"][0], 1);
     assert_eq!(state["mine"].to_string(), "1.10");
     assert_eq!(state["customApiKeyResponses"]["approved"].as_array().map(Vec::len), Some(BOXES));
-    assert_eq!(object("settings.json")["skipDangerousModePermissionPrompt"], true);
     let names: Vec<_> = fs::read_dir(&shared).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     let temporary = names
         .iter()
