@@ -8,7 +8,7 @@ pub mod mounts;
 pub mod ownership;
 pub mod person;
 pub mod remap;
-mod workspaces;
+pub mod workspaces;
 
 use std::ffi::OsString;
 use std::io;
@@ -152,11 +152,23 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
     }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
-    if place == Place::Workspaces {
-        let user = Identity::resolve(config, env, &accounts)?.credentials;
-        let path = &config.workspaces_dir;
-        workspaces::settle(path, Owner { uid: user.uid, gid: user.gid })
-            .map_err(|source| BootError::no_workspaces(path.clone(), source))?;
+    let user = Identity::resolve(config, env, &accounts)?.credentials;
+    let owner = Owner { uid: user.uid, gid: user.gid };
+    let folder = match place {
+        Place::Workspace => &config.workspace,
+        Place::Workspaces => {
+            let path = &config.workspaces_dir;
+            workspaces::settle(path, owner).map_err(|source| BootError::no_workspaces(path.clone(), source))?;
+            path
+        }
+    };
+    match workspaces::take_over_new(folder, owner) {
+        Ok(true) => {
+            tracing::info!("{} was empty and root's: it is {}:{}'s now", folder.display(), owner.uid, owner.gid)
+        }
+        Ok(false) => {}
+        // What is wrong with it is said below, or by who wants to write there.
+        Err(error) => tracing::debug!("{}: {error}", folder.display()),
     }
     let mut booted = resolve_with(config, env, &accounts, place)?;
     // A box is no part of the run that may have started it: its runs are told by this variable.

@@ -1,9 +1,12 @@
-//! The folder that holds the servers' workspaces: it is made if nobody mounted one.
+//! The folder that Claude works in, or that holds the servers' workspaces: whose it is, and whether it can be written in.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, getgid, getuid};
 
 use super::ownership::Owner;
 
@@ -25,10 +28,46 @@ pub(super) fn settle(path: &Path, owner: Owner) -> io::Result<()> {
     }
 }
 
+/// Gives `owner` a folder that an engine has made: it makes what is to be mounted and is not there, empty and as root.
+pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
+    let found = fs::metadata(path)?;
+    let is_new = found.is_dir() && (found.uid(), found.gid()) == (0, 0) && fs::read_dir(path)?.next().is_none();
+    if !is_new || owner.uid == 0 {
+        return Ok(false);
+    }
+    lchown(path, Some(owner.uid), Some(owner.gid))?;
+    Ok(true)
+}
+
+/// Why the user of this process cannot write in `folder`, and what to do; `None`: they can.
+#[must_use]
+pub fn why_not_writable(folder: &Path) -> Option<String> {
+    let errno = access(folder, AccessFlags::W_OK | AccessFlags::X_OK).err()?;
+    let (path, uid, gid) = (folder.display(), getuid(), getgid());
+    Some(match (errno, fs::metadata(folder)) {
+        (Errno::EROFS, _) => format!("{path} is mounted read-only: nothing can be written there"),
+        (_, Ok(found)) => format!(
+            "{path} belongs to {}:{} and {uid}:{gid}, who Claude is here, cannot write there: on the host, give it away \
+             (chown -R {uid}:{gid} FOLDER) or mount another",
+            found.uid(),
+            found.gid()
+        ),
+        (_, Err(error)) => format!("{path} cannot be looked at ({error})"),
+    })
+}
+
+/// Why no workspace below `root` can be written in, nor another be made; `None`: one can.
+#[must_use]
+pub fn why_none_is_writable(root: &Path) -> Option<String> {
+    let why = why_not_writable(root)?;
+    let mut folders = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    // A folder that workspaces are mounted in needs to be nobody's.
+    folders.all(|path| !path.is_dir() || why_not_writable(&path).is_some()).then_some(why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     const OWNER: Owner = Owner { uid: 1234, gid: 2345 };
 
@@ -53,5 +92,34 @@ mod tests {
         settle(folder.path(), OWNER).unwrap();
         let after = fs::metadata(folder.path()).unwrap();
         assert_eq!((before.uid(), before.mode()), (after.uid(), after.mode()));
+    }
+
+    #[test]
+    fn what_an_engine_has_made_is_given_away_and_nothing_else() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (new, full, foreign) =
+            (folder.path().join("new"), folder.path().join("full"), folder.path().join("foreign"));
+        for path in [&new, &full.join("a"), &foreign] {
+            fs::create_dir_all(path).unwrap();
+        }
+        lchown(&foreign, Some(77), Some(77)).unwrap();
+        let given = [&new, &full, &foreign, &new].map(|path| take_over_new(path, OWNER).unwrap());
+        assert_eq!(given, [true, false, false, false]);
+        let owners = [&new, &full, &foreign].map(|path| fs::metadata(path).unwrap().uid());
+        assert_eq!(owners, [1234, 0, 77]);
+        // Root has no need of it.
+        assert!(!take_over_new(&full.join("a"), Owner { uid: 0, gid: 0 }).unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_can_be_written_in_has_no_complaint() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(why_not_writable(folder.path()), None);
+        let missing = why_not_writable(&folder.path().join("missing")).unwrap();
+        assert!(missing.contains("missing cannot be looked at"), "{missing}");
     }
 }

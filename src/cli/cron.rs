@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use super::Failure;
 use crate::config::environment::{Environment, lookup};
 use crate::config::{name, zone};
+use crate::doors::cron;
 use crate::doors::cron::file::{self, Job};
 use crate::exit_code::ExitCode;
 
@@ -63,8 +64,8 @@ fn listing(file: &Path, jobs: &[Job], now: DateTime<Utc>) -> String {
             let _ = writeln!(text, "  {time}");
         }
     }
-    let count = if jobs.len() == 1 { "1 job is".to_owned() } else { format!("{} jobs are", jobs.len()) };
-    let _ = writeln!(text, "{count} fine in {}", file.display());
+    let are = if jobs.len() == 1 { "is" } else { "are" };
+    let _ = writeln!(text, "{} {are} fine in {}", cron::jobs(jobs.len()), file.display());
     text
 }
 

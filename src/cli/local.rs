@@ -21,7 +21,7 @@ use crate::exit_code::ExitCode;
 use crate::process::events::{self, Interest, Signals};
 use crate::runs::run::Busy;
 use crate::sys;
-use crate::worker::output::{Ending, Printer, ended_by};
+use crate::worker::output::{Ending, Printer, ended_by, tell};
 
 /// How much is read at once.
 const BLOCK: usize = 64 * 1024;
@@ -205,12 +205,12 @@ impl<W: Write> Client<W> {
             complaint = Some(ended_by(Some(signal)));
         }
         let code = outcome.exit_code();
-        match self.printer.finish(&Ending { outcome, envelope, has_result: self.has_result }) {
+        match self.printer.finish(&Ending { outcome: outcome.clone(), envelope, has_result: self.has_result }) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
         }
         if let Some(complaint) = complaint {
-            tracing::error!("{complaint}");
+            tell(&complaint, &outcome);
         }
         Ok(code)
     }

@@ -16,14 +16,14 @@ use super::intent::{Intent, RunArgs, classify};
 use super::{Failure, local, log, report};
 use crate::atomic_file;
 use crate::boot::identity::IdentityError;
-use crate::boot::{self, BootError, Booted, Place, mounts, person};
+use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
 use crate::claude::arguments::{self, Options};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{binary, first_run, settings, standing};
-use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
+use crate::config::{Config, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::serving;
@@ -37,6 +37,7 @@ use crate::process::mark;
 use crate::sys;
 use crate::worker::job;
 use crate::worker::one_shot::{self, Request};
+use crate::worker::output;
 use crate::worker::prompt::{self, PromptError};
 
 /// Hidden role: prepares the CLI's files and becomes the interactive CLI.
@@ -51,6 +52,7 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
     nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let config = configure(env)?;
+    unknown::complaints(env).iter().for_each(|complaint| tracing::warn!("{complaint}"));
     say_other_homes();
     if args.is_empty() && !config.server_modes.is_empty() {
         return supervise_servers(&config, env);
@@ -155,8 +157,9 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let standing = place.settle(&config, env);
+    let unwritable = say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
-    if opened.tells_of_loss {
+    if unwritable || opened.tells_of_loss {
         await_reader();
     }
     opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
@@ -173,6 +176,12 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         Ok(never) => match never {},
         Err(error) => Err(Failure::new(error.exit_code(), error)),
     }
+}
+
+/// Says so if Claude cannot write where it is to work. It can still answer, so nothing is refused.
+fn say_unwritable(workspace: &Path) -> bool {
+    let why = workspaces::why_not_writable(workspace);
+    why.inspect(|why| tracing::warn!("{why}")).is_some()
 }
 
 /// Gives a person time to read what was said: the CLI is about to take the whole screen.
@@ -199,6 +208,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let prompt = collect_prompt(&run, &signals)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
+    say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
     let request = Request {
         run_id: Uuid::now_v7(),
@@ -216,7 +226,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     };
     let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
-        tracing::error!("{complaint}");
+        output::tell(&complaint, &finished.outcome);
     }
     if let Some(notice) = finished.notice() {
         tracing::warn!("{notice}");

@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod offline;
 pub mod server;
+pub mod unknown;
 pub(crate) mod yaml;
 pub mod zone;
 

@@ -105,6 +105,14 @@ pub fn ended_by(signal: Option<i32>) -> String {
     format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
 }
 
+/// Tells a person what went wrong. Whoever has pressed Ctrl-C knows it, and is told that it was heard.
+pub fn tell(complaint: &str, outcome: &Outcome) {
+    match outcome {
+        Outcome::Killed { signal: Some(libc::SIGINT) } => tracing::info!("stopped"),
+        _ => tracing::error!("{complaint}"),
+    }
+}
+
 impl Finished {
     /// What is printed of it in `format`.
     pub(super) fn ending(&self, format: OutputFormat) -> Ending {
@@ -149,7 +157,7 @@ impl Finished {
                 let said = if said.is_empty() { "the API refused them" } else { &said };
                 format!(
                     "no usable credentials ({said}): set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in \
-                     with `claudebox setup-token`"
+                     with `claudebox auth login`"
                 )
             }
             Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),

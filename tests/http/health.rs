@@ -1,6 +1,8 @@
 //! Whether it lives, whether it can work, its figures, its description, its page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
@@ -25,6 +27,25 @@ fn a_box_without_a_cli_lives_and_is_not_ready() {
     testbox.script("late-cli", "#!/bin/sh\n");
     assert_eq!(api.http.get("/ready").send().json(200), json!({"status": "ok"}));
     api.stop();
+}
+
+#[test]
+fn workspaces_that_claude_cannot_write_in_are_named_until_it_can() {
+    let Some(testbox) = TestBox::new() else { return };
+    let workspaces = testbox.path("workspaces");
+    fs::create_dir(&workspaces).unwrap();
+    fs::write(workspaces.join("somebody's"), "").unwrap();
+    let cli = testbox.script("cli", "#!/bin/sh\n");
+    let api = start(&testbox, without_cli(&testbox).env("CLAUDEBOX_CLAUDE_BIN", &cli));
+    let problem = api.http.get("/ready").send().problem(503, "not_ready");
+    let why = problem["detail"].as_str().unwrap();
+    assert!(why.starts_with(&format!("{} belongs to 0:0 and ", workspaces.display())), "{why}");
+    // A folder in it that can be written in is enough: mounted, for one.
+    fs::create_dir(workspaces.join("mine")).unwrap();
+    fs::set_permissions(workspaces.join("mine"), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(api.http.get("/ready").send().json(200), json!({"status": "ok"}));
+    let log = api.stop().err;
+    assert!(log.contains(&format!("claudebox: warning: {why}\n")), "{log}");
 }
 
 /// What the host command keeps: a box with nothing but the local door, and an end of its own.

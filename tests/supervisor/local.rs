@@ -239,10 +239,10 @@ fn a_run_that_replaces_another_ends_it_and_says_so_to_its_client() {
 }
 
 #[rstest]
-#[case(libc::SIGINT, "SIGINT")]
-#[case(libc::SIGTERM, "SIGTERM")]
-#[case(libc::SIGHUP, "SIGHUP")]
-fn a_signal_to_the_client_ends_the_run(#[case] signal: i32, #[case] name: &str) {
+#[case(libc::SIGINT, "stopped")]
+#[case(libc::SIGTERM, "error: ended by SIGTERM")]
+#[case(libc::SIGHUP, "error: ended by SIGHUP")]
+fn a_signal_to_the_client_ends_the_run(#[case] signal: i32, #[case] said: &str) {
     let Some(testbox) = TestBox::new() else { return };
     let mut running = start(&testbox);
     let child =
@@ -250,7 +250,7 @@ fn a_signal_to_the_client_ends_the_run(#[case] signal: i32, #[case] name: &str) 
     running.until("the run's tools run", |all| sleeps(all, "1000") == 2);
     claudebox::sys::kill(client(&running.processes()).unwrap().pid, signal).unwrap();
     let (code, out, err) = says(&child.wait_with_output().unwrap());
-    assert_eq!((code, err), (Some(128 + signal), format!("claudebox: error: ended by {name}\n")));
+    assert_eq!((code, err), (Some(128 + signal), format!("claudebox: {said}\n")));
     // It is told only once everything of it has ended.
     assert_eq!(sleeps(&running.processes(), "1000"), 0);
     let result: Value = serde_json::from_str(&out).unwrap();
@@ -293,7 +293,7 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
     claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(130));
-    assert_eq!(said.expect("claudebox: error: ended by SIGINT\n"), Ok(String::new()));
+    assert_eq!(said.expect("claudebox: stopped\n"), Ok(String::new()));
     fs::write(testbox.path("workspaces/a/go"), "").unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert!(!testbox.path("workspaces/a/started").exists());

@@ -40,6 +40,35 @@ fn each_format_has_the_answer() {
     assert_eq!(types, ["system", "result"]);
 }
 
+/// An engine makes a folder that is to be mounted and is not there, as root.
+#[test]
+fn a_workspace_that_an_engine_has_made_is_given_and_another_that_is_roots_is_named() {
+    let Some(testbox) = TestBox::new() else { return };
+    let stub = format!("touch made || :; {ANSWER}");
+    let (new, full) = (testbox.path("new"), testbox.path("full"));
+    fs::create_dir_all(full.join("sub")).unwrap();
+    fs::create_dir(&new).unwrap();
+    let answer = |folder: &std::path::Path| {
+        prompt(&testbox, &stub, &["hi"]).env("CLAUDEBOX_WORKSPACE", folder.to_str().unwrap()).start().finish().exits(0)
+    };
+    let given = answer(&new);
+    assert!(new.join("made").exists() && given.err.contains("was empty and root's: it is "), "{}", given.err);
+    let refused = answer(&full);
+    assert!(!full.join("made").exists());
+    let why = format!("warning: {} belongs to 0:0 and ", full.display());
+    assert!(refused.err.contains(&why) && refused.err.contains("chown -R "), "{}", refused.err);
+    // It has an owner now, and nothing to say.
+    assert_eq!(answer(&new).err, "");
+}
+
+#[test]
+fn a_name_that_is_no_setting_is_said_once_with_what_is_meant() {
+    let Some(testbox) = TestBox::new() else { return };
+    let finished = prompt(&testbox, ANSWER, &["hi"]).env("CLAUDEBOX_OFLINE", "1").start().finish().exits(0);
+    let said = "claudebox: warning: CLAUDEBOX_OFLINE is no setting and does nothing: is CLAUDEBOX_OFFLINE meant?\n";
+    assert_eq!(finished.err, said);
+}
+
 #[test]
 fn a_line_that_is_no_event_is_logged_and_counted_and_not_fatal() {
     let Some(testbox) = TestBox::new() else { return };
@@ -181,7 +210,7 @@ fn a_cancelled_run_leaves_nothing_behind_and_is_not_started_again() {
     running.expect("init");
     running.signal(libc::SIGINT);
     let finished = running.finish().exits(130);
-    assert!(finished.err.contains("ended by SIGINT"), "{}", finished.err);
+    assert!(finished.err.ends_with("claudebox: stopped\n"), "{}", finished.err);
     assert_eq!(json(finished.out.lines().last().unwrap())["outcome"], "killed");
     assert_eq!(fs::read_to_string(testbox.path("work/starts")).unwrap(), "started\n");
 }
@@ -313,7 +342,7 @@ fn the_interactive_cli_goes_on_with_the_last_session_and_keeps_its_exit_code() {
     let stub = r#"echo "args: $*"; exit 42"#;
     let mut running = prompt(&testbox, stub, &["--model", "opus"]).on_terminal().start();
     let args = running.value("args: ");
-    let settings = r#"--settings {"crossSessionInbound":"refuse"}"#;
+    let settings = r#"--settings {"crossSessionInbound":"refuse","skipDangerousModePermissionPrompt":true}"#;
     assert_eq!(args, format!("--dangerously-skip-permissions {settings} --model opus --resume {SESSION}"));
     running.finish().exits(42);
     let state = fs::read_to_string(testbox.path("home/.claude/.claude.json")).unwrap();

@@ -16,7 +16,7 @@ use crate::boot::accounts::Accounts;
 use crate::boot::{self, Booted, Place, engines, remap};
 use crate::claude::{PINNED_VERSION, binary};
 use crate::config::environment::Environment;
-use crate::config::{Config, name};
+use crate::config::{Config, name, unknown};
 use crate::privilege::plan::Mode;
 use crate::process::spawn::own_executable;
 
@@ -28,7 +28,11 @@ const LEAST_FREE_BYTES: u64 = 500 << 20;
 
 /// Every check, as far as one can be made without the one before.
 pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
-    let mut checks = vec![Check::ok("settings", "readable")];
+    let unknown = unknown::complaints(env);
+    let mut checks = vec![match unknown.is_empty() {
+        true => Check::ok("settings", "readable"),
+        false => Check::note("settings", format!("readable, but: {}", unknown.join("; "))),
+    }];
     let booted = match boot::resolve(config, env, Place::of(config)) {
         Ok(booted) => booted,
         Err(boot::BootError::Identity(error)) => {
@@ -194,7 +198,7 @@ fn credentials(config: &Config, booted: &Booted, env: &impl Environment) -> Chec
             "credentials",
             "there are none",
             format!(
-                "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, sign in with `claudebox setup-token`, or try the \
+                "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, sign in with `claudebox auth login`, or try the \
                  offline model ({}=1)",
                 name::OFFLINE
             ),

@@ -1,6 +1,7 @@
 //! The HTTP door, made ready before anything else is: whoever cannot listen takes no lock for long.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::unusable;
+use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary;
 use crate::cli::Failure;
 use crate::config::environment::ProcessEnvironment;
@@ -50,6 +52,8 @@ pub(super) struct Inside {
     pub(super) fetcher: Arc<Fetcher>,
     pub(super) registry: Arc<Registry>,
     pub(super) claude_bin: String,
+    /// The workspaces folder.
+    pub(super) root: PathBuf,
 }
 
 impl<'config> HttpDoor<'config> {
@@ -80,9 +84,10 @@ impl<'config> HttpDoor<'config> {
         grace: Duration,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let Inside { engine, workspaces, fetcher, registry, claude_bin } = inside;
+        let Inside { engine, workspaces, fetcher, registry, claude_bin, root } = inside;
         let readiness = Arc::new(move || {
-            binary::locate(&claude_bin, &ProcessEnvironment).map(drop).map_err(|error| error.to_string())
+            binary::locate(&claude_bin, &ProcessEnvironment).map_err(|error| error.to_string())?;
+            why_none_is_writable(&root).map_or(Ok(()), Err)
         });
         let models = Arc::new(Models::new(self.config.openai_models.clone()));
         let app = App::from(Parts { engine, workspaces, fetcher, models, registry, readiness });

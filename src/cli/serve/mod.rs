@@ -21,6 +21,7 @@ use self::cron::CronDoor;
 use self::ending::Helper;
 use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
+use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, spellings};
 use crate::config::server::{LogFormat, ServerConfig};
@@ -92,6 +93,9 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         let folder = config.workspaces_dir.display();
         unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
     })?;
+    if let Some(why) = why_none_is_writable(&config.workspaces_dir) {
+        tracing::warn!("{why}");
+    }
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
     let cron = server.cron.as_ref().map(|cron| CronDoor::load(cron, config, server, restarts)).transpose()?;
@@ -138,6 +142,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
             fetcher: Arc::clone(&fetcher),
             registry: Arc::new(registry),
             claude_bin: config.claude_bin.clone(),
+            root: config.workspaces_dir.clone(),
         };
         http.serve(inside, server.engine.runs, grace, stop.clone()).await
     };

@@ -245,7 +245,7 @@ impl Cron {
     /// Says in the log what will happen, and what will not.
     fn describe(&self, runner: &Runner, fetcher: &Fetcher) {
         let now = Utc::now();
-        tracing::info!("cron: {} jobs of {}", self.jobs.len(), self.settings.file.display());
+        tracing::info!("cron: {} of {}", jobs(self.jobs.len()), self.settings.file.display());
         for job in &self.jobs {
             let name = &job.name;
             match job.schedule.next(now, job.zone) {
@@ -337,6 +337,12 @@ async fn prune(history: &History) {
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }
+}
+
+/// So many jobs, in words.
+#[must_use]
+pub fn jobs(count: usize) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }
 
 #[cfg(test)]

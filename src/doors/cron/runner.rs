@@ -10,13 +10,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::DOOR;
 use super::file::Job;
 use super::history::History;
 use super::lane::{self, Admission, Lane};
 use super::report::Reports;
 use super::run::{Fate, Work};
 use super::tick::{self, Tick};
+use super::{DOOR, jobs};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{LedgerError, Note};
 use crate::workspace::Workspaces;
@@ -88,7 +88,7 @@ impl Runner {
             self.enqueue(tick, Admission::Wait);
         }
         if !accepted.is_empty() {
-            tracing::info!("cron: going on with what an earlier server has left of {} jobs", accepted.len());
+            tracing::info!("cron: going on with what an earlier server has left of {}", jobs(accepted.len()));
         }
         Ok(accepted)
     }
