@@ -37,7 +37,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     max_term_width = 110,
     arg_required_else_help = true,
     after_help = "Anything else is a prompt: `claudebox \"explain this codebase\"` is `claudebox run \"explain this codebase\"`.\n\
-                  Settings are environment variables; the README lists them."
+                  Settings are environment variables; docs/settings.md lists them."
 )]
 struct Cli {
     #[command(subcommand)]
