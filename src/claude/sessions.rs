@@ -70,6 +70,12 @@ pub enum OpenError {
         /// Whoever has it.
         by: Side,
     },
+    /// There is no such session.
+    #[error(
+        "there is no session {0:?}: leave --resume out to go on with the last one of this workspace; /resume in it lists the \
+         others"
+    )]
+    Unknown(String),
     /// The other side of the workspace has none.
     #[error("there is no session of {} in {} to go on with", .of, .workspace.display())]
     None {

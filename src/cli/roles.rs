@@ -285,7 +285,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         Err(error) => {
             let outcome = match error {
                 OpenError::InUse { .. } => Outcome::Truncated,
-                OpenError::None { .. } => Outcome::SessionNotFound,
+                OpenError::Unknown(_) | OpenError::None { .. } => Outcome::SessionNotFound,
             };
             refuse_as(&outcome, &error)?;
             return Ok(ExitCode::Ok);
@@ -383,7 +383,7 @@ fn parse(args: &[OsString]) -> Result<Intent, Failure> {
 pub(super) fn not_opened(error: OpenError) -> Failure {
     let code = match error {
         OpenError::InUse { .. } => ExitCode::RateLimited,
-        OpenError::None { .. } => ExitCode::SessionNotFound,
+        OpenError::Unknown(_) | OpenError::None { .. } => ExitCode::SessionNotFound,
     };
     Failure::new(code, error)
 }

@@ -203,6 +203,15 @@ fn a_killed_supervisor_of_a_run_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_session_that_is_not_there_is_named_before_a_terminal_opens() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = prompt(&testbox, "touch started", &["--resume", "abc123-def456"]).on_terminal().start();
+    running.expect(r#"there is no session "abc123-def456": leave --resume out to go on with the last one"#);
+    running.finish().exits(66);
+    assert!(!testbox.path("work/started").exists());
+}
+
+#[test]
 fn a_cancelled_run_leaves_nothing_behind_and_is_not_started_again() {
     let Some(testbox) = TestBox::new() else { return };
     let stub = format!("echo started >>starts; {ESCAPEE} cat >/dev/null; echo \"$INIT\"; sleep 1000 & wait");

@@ -47,6 +47,10 @@ impl Look<'_> {
 
     pub(super) fn for_terminal(&self, options: &Options) -> Result<Opened, OpenError> {
         let first_time = self.sessions.first_separation(self.workspace);
+        // The CLI would leave the terminal with a line that goes by.
+        if let Some(id) = options.resume.as_ref().filter(|id| !self.sessions.exists(id)) {
+            return Err(OpenError::Unknown(id.clone()));
+        }
         if let Some(resumed) = self.named(options) {
             return resumed;
         }

@@ -233,9 +233,19 @@ fn the_files_of_holders_that_are_gone_do_not_pile_up() {
     assert_eq!(files(), [id]);
     assert_eq!(Registry::peek(&fixture.sessions.locks(), id), Some(Side::Prompt));
     assert_eq!(
-        fixture.open(&resume(id), Side::Terminal).unwrap_err(),
+        fixture.open(&resume(id), Side::Prompt).unwrap_err(),
         OpenError::InUse { id: id.into(), by: Side::Prompt }
     );
+}
+
+#[test]
+fn a_terminal_does_not_open_a_session_that_is_not_there() {
+    let fixture = fixture().separated();
+    for id in ["abc123-def456", NEW] {
+        assert_eq!(fixture.open(&resume(id), Side::Terminal).unwrap_err(), OpenError::Unknown(id.into()));
+    }
+    fixture.of_person(NEW, 0);
+    assert_eq!(choice(&fixture.open(&resume(NEW), Side::Terminal).unwrap()).1, NEW);
 }
 
 #[rstest]
