@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=a568f5ff49d9e0f79a4329eb87ad30f5954c164404461dc192de12ef3fdf8306
+checksum=214c6d6df5bdd8e19270d57969479a78ddfaffed0811466d504483e700717b9a
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

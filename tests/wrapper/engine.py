@@ -307,7 +307,7 @@ class Sessions(Case):
         docker("rm", made)
         old = docker("inspect", "--format", "{{.Image}}", person.name("prog"))
         updated = person.run("--update", env=moved)
-        self.assertIn(f"{tag} is up to date: claudebox ", updated.stdout)
+        self.assertIn(f"{tag} stays as it is on this machine, it cannot be pulled: claudebox ", updated.stdout)
         self.assertIn(f"{person.name('prog')} is made again at its next use; sessions stay", updated.stdout)
         terminal = self.terminal(person, env=moved)
         terminal.shows("remember the number 4711")

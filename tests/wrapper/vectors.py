@@ -412,6 +412,8 @@ wrong_case("cron_with_a_file_that_is_not_there", ["up", "cron"], {"CLAUDEBOX_MOD
 wrong_case("a_port", ["up", "api"], {"CLAUDEBOX_MODE_API_PORT": "80x"}, "CLAUDEBOX_MODE_API_PORT=80x is not a port")
 wrong_case("an_address", ["up", "api"], {"CLAUDEBOX_MODE_API_BIND": "$(x)"}, "CLAUDEBOX_MODE_API_BIND=$(x) is not an address")
 wrong_case("logs_of_what", ["logs", "nginx"], {}, "logs: nginx is neither session, prog, api, telegram or cron nor -f", 64)
+wrong_case("shell_of_what", ["shell", "id"], {}, "shell: id is neither --root nor -c COMMAND nor -- COMMAND...", 64)
+wrong_case("shell_without_a_command", ["shell", "-c"], {}, "shell: -c needs a command", 64)
 wrong_case("completions_for_what", ["completions", "tcsh"], {}, "completions: for which shell? bash, zsh, fish", 64)
 wrong_case("uninstall_that_cannot_ask", ["uninstall"], {}, "uninstall asks before it removes anything: use --yes where nobody can answer", 64)
 wrong_case("no_engine", ["x"], {"CLAUDEBOX_ENGINE": "no-such-engine"}, "no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman", 69)
@@ -624,6 +626,32 @@ class Recreation(Case):
         self.assertEqual(call.named("pull"), [["pull", "--quiet", IMAGE]])
         self.assertEqual((call.code, call.out, call.err), (0, "", ""))
 
+    def test_a_missing_image_that_cannot_be_pulled_leads_on(self):
+        place = self.place()
+        (place.double / "image").write_text("")
+        (place.double / "no-registry").touch()
+        for words in ["x"], ["--update"], ["up", "api"], ["doctor"]:
+            with self.subTest(words):
+                call = place.run(*words)
+                self.assertEqual(call.code, 69)
+                self.assertEqual(call.err, f"claudebox: error: the image {IMAGE} is not on this machine and cannot be pulled (Get https://registry: no such host): see to the network and try again, or set CLAUDEBOX_IMAGE to an image of this machine\n")
+
+    def test_an_update_without_a_registry_says_so_and_nothing_else(self):
+        place = self.place()
+        (place.double / "no-registry").touch()
+        call = place.run("--update")
+        self.assertEqual((call.code, call.err), (0, ""))
+        self.assertEqual(call.out, f"{IMAGE} stays as it is on this machine, it cannot be pulled: claudebox double (Get https://registry: no such host)\n")
+        (place.double / "no-registry").unlink()
+        self.assertEqual(place.run("--update").out, f"{IMAGE} is up to date: claudebox double\n")
+
+    def test_what_deletes_sessions_does_not_say_that_they_stay(self):
+        place = self.place()
+        name = self.box(place, "exited", image="sha256:old")
+        call = place.run("clear-session")
+        self.assertEqual((call.code, call.err), (0, f"claudebox: there is a newer image: the box {name} is made again\n"))
+        self.assertEqual(call.named("exec")[-1], ["exec", "--user", "claude", name, "claudebox", "clear-session"])
+
 
 class Users(Case):
     """People who share an engine and a folder have boxes of their own."""
@@ -799,6 +827,20 @@ command_case("help", ["help"], [])
 command_case("help_too", ["--help"], [])
 for shell in "bash", "zsh", "fish":
     command_case(f"completions_{shell}", ["completions", shell], [])
+
+
+@case(Commands, "shell")
+def _(self):
+    for number, (words, user, inner) in enumerate((
+        ([], "claude", []), (["--root"], "root", []), (["-c", "id; $(x)"], "claude", ["-c", "id; $(x)"]),
+        (["--root", "-c", 'echo "$1"', "x", "two words"], "root", ["-c", 'echo "$1"', "x", "two words"]),
+        (["--", "ls", "a b"], "claude", ["-c", 'exec "$0" "$@"', "ls", "a b"]),
+    )):
+        place = self.place()
+        call = place.run("shell", *words)
+        name = container(place.workspace)
+        self.assertEqual((call.code, call.err), (0, ""), number)
+        self.assertEqual(call.named("exec")[-1], ["exec", "--interactive", "--user", user, "--workdir", str(place.workspace), name, "bash", "-l", *inner])
 
 
 class Services(Case):
