@@ -403,7 +403,10 @@ wrong_case("a_mount_that_is_empty_text", ["x"], {"CLAUDEBOX_MOUNT_X": ":/x"}, "C
 wrong_case("a_data_dir_that_is_relative", ["x"], {"CLAUDEBOX_DATA_DIR": "x"}, "x is not usable: CLAUDEBOX_DATA_DIR and CLAUDEBOX_SSH_DIR must be absolute paths")
 wrong_case("a_typo", ["dcotor"], {}, "unknown command 'dcotor': did you mean doctor? to send it as a prompt: claudebox -p dcotor", 64)
 wrong_case("another_typo", ["clear-sesion"], {}, "unknown command 'clear-sesion': did you mean clear-session? to send it as a prompt: claudebox -p clear-sesion", 64)
-wrong_case("stop_with_words", ["stop", "the", "server"], {}, "stop takes no words; to send them as a prompt: claudebox -p stop ...", 64)
+wrong_case("stop_with_words", ["stop", "the", "server"], {}, "stop takes no words but --all; to send them as a prompt: claudebox -p stop ...", 64)
+wrong_case("ps_with_words", ["ps", "the", "server"], {}, "ps takes no words; to send them as a prompt: claudebox -p ps ...", 64)
+wrong_case("prune_of_what", ["prune", "the"], {}, "prune: the is neither a number of days nor --yes; to send it as a prompt: claudebox -p prune ...", 64)
+wrong_case("a_typo_of_a_newer_command", ["prume"], {}, "unknown command 'prume': did you mean prune? to send it as a prompt: claudebox -p prume", 64)
 wrong_case("up_of_what", ["up"], {}, "which service? api, telegram, cron", 64)
 wrong_case("up_of_something_else", ["up", "nginx"], {}, "nginx is not a service: api, telegram, cron", 64)
 wrong_case("telegram_without_a_token", ["up", "telegram"], {}, "telegram needs the bot's token: set CLAUDEBOX_TELEGRAM_BOT_TOKEN")
@@ -724,6 +727,36 @@ class Users(Case):
         self.created(place, place.run("x"))
 
 
+def on_terminal(place, *words, answer="", env=None, out=True):
+    """The command on a terminal: its exit code, what the terminal shows, what the engine was asked."""
+    import pty
+    import subprocess
+    import threading
+
+    (place.double / "calls").write_bytes(b"")
+    (place.double / "values").write_bytes(b"")
+    master, slave = pty.openpty()
+    shown = []
+
+    def read():
+        with contextlib.suppress(OSError):
+            while block := os.read(master, 10000):
+                shown.append(block)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    child = subprocess.Popen(
+        [*SHELL, str(COMMAND), *words], cwd=place.workspace, env=place.environment(**(env or {})), stdin=slave,
+        stdout=slave if out else subprocess.DEVNULL, stderr=slave,
+    )
+    os.write(master, answer.encode())
+    code = child.wait(timeout=60)
+    os.close(slave)
+    reader.join(timeout=60)
+    os.close(master)
+    return code, b"".join(shown).decode(errors="replace").replace("\r\n", "\n"), read_calls(place.double / "calls")
+
+
 class Homes(Case):
     """The whole home is asked for on purpose."""
 
@@ -820,13 +853,98 @@ command_case("logs_of_one", ["logs", "prog"], [LOOK + ["NAME_prog"], ["logs", "N
 command_case("logs_follow", ["logs", "prog", "-f"], [LOOK + ["NAME_prog"], ["logs", "--follow", "NAME_prog"]])
 command_case("logs_of_all", ["logs"], [LOOK + [f"NAME{kind}"] for kind in ("", "_prog", "_api", "_telegram", "_cron")] + [["logs", "NAME_prog"]])
 command_case("down", ["down", "api"], [LOOK + ["NAME_api"], ["version"]])
+LIST = '{{.Names}}\\t{{.Label "claudebox.kind"}}\\t{{.Status}}\\t{{.Label "claudebox.workspace"}}'
+MINE = [["ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=claudebox.{label}"] for label in (f"user={os.getuid()}", "data=DATA")]
+command_case("list", ["list"], [["ps", "--all", "--filter", "label=claudebox.workspace", "--format", LIST]])
+command_case("status", ["status"], [["ps", "--all", "--filter", "label=claudebox.workspace=@WORK", "--format", LIST]])
+command_case("stop_all", ["stop", "--all"], MINE)
+command_case("prune_of_nothing", ["prune"], MINE)
 command_case("ps", ["ps"], [["ps", "--all", "--filter", "label=claudebox.workspace", "--format", '{{.Names}}\t{{.Label "claudebox.kind"}}\t{{.Status}}\t{{.Label "claudebox.workspace"}}'.replace("\t", "\\t")]])
-command_case("uninstall", ["uninstall", "--yes"], [["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=claudebox.data=DATA"]])
+command_case("uninstall", ["uninstall", "--yes"], MINE)
 command_case("version", ["--version"], [["image", "inspect", IMAGE], ["run", "--rm", "--network", "none", "--entrypoint", "claudebox", IMAGE, "--version"]])
 command_case("help", ["help"], [])
 command_case("help_too", ["--help"], [])
 for shell in "bash", "zsh", "fish":
     command_case(f"completions_{shell}", ["completions", shell], [])
+
+
+@case(Commands, "a_word_of_a_list_is_a_command_alone_and_a_prompt_with_others")
+def _(self):
+    for word in "list", "status":
+        place = self.place()
+        call = place.run(word, "the", "files")
+        self.asked(call, container(place.workspace) + "_prog", self.created(place, call), word, "the", "files")
+
+
+@case(Commands, "a_word_that_other_programs_have_as_a_command_is_asked_about")
+def _(self):
+    for word, instead in ("config", "claudebox help, which lists the settings"), ("login", "claudebox auth login"), ("upgrade", "claudebox --update"):
+        for answer, sent in ("n\n", False), ("y\n", True):
+            place = self.place()
+            code, said, calls = on_terminal(place, word, answer=answer, out=False)
+            self.assertIn(f"claudebox: {word} is no command; there is {instead}", said)
+            self.assertEqual((code, any("run" in words[4:6] for words in calls)), (0, True) if sent else (64, False), said)
+        # Nobody is there to answer.
+        self.assertEqual(self.place().run(word).code, 0)
+
+
+def people(place, boxes):
+    """Containers by id: name, user, state, kind, when it ended."""
+    lines = []
+    for name, user, state, kind, ended in boxes:
+        (place.double / "containers" / f"id-{name}").write_text(f"{state} id-{name} 0 sha256:one 0abc|{user}|/x\n")
+        (place.double / "containers" / name).write_text(f"{state} x\n")
+        (place.double / "about").mkdir(exist_ok=True)
+        (place.double / "about" / f"id-{name}").write_text(f"/{name} {kind} {ended}\n")
+        lines.append(f"id-{name}\n")
+    (place.double / "ps").write_text("".join(lines))
+
+
+@case(Commands, "prune_removes_what_has_ended_and_is_ones_own")
+def _(self):
+    import datetime
+
+    today = datetime.datetime.now(datetime.UTC)
+    ago = lambda days: (today - datetime.timedelta(days=days)).isoformat()
+    me, other = os.getuid(), os.getuid() + 1
+    boxes = [
+        ("fresh", me, "exited", "session", ago(1)), ("old", me, "exited", "prog", ago(20)), ("never", me, "created", "prog", "0001-01-01T00:00:00Z"),
+        ("runs", me, "running", "session", "0001-01-01T00:00:00Z"), ("api", me, "exited", "api", ago(20)), ("theirs", other, "exited", "prog", ago(20)),
+    ]
+    for words, gone in (["--yes"], ["fresh", "never", "old"]), (["10", "--yes"], ["never", "old"]), (["-y", "90"], ["never"]):
+        place = self.place()
+        people(place, boxes)
+        call = place.run("prune", *words)
+        self.assertEqual((call.code, call.err), (0, ""))
+        self.assertEqual(call.named("rm"), [["rm", "--force", *(f"id-{name}" for name in gone)]])
+        self.assertEqual(call.out, "".join(f"removed {name}\n" for name in gone))
+    place = self.place()
+    people(place, boxes)
+    self.assertEqual((place.run("prune").code, place.run("prune").named("rm")), (64, []))
+    people(place, boxes[3:])
+    self.assertEqual(place.run("prune").out, "no box of yours has ended\n")
+    self.assertEqual(place.run("prune", "7").out, "no box of yours ended 7 days ago or earlier\n")
+
+
+@case(Commands, "stop_all_and_uninstall_are_about_ones_own")
+def _(self):
+    me = os.getuid()
+    boxes = [("one", me, "running", "prog", "-"), ("two", me, "exited", "api", "-"), ("theirs", me + 1, "running", "prog", "-")]
+    place = self.place()
+    people(place, boxes)
+    self.assertEqual(place.run("stop", "--all").named("stop"), [["stop", "id-one"]])
+    people(place, boxes)
+    call = place.run("uninstall", "--yes")
+    self.assertEqual(call.named("rm"), [["rm", "--force", "id-one"], ["rm", "--force", "id-two"]])
+    self.assertIn(f"removed 2 containers\nleft as they are:\n  {place.home}/.claude (sessions, sign-in, settings)\n", call.out)
+
+
+@case(Commands, "doctor_tells_of_ended_boxes")
+def _(self):
+    place = self.place()
+    for count, told in (9, False), (10, True):
+        people(place, [(f"b{number}", os.getuid(), "exited", "prog", "-") for number in range(count)])
+        self.assertEqual(f"note   boxes         {count} of your boxes have ended" in place.run("doctor").out, told)
 
 
 @case(Commands, "shell")
