@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=f38a9a82c7a20702cb3db4dc4938c38799997bf818bc9ca92abed3822af2960e
+checksum=42365110dbdace519375931113249e1b51c2f51d3222371576f7f52c65007cc5
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

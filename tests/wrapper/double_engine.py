@@ -58,6 +58,8 @@ class Place:
             "DOUBLE": str(self.double),
             "LANG": "C.UTF-8",
             "CLAUDEBOX_NO_DOCKER_SOCKET": "1",
+            # The identity of this machine is no part of the tests.
+            "GIT_CONFIG_NOSYSTEM": "1",
             **more,
         }
 

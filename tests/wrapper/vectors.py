@@ -503,6 +503,77 @@ class Streams(Case):
         self.assertEqual((first.code, first.out, first.err), (0, "", ""))
 
 
+class Git(Case):
+    """The person's own git: who they are, and where the repository is."""
+
+    def git(self, place, *words, cwd=None):
+        import subprocess
+
+        env = {**place.environment(), "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@x", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@x"}
+        subprocess.run(["git", *words], cwd=cwd or place.workspace, env=env, check=True, capture_output=True)
+
+    def test_the_name_and_the_address_of_the_host_are_handed_on(self):
+        name, email = "CLAUDEBOX_GIT_NAME", "CLAUDEBOX_GIT_EMAIL"
+        config = '[user]\n\tname = Old\n\temail = me@x\n\tsigningkey = K\n[user]\n\tname = \"Ä $(touch PWNED) # B\"\n'.replace('\\"', '"')
+        for given, env, values in (
+            ({}, [email, name], {name: "Ä $(touch PWNED) # B", email: "me@x"}),
+            ({name: "Me"}, [email, name], {name: "Me", email: "me@x"}),
+            ({"CLAUDE_GIT_EMAIL": "other@x"}, [name, "CLAUDE_GIT_EMAIL"], {name: "Ä $(touch PWNED) # B"}),
+            # Set to nothing, it is nothing.
+            ({name: "", email: ""}, [], {}),
+        ):
+            place = self.place()
+            (place.home / ".gitconfig").write_text(config)
+            before = place.files()
+            call = place.run("x", env=given)
+            self.assertEqual((call.code, call.err), (0, ""))
+            self.created(place, call, env=env)
+            self.assertLessEqual(values.items(), call.values.items())
+            self.nothing_evaluated(place, before)
+
+    def test_one_of_the_two_is_better_than_none(self):
+        place = self.place()
+        (place.home / ".gitconfig").write_text("[user]\n\tname = Me\n")
+        self.created(place, place.run("x"), env=["CLAUDEBOX_GIT_NAME"])
+
+    def test_a_folder_of_a_repository_says_why_git_does_not_work_or_gets_all_of_it(self):
+        place = self.place("repo/a b")
+        root = place.root / "repo"
+        self.git(place, "init", "-q", cwd=root)
+        call = place.run("x")
+        self.assertEqual((call.code, call.err), (0, f"claudebox: git does not work in this box, because the repository is in {root}: CLAUDEBOX_GIT_ROOT=1 brings that into the box as well\n"))
+        self.created(place, call)
+        # Said where a box is made, not at each prompt.
+        self.assertEqual(place.run("x").err, "")
+        place.run("stop")
+        (words,) = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-other", "CLAUDEBOX_GIT_ROOT": "1"}).named("run")
+        mounts = [word for flag, word in zip(words, words[1:]) if flag == "--mount"]
+        self.assertEqual(mounts[:2], [bind(root)[1], bind(place.workspace)[1]])
+        # At the root itself there is nothing to say.
+        self.assertEqual(place.run("x", cwd=root).err, "")
+
+    def test_a_work_tree_is_known_by_its_file(self):
+        place = self.place("main")
+        self.git(place, "init", "-q")
+        self.git(place, "commit", "-q", "--allow-empty", "-m", "x")
+        tree = place.root / "tree"
+        self.git(place, "worktree", "add", "-q", str(tree))
+        store = place.workspace / ".git"
+        call = place.run("x", cwd=tree)
+        self.assertEqual(call.err, f"claudebox: git does not work in this box, because the repository is in {store}: CLAUDEBOX_GIT_ROOT=1 brings that into the box as well\n")
+        (words,) = place.run("x", cwd=tree, env={"CLAUDEBOX_CONTAINER_NAME": "claude-other", "CLAUDEBOX_GIT_ROOT": "1"}).named("run")
+        mounts = [word for flag, word in zip(words, words[1:]) if flag == "--mount"]
+        self.assertEqual(mounts[:2], [bind(store)[1], bind(tree)[1]])
+
+    def test_a_repository_that_holds_the_home_stays_outside(self):
+        place = self.place("h/project")
+        self.git(place, "init", "-q", cwd=place.home)
+        call = place.run("x", env={"CLAUDEBOX_GIT_ROOT": "1"})
+        self.assertEqual((call.code, call.engine), (78, []))
+        self.assertEqual(call.err, "claudebox: error: CLAUDEBOX_GIT_ROOT=1 would bring your whole home folder into the box, where this repository begins: leave it out, or set CLAUDEBOX_HOME_WORKSPACE=1 as well\n")
+        self.assertEqual(place.run("x").err, "")
+
+
 class Recreation(Case):
     """What happens to a box that is there already."""
 
