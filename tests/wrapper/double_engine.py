@@ -60,6 +60,8 @@ class Place:
             "CLAUDEBOX_NO_DOCKER_SOCKET": "1",
             # The identity of this machine is no part of the tests.
             "GIT_CONFIG_NOSYSTEM": "1",
+            # Nor is its time zone.
+            "TZ": "",
             **more,
         }
 

@@ -574,6 +574,81 @@ class Git(Case):
         self.assertEqual(place.run("x").err, "")
 
 
+class Ports(Case):
+    """CLAUDEBOX_PUBLISH: ports of the session's box."""
+
+    def published(self, value, **more):
+        place = self.place()
+        call = place.run("shell", env={"CLAUDEBOX_PUBLISH": value, **more})
+        self.assertEqual((call.code, call.err), (0, ""), value)
+        (words,) = call.named("run")
+        return [word for flag, word in zip(words, words[1:]) if flag == "--publish"]
+
+    def test_a_port_is_published_for_this_machine_alone_unless_asked_otherwise(self):
+        for value, expected in (
+            ("3000", ["127.0.0.1:3000:3000"]), ("8080:3000", ["127.0.0.1:8080:3000"]), ("0.0.0.0:3000:3000", ["0.0.0.0:3000:3000"]),
+            ("[::1]:3000:3000", ["[::1]:3000:3000"]), ("53/udp", ["127.0.0.1:53:53/udp"]), ("5353:53/udp", ["127.0.0.1:5353:53/udp"]),
+            ("3000, 8080:80\n0.0.0.0:1:2", ["127.0.0.1:3000:3000", "127.0.0.1:8080:80", "0.0.0.0:1:2"]), ("", []), (" , ", []),
+        ):
+            self.assertEqual(self.published(value), expected)
+        # The network of the host has its ports already.
+        self.assertEqual(self.published("3000", CLAUDEBOX_NETWORK="host"), [])
+
+    def test_the_prompts_box_does_not_take_the_ports_away(self):
+        place = self.place()
+        self.created(place, place.run("x", env={"CLAUDEBOX_PUBLISH": "3000"}))
+
+    def test_what_is_no_port_is_refused(self):
+        for value in "x", "3000:", ":3000", "a:1:2", "1:2:3:4", "300000", "$(x)", "*", "-p", "[x]:1:2", "127.0.0.1:3000", "::1:1:2", "1/xxp":
+            call = self.place().run("x", env={"CLAUDEBOX_PUBLISH": value})
+            self.assertEqual((call.code, call.engine), (78, []), value)
+            self.assertEqual(call.err, f"claudebox: error: CLAUDEBOX_PUBLISH={value} is not usable: PORT, PORT:PORT or ADDRESS:PORT:PORT, several with commas\n")
+        call = self.place().run("x", env={"CLAUDEBOX_PUBLISH": "1", "CLAUDEBOX_NETWORK": "none"})
+        self.assertEqual((call.code, call.err), (78, "claudebox: error: CLAUDEBOX_PUBLISH needs a network: leave CLAUDEBOX_NETWORK=none out\n"))
+
+
+class Zones(Case):
+    """The box has the time zone of the host."""
+
+    def zone(self, timezone, link):
+        """The zone that a box gets on a machine with these two; None: none."""
+        import shutil
+        import subprocess
+
+        place = self.place()
+        etc = place.double / "etc"
+        etc.mkdir()
+        shutil.copytree("/etc/alternatives", etc / "alternatives", symlinks=True)
+        shutil.copy("/etc/passwd", etc)
+        if timezone is not None:
+            (etc / "timezone").write_text(timezone)
+        if link:
+            (etc / "localtime").symlink_to(link)
+        private = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc)]
+        if subprocess.run([*private, "true"], capture_output=True, check=False).returncode:
+            self.skipTest("needs a mount namespace")
+        call = place.run("x", wrap=[*private, "env", "-u", "TZ"])
+        self.assertEqual((call.code, call.err), (0, ""))
+        self.created(place, call, env=["TZ"] if "TZ" in call.values else [])
+        return call.values.get("TZ")
+
+    def test_it_is_what_the_machine_has(self):
+        for timezone, link, expected in (
+            ("Europe/Berlin\n", "/usr/share/zoneinfo/Asia/Tokyo", "Europe/Berlin"), ("Etc/GMT+3", None, "Etc/GMT+3"),
+            (None, "/usr/share/zoneinfo/America/Port-au-Prince", "America/Port-au-Prince"), (None, "../usr/share/zoneinfo/UTC", "UTC"),
+            (None, "/var/db/timezone/zoneinfo/Europe/Paris", "Europe/Paris"), ("", "/usr/share/zoneinfo/posix/Asia/Tokyo", "Asia/Tokyo"),
+            (None, None, None), ("$(touch PWNED)\n", None, None), (None, "/somewhere/else", None),
+        ):
+            with self.subTest(timezone=timezone, link=link):
+                self.assertEqual(self.zone(timezone, link), expected)
+
+    def test_one_that_is_set_counts(self):
+        place = self.place()
+        call = place.run("x", env={"TZ": "Asia/Tokyo"})
+        self.created(place, call, env=["TZ"])
+        self.assertEqual(call.values["TZ"], "Asia/Tokyo")
+
+
 class Recreation(Case):
     """What happens to a box that is there already."""
 
