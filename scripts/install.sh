@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=e05706deb9d0f12433a2b052cb50d72ab6b58d52c2c053fdadb2f4798b4e2ff1
+checksum=5946b2af9dca27f3fc083c186be2e5250f56d4d96bd84abcbbcafc686ddb7104
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -649,6 +649,102 @@ class Zones(Case):
         self.assertEqual(call.values["TZ"], "Asia/Tokyo")
 
 
+class SignIn(Case):
+    """`claudebox setup-token`, then `claudebox`: as the README has it."""
+
+    TOKEN = "sk-ant-oat01-abc_DEF-" + "x" * 90
+
+    def kept(self, place):
+        file = place.home / ".claude" / ".claudebox-token"
+        return file.read_text() if file.exists() else None
+
+    def test_the_token_is_kept_and_used(self):
+        for answer in f"{self.TOKEN}\n", f"  {self.TOKEN[:70]}\n{self.TOKEN[70:]} \n":
+            place = self.place()
+            code, said, calls = on_terminal(place, "setup-token", answer=answer, at="Paste the token here")
+            self.assertEqual(code, 0, said)
+            self.assertEqual(calls[-1][-1], "setup-token")
+            self.assertNotIn("sk-ant-oat01", said)
+            self.assertEqual(self.kept(place), f"{self.TOKEN}\n")
+            self.assertEqual((place.home / ".claude" / ".claudebox-token").stat().st_mode & 0o777, 0o600)
+            self.assertNotIn(self.TOKEN, repr(calls))
+            place.run("stop")
+            call = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-other"})
+            self.created(place, call, name="claude-other", env=["CLAUDE_CODE_OAUTH_TOKEN"])
+            self.assertEqual(call.values["CLAUDE_CODE_OAUTH_TOKEN"], self.TOKEN)
+            self.assertNotIn(self.TOKEN, repr(call.engine))
+            self.assertIn(f"credentials   the token in {place.home}/.claude/.claudebox-token\n", place.run("doctor").out)
+
+    def test_what_is_no_token_is_not_kept(self):
+        for answer, code, text in (
+            ("\n", 0, "no token was kept"), ("hello\n", 64, "that is not a token"), ("sk-ant-oat01-$(x)\n", 64, "that is not a token"),
+            ("sk-ant-api03-abc\n", 64, "that is an API key, nothing was kept: set ANTHROPIC_API_KEY to it"),
+        ):
+            place = self.place()
+            ended, said, _ = on_terminal(place, "setup-token", answer=answer, at="Paste the token here")
+            self.assertEqual((ended, self.kept(place)), (code, None), said)
+            self.assertIn(text, said)
+
+    def test_other_credentials_go_before_it_and_signing_in_or_out_forgets_it(self):
+        file = lambda place: place.home / ".claude" / ".claudebox-token"
+        for variable in "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_ENV_ANTHROPIC_API_KEY", "CLAUDEBOX_ENV_ANTHROPIC_AUTH_TOKEN":
+            place = self.place()
+            file(place).write_text(f"{self.TOKEN}\n")
+            call = place.run("x", env={variable: "mine"})
+            self.created(place, call, env=[variable])
+            self.assertEqual(call.values[variable], "mine")
+        for words in ["auth", "login"], ["auth", "logout"]:
+            place = self.place()
+            file(place).write_text(f"{self.TOKEN}\n")
+            call = place.run(*words)
+            self.assertEqual((call.code, call.err), (0, "claudebox: the token of claudebox setup-token is forgotten\n"))
+            self.created(place, call)
+            self.assertIsNone(self.kept(place))
+        place = self.place()
+        file(place).write_text(f"{self.TOKEN}\n")
+        place.run("auth", "status")
+        self.assertEqual(self.kept(place), f"{self.TOKEN}\n")
+
+    def test_the_first_session_says_how_to_sign_in(self):
+        hint = "claudebox: nobody is signed in: type /login in the session, or leave it and use claudebox setup-token, or set ANTHROPIC_API_KEY\n"
+        for env, stored, told in ({}, False, True), ({"ANTHROPIC_API_KEY": "x"}, False, False), ({"CLAUDEBOX_OFFLINE": "1"}, False, False), ({}, True, False):
+            place = self.place()
+            if stored:
+                (place.home / ".claude" / ".credentials.json").write_text("{}")
+            code, said, _ = on_terminal(place, env=env)
+            self.assertEqual((code, hint in said), (0, told), said)
+
+
+class Engines(Case):
+    """An engine that is not there, or does not do what it should, leads to the next step in one sentence."""
+
+    WORDS = ["x"], ["up", "api"], ["shell"], ["stop"], ["list"], ["status"], ["logs"], ["prune"], ["--update"], ["setup-token"], ["clear-session"]
+
+    def engine(self, place, script):
+        path = place.double / "bad-docker"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return {"CLAUDEBOX_ENGINE": str(path)}
+
+    def test_one_that_is_stopped(self):
+        place = self.place()
+        env = self.engine(place, "echo 'Client: x' >&2; echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1")
+        path = env["CLAUDEBOX_ENGINE"]
+        for words in self.WORDS:
+            with self.subTest(words):
+                call = place.run(*words, env=env)
+                self.assertEqual((call.code, call.out), (69, ""))
+                self.assertEqual(call.err, f"claudebox: error: {path} does not answer: start it (sudo systemctl start bad-docker, or Docker Desktop) and try again; it says: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?\n")
+
+    def test_one_that_is_not_installed(self):
+        for words in self.WORDS:
+            with self.subTest(words):
+                call = self.place().run(*words, env={"CLAUDEBOX_ENGINE": "no-such-engine"})
+                self.assertEqual((call.code, call.out), (69, ""))
+                self.assertEqual(call.err, "claudebox: error: no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman\n")
+        self.assertIn("no-such-engine is not installed", self.place().run("--version", env={"CLAUDEBOX_ENGINE": "no-such-engine"}).out)
+
+
 class Recreation(Case):
     """What happens to a box that is there already."""
 
@@ -873,11 +969,12 @@ class Users(Case):
         self.created(place, place.run("x"))
 
 
-def on_terminal(place, *words, answer="", env=None, out=True):
-    """The command on a terminal: its exit code, what the terminal shows, what the engine was asked."""
+def on_terminal(place, *words, answer="", at="", env=None, out=True):
+    """The command on a terminal: its exit code, what the terminal shows, what the engine was asked. The answer is typed when `at` is shown."""
     import pty
     import subprocess
     import threading
+    import time
 
     (place.double / "calls").write_bytes(b"")
     (place.double / "values").write_bytes(b"")
@@ -895,6 +992,9 @@ def on_terminal(place, *words, answer="", env=None, out=True):
         [*SHELL, str(COMMAND), *words], cwd=place.workspace, env=place.environment(**(env or {})), stdin=slave,
         stdout=slave if out else subprocess.DEVNULL, stderr=slave,
     )
+    deadline = time.monotonic() + 60
+    while at.encode() not in b"".join(shown) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
     os.write(master, answer.encode())
     code = child.wait(timeout=60)
     os.close(slave)
