@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=5946b2af9dca27f3fc083c186be2e5250f56d4d96bd84abcbbcafc686ddb7104
+checksum=d60ba7166a7ee3e99bed61204f8ded63bdf8da359b9d2e5cd791b50518bc0647
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -455,7 +455,7 @@ class Settings(Case):
         session = json.loads(person.run("x", "--output-format", "json").stdout)["sessionId"]
         box = docker("inspect", "--format", "{{.Id}}", person.name("prog"))
         changed = person.run("offline:tool printenv VALUE", "--output-format", "json", env={"CLAUDEBOX_ENV_VALUE": "new value"})
-        self.assertEqual(changed.stderr, f"claudebox: the settings have changed: the box {person.name('prog')} is made again; sessions stay\n")
+        self.assertEqual(changed.stderr, f"claudebox: the settings have changed: the box {person.name('prog')} is made again; sessions stay, what was installed in it goes\n")
         answer = json.loads(changed.stdout)
         self.assertIn("new value", answer["result"])
         self.assertEqual(answer["sessionId"], session)

@@ -6,7 +6,7 @@ import os
 import pathlib
 import unittest
 
-from double_engine import COMMAND, HASH, IMAGE, SHELL, Place, read_calls
+from double_engine import COMMAND, HASH, IMAGE, SHELL, Place, read_calls, read_values
 
 # What a shell might do something with.
 HOSTILE = [
@@ -57,7 +57,7 @@ class Case(unittest.TestCase):
         self.addCleanup(place.__exit__)
         return place
 
-    def created(self, place, call, kind="prog", name=None, mounts=(), env=(), more=(), image=IMAGE, data=None, service=()):
+    def created(self, place, call, kind="prog", name=None, mounts=(), env=(), more=(), image=IMAGE, data=None, service=(), of_call=()):
         """The whole vector of the one container that was made. Gives its hash."""
         (words,) = call.named("run")
         name = name or container(place.workspace)
@@ -66,12 +66,17 @@ class Case(unittest.TestCase):
         hash_ = words[words.index("--env") + 1].removeprefix("CLAUDEBOX_HOST_SETTINGS=")
         self.assertRegex(hash_, HASH)
         local = ["--env", "CLAUDEBOX_MODE_LOCAL=1", "--env", "CLAUDEBOX_IDLE_EXIT_SECONDS=900"]
+        if kind == "session":
+            label = ["--label", f"claudebox.variables={' '.join(of_call)}"]
+            first = label + [word for variable in reversed(of_call) for word in ("--env", variable)]
+        else:
+            first = []
         self.assertEqual(
             words,
             ["run", "--detach", "--name", name, "--label", f"claudebox.workspace={place.workspace}"]
             + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}"]
             + ["--label", f"claudebox.user={os.getuid()}", "--label", f"claudebox.settings={hash_}"]
-            + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"]
+            + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"] + first
             + bind(place.workspace) + bind(data, "/home/claude/.claude") + list(mounts)
             + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
             + ["--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
@@ -234,7 +239,7 @@ def _(self):
     call = place.run("x", env={"CLAUDEBOX_ENV_X": "two"})
     two = self.created(place, call, env=["CLAUDEBOX_ENV_X"])
     self.assertNotEqual(one, two)
-    self.assertIn(f"claudebox: the settings have changed: the box {name} is made again; sessions stay\n", call.err)
+    self.assertIn(f"claudebox: the settings have changed: the box {name} is made again; sessions stay, what was installed in it goes\n", call.err)
 
 
 def mount_case(number, value, expected):
@@ -745,6 +750,87 @@ class Engines(Case):
         self.assertIn("no-such-engine is not installed", self.place().run("--version", env={"CLAUDEBOX_ENGINE": "no-such-engine"}).out)
 
 
+class OfCall(Case):
+    """A session's variables and git's identity go with its call: no other box is needed, and nothing in it is lost."""
+
+    ONE = {"CLAUDEBOX_ENV_A": "one", "CLAUDE_ENV_B": "s3cret", "CLAUDEBOX_GIT_NAME": "Me", "TZ": "UTC", "ANTHROPIC_API_KEY": "k1", "CLAUDEBOX_SYSTEM_HINT": "x"}
+    TWO = {"CLAUDEBOX_ENV_A": "two", "CLAUDEBOX_ENV_C": "s3cret\nnew", "CLAUDEBOX_GIT_EMAIL": "me@x", "CLAUDE_CODE_OAUTH_TOKEN": "t", "CLAUDEBOX_SYSTEM_HINT": "y"}
+
+    def entered(self, place, calls, hash_, names, gone=()):
+        """The call of the session, with these variables and without those that its box was made with."""
+        (words,) = [words for words in calls if words[-4:-2] == ["call", "session"] and words[0] == "exec"]
+        unset = ["env", *(word for name in reversed(gone) for word in ("-u", name))] if gone else []
+        self.assertEqual(
+            words[:-1],
+            ["exec", "--interactive", "--tty", "--detach-keys", "ctrl-],ctrl-]", "--env", "TERM", "--env", "COLORTERM"]
+            + [word for name in reversed(names) for word in ("--env", name)]
+            + [container(place.workspace), *unset, "claudebox", "call", "session", hash_],
+        )
+
+    def test_other_values_and_names_need_no_other_box(self):
+        place = self.place()
+        code, said, calls = on_terminal(place, env=self.ONE)
+        self.assertEqual(code, 0, said)
+        one = sorted(self.ONE)
+        call = type("", (), {"named": lambda self, word: [words for words in calls if words[0] == word]})()
+        hash_ = self.created(place, call, kind="session", of_call=one)
+        self.entered(place, calls, hash_, one)
+        # The box was made with the identity of this call.
+        self.assertFalse([words for words in calls if "NAME" in words])
+
+        code, said, calls = on_terminal(place, env=self.TWO)
+        self.assertEqual((code, [words for words in calls if words[0] in ("run", "rm", "stop")]), (0, []), said)
+        two = sorted(self.TWO)
+        self.entered(place, calls, hash_, two, gone=[name for name in one if name not in two])
+        self.assertNotIn("s3cret", repr(calls))
+        (git,) = [words for words in calls if "NAME" in words]
+        self.assertEqual(git[:-1], ["exec", "--user", "claude", "--env", "NAME", "--env", "EMAIL", container(place.workspace), "sh", "-c"])
+
+        # While somebody is at work in it, too.
+        (place.double / "at-work").write_text("session 1@x\n")
+        code, said, calls = on_terminal(place, env={"CLAUDEBOX_ENV_A": "three", "ANTHROPIC_API_KEY": "k"})
+        self.assertEqual((code, [words for words in calls if words[0] in ("run", "rm", "stop")]), (0, []), said)
+
+    def test_git_gets_what_it_is_given(self):
+        import subprocess
+
+        place = self.place()
+        on_terminal(place, env={"CLAUDEBOX_GIT_NAME": "Old"})
+        _, said, calls = on_terminal(place, env={"CLAUDE_GIT_NAME": "New $(touch PWNED) 'x", "CLAUDEBOX_GIT_EMAIL": "n@x"})
+        (words,) = [words for words in calls if "NAME" in words]
+        values = read_values(place.double / "values")
+        inner = words[words.index("sh") :]
+        env = {**place.environment(), "NAME": values["NAME"], "EMAIL": values["EMAIL"]}
+        subprocess.run(inner, env=env, check=True, cwd=place.workspace)
+        shown = subprocess.run(["git", "config", "--global", "--list"], env=env, check=True, capture_output=True, text=True).stdout
+        self.assertEqual(shown, "user.name=New $(touch PWNED) 'x\nuser.email=n@x\n", said)
+
+    def test_a_shell_has_them_too(self):
+        place = self.place()
+        place.run("shell", env=self.ONE)
+        call = place.run("shell", env=self.TWO)
+        self.assertEqual((call.named("run"), call.named("rm")), ([], []))
+        given = call.named("exec")[-1]
+        self.assertEqual([word for flag, word in zip(given, given[1:]) if flag == "--env"], sorted(self.TWO, reverse=True))
+
+    def test_what_needs_another_box_is_asked_about(self):
+        image = lambda place: (place.double / "image").write_text("sha256:two")
+        for env, change, answer, code, again in (
+            ({"CLAUDEBOX_MEMORY": "1g"}, None, "n\n", 75, False), ({"CLAUDEBOX_HARDENED": "1"}, None, "y\n", 0, True),
+            ({}, image, "n\n", 0, False), ({}, image, "y\n", 0, True),
+        ):
+            with self.subTest(env=env, answer=answer):
+                place = self.place()
+                on_terminal(place)
+                if change:
+                    change(place)
+                ended, said, calls = on_terminal(place, env=env, answer=answer, at="Make it again?")
+                why = "there is a newer image" if change else "the settings have changed"
+                self.assertIn(f"claudebox: {why}, so the box {container(place.workspace)} is to be made again: what was installed in it goes, sessions stay\n", said)
+                self.assertEqual((ended, bool([words for words in calls if words[0] == "rm"])), (code, again), said)
+                self.assertEqual(said.count("Make it again?"), 1)
+
+
 class Recreation(Case):
     """What happens to a box that is there already."""
 
@@ -800,7 +886,7 @@ class Recreation(Case):
         place = self.place()
         name = self.box(place, "exited", image="sha256:old")
         call = place.run("x")
-        self.assertEqual(call.err, f"claudebox: there is a newer image: the box {name} is made again; sessions stay\n")
+        self.assertEqual(call.err, f"claudebox: there is a newer image: the box {name} is made again; sessions stay, what was installed in it goes\n")
         self.assertEqual(call.named("rm"), [["rm", "--force", f"id-{name}"]])
         self.assertEqual(len(call.named("run")), 1)
 
@@ -1093,7 +1179,7 @@ def command_case(title, words, expected, env=None):
         self.assertEqual([[resolve(word) for word in vector] for vector in expected], call.engine)
 
 
-STATE = '{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.Image}} {{with .Config.Labels}}{{index . "claudebox.settings"}}|{{index . "claudebox.user"}}|{{index . "claudebox.data"}}{{end}}'
+STATE = '{{.State.Status}} {{.Id}} {{.State.ExitCode}} {{.Image}} {{with .Config.Labels}}{{index . "claudebox.settings"}}|{{index . "claudebox.user"}}|{{index . "claudebox.data"}}|variables={{index . "claudebox.variables"}}{{end}}'
 LOOK = ["inspect", "--type", "container", "--format", STATE]
 command_case("logs_of_one", ["logs", "prog"], [LOOK + ["NAME_prog"], ["logs", "NAME_prog"]])
 command_case("logs_follow", ["logs", "prog", "-f"], [LOOK + ["NAME_prog"], ["logs", "--follow", "NAME_prog"]])
