@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=d60ba7166a7ee3e99bed61204f8ded63bdf8da359b9d2e5cd791b50518bc0647
+checksum=79905ebea7e0a99c3702f22a5aab65f11faf055f759eaffe10f2e35b7471030b
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

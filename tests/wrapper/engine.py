@@ -493,7 +493,7 @@ class Settings(Case):
         failed = person.run("x", env={"CLAUDEBOX_NETWORK": "no-such-network"}, check=69)
         self.assertIn("the box cannot be made: ", failed.stderr)
         failed = person.run("x", env={"CLAUDEBOX_IMAGE": "claudebox-no-such-image:x"}, check=69)
-        self.assertIn("the image claudebox-no-such-image:x is not here and cannot be pulled", failed.stderr)
+        self.assertIn("the image claudebox-no-such-image:x is not on this machine and cannot be pulled", failed.stderr)
 
     def test_an_idle_box_ends_and_is_started_again(self):
         person = self.person()

@@ -950,6 +950,43 @@ class Recreation(Case):
         self.assertIn(f"claudebox: there is a newer image, but {name} is in use", call.err)
         self.assertEqual(call.named("exec")[-1][6], settings)
 
+    def test_one_that_does_not_start_shows_its_log_once_and_is_not_left_behind(self):
+        place = self.place()
+        name = container(place.workspace) + "_prog"
+        (place.double / "ends").write_text("78")
+        (place.double / "log").write_text("init hook x failed\n")
+        for _ in range(2):
+            call = place.run("x")
+            self.assertEqual((call.code, call.out, call.err), (78, "", f"init hook x failed\nclaudebox: error: the box {name} does not start; its log is above\n"))
+            self.assertEqual(call.named("rm"), [["rm", "--force", f"id-{name}"]])
+            self.assertEqual(call.named("logs"), [["logs", "--tail", "20", f"id-{name}"]])
+
+    def test_one_that_was_up_before_stays_and_shows_the_log_of_this_start(self):
+        import time
+
+        place = self.place()
+        name = self.box(place, "exited")
+        (place.double / "ends").write_text("78")
+        before = int(time.time())
+        call = place.run("x")
+        self.assertEqual((call.code, call.named("rm")), (78, []))
+        (words,) = call.named("logs")
+        self.assertEqual(words[:2] + words[3:], ["logs", "--since", "--tail", "20", f"id-{name}"])
+        self.assertIn(int(words[2]) - before, range(60))
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_a_folder_of_somebody_else_whose_ids_cannot_use_the_data_is_one_sentence(self):
+        place = self.place()
+        os.chown(place.workspace, 4321, 4321)
+        (place.double / "ends").write_text("78")
+        (place.double / "log").write_text("claudebox: error: cannot use the state folder /x: Permission denied\n")
+        call = place.run("x")
+        self.assertEqual((call.code, call.out), (78, ""))
+        self.assertEqual(call.err, f"claudebox: error: {place.workspace} belongs to the user 4321, and a box works with the ids of its folder's owner, who may not write to your {place.home}/.claude: work in a folder of your own, or set CLAUDEBOX_DATA_DIR to a folder that 4321 may write to\n")
+        # In one's own it is something else.
+        os.chown(place.workspace, 0, 0)
+        self.assertIn("does not start; its log is above", place.run("x").err)
+
     def test_a_missing_image_is_pulled(self):
         place = self.place()
         (place.double / "image").write_text("")
@@ -1382,6 +1419,22 @@ class Services(Case):
         place = self.place()
         call = place.run(env={"CLAUDE_MODE_API": "1", "CLAUDE_MODE_API_TOKEN": "x", "CLAUDEBOX_MODE_TELEGRAM": "1", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
         self.assertEqual([words[3] for words in call.named("run")], [container(place.workspace) + kind for kind in ("_api", "_telegram")])
+
+    def test_one_that_does_not_start_is_not_left_behind(self):
+        place = self.place()
+        name = container(place.workspace) + "_api"
+        (place.double / "ends").write_text("78")
+        call = place.run("up", "api")
+        self.assertEqual((call.code, call.err), (1, f"a log\nclaudebox: error: {name} does not start; its log is above\n"))
+        self.assertEqual([words[0] for words in call.engine][-2:], ["stop", "rm"])
+        # One that was up before keeps what is in it.
+        (place.double / "ends").unlink()
+        place.run("up", "api")
+        (place.double / "ends").write_text("78")
+        place.run("stop")
+        (place.double / "containers" / name).write_text((place.double / "containers" / name).read_text().replace("running", "exited", 1))
+        call = place.run("up", "api")
+        self.assertEqual((call.code, call.named("rm")), (1, []))
 
     def test_down(self):
         place = self.place()
