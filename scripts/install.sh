@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=79905ebea7e0a99c3702f22a5aab65f11faf055f759eaffe10f2e35b7471030b
+checksum=b26313b416fa653b45800550a88ca933d937cd986cef43a94c3c169ae85547f0
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -301,6 +301,8 @@ def setting_case(title, given, **expected):
         self.created(place, call, **settled)
 
 
+# The keys of root are copied for the user of the box.
+SSH_COPY = "ROOT/h/.local/share/claudebox/ssh-1000"
 setting_case("image", {"CLAUDEBOX_IMAGE": "my.registry:5000/box@sha256:0123"}, image="my.registry:5000/box@sha256:0123")
 setting_case("image_by_its_old_name", {"CLAUDE_IMAGE": "box:old"}, image="box:old")
 setting_case("the_canonical_name_wins", {"CLAUDE_IMAGE": "box:old", "CLAUDEBOX_IMAGE": "box:new"}, image="box:new")
@@ -309,8 +311,8 @@ setting_case("minimal_by_its_old_name", {"CLAUDE_MINIMAL": "1"}, image=f"{IMAGE}
 setting_case("minimal_off", {"CLAUDEBOX_MINIMAL": "0"})
 setting_case("data_dir", {"CLAUDEBOX_DATA_DIR": "ROOT/data"}, data="ROOT/data")
 setting_case("data_dir_by_its_old_name", {"CLAUDE_DATA_DIR": "ROOT/data"}, data="ROOT/data")
-setting_case("ssh_dir", {"CLAUDEBOX_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", "type=bind,source=ROOT/ssh,target=/home/claude/.ssh"])
-setting_case("ssh_dir_by_its_old_name", {"CLAUDE_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", "type=bind,source=ROOT/ssh,target=/home/claude/.ssh"])
+setting_case("ssh_dir", {"CLAUDEBOX_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", f"type=bind,source={SSH_COPY if os.getuid() == 0 else 'ROOT/ssh'},target=/home/claude/.ssh"])
+setting_case("ssh_dir_by_its_old_name", {"CLAUDE_SSH_DIR": "ROOT/ssh"}, mounts=["--mount", f"type=bind,source={SSH_COPY if os.getuid() == 0 else 'ROOT/ssh'},target=/home/claude/.ssh"])
 setting_case("container_name", {"CLAUDEBOX_CONTAINER_NAME": "claude-mine"}, name="claude-mine")
 setting_case("container_name_by_its_old_name", {"CLAUDE_CONTAINER_NAME": "claude-mine"}, name="claude-mine")
 setting_case("git", {"CLAUDEBOX_GIT_NAME": "Me", "CLAUDE_GIT_EMAIL": "me@x"}, env=["CLAUDEBOX_GIT_NAME", "CLAUDE_GIT_EMAIL"])
@@ -349,6 +351,49 @@ def _(self):
         for off in {"CLAUDEBOX_NO_DOCKER_SOCKET": "1"}, {"CLAUDEBOX_HARDENED": "1"}, {"DOCKER_HOST": "tcp://127.0.0.1:1"}:
             shell = place.run("x", env={**env, **off, "CLAUDEBOX_DRY_RUN": "1"})
             self.assertNotIn("docker.sock", shell.out)
+
+
+@case(Settings, "keys_of_root_are_copied_for_the_boxs_user")
+def _(self):
+    if os.getuid() != 0:
+        self.skipTest("needs root")
+    for owner, user in (0, 1000), (4321, 4321):
+        place = self.place()
+        os.chown(place.workspace, owner, owner)
+        keys = place.home / ".ssh" / "claudebox"
+        keys.mkdir(parents=True, mode=0o700)
+        secret = place.root / "secret"
+        secret.write_text("of this machine")
+        for name, mode in ("id_ed25519", 0o600), ("id_ed25519.pub", 0o644), (".hidden", 0o600):
+            (keys / name).write_text(name)
+            (keys / name).chmod(mode)
+        look = lambda: [(path.name, path.read_text(), path.stat().st_uid, path.stat().st_mode) for path in sorted(keys.iterdir())] + [keys.stat().st_uid]
+        before = look()
+        call = place.run("x")
+        self.assertEqual((call.code, call.err), (0, ""))
+        copy = place.home / ".local" / "share" / "claudebox" / f"ssh-{user}"
+        (words,) = call.named("run")
+        self.assertIn(bind(copy, "/home/claude/.ssh")[1], words)
+        self.assertNotIn(str(keys), repr(words))
+        self.assertEqual(look(), before)
+        found = {path.name: (path.read_text(), path.stat().st_uid, path.stat().st_mode & 0o777) for path in copy.iterdir()}
+        self.assertEqual(found, {"id_ed25519": ("id_ed25519", user, 0o600), "id_ed25519.pub": ("id_ed25519.pub", user, 0o644), ".hidden": (".hidden", user, 0o600)})
+        self.assertEqual((copy.stat().st_uid, copy.stat().st_mode & 0o777), (user, 0o700))
+        self.assertEqual(copy.parent.stat().st_mode & 0o777, 0o700)
+        # What the box writes there stays, and links that it makes lead to nothing.
+        (copy / "known_hosts").write_text("github")
+        place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-other"})
+        self.assertEqual((copy / "known_hosts").read_text(), "github")
+        for link in "id_ed25519", "id_ed25519.pub":
+            (copy / link).unlink()
+            (copy / link).symlink_to(secret)
+        (keys / "id_ed25519.pub").write_text("newer")
+        os.utime(keys / "id_ed25519.pub", (2**31, 2**31))
+        place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-third"})
+        self.assertEqual({path.name: path.read_text() for path in copy.iterdir() if not path.is_symlink()}, {"id_ed25519": "id_ed25519", "id_ed25519.pub": "newer", ".hidden": ".hidden"})
+        self.assertEqual((secret.read_text(), secret.stat().st_uid), ("of this machine", 0))
+        place.run("uninstall", "--yes")
+        self.assertEqual((copy.exists(), look()[0][:2]), (False, before[0][:2]))
 
 
 @case(Settings, "podman_maps_the_person_to_the_boxs_user")
