@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=b26313b416fa653b45800550a88ca933d937cd986cef43a94c3c169ae85547f0
+checksum=491fcd27682b3e2b8db7206a67943f806f015a389efc15fb02c4b7a462736b5c
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -795,6 +795,41 @@ class Engines(Case):
         self.assertIn("no-such-engine is not installed", self.place().run("--version", env={"CLAUDEBOX_ENGINE": "no-such-engine"}).out)
 
 
+class Hooks(Case):
+    """What init hooks say is seen as it comes, where a person waits for the box."""
+
+    def place_with_hook(self):
+        place = self.place()
+        (place.home / ".claude" / "init.d").mkdir()
+        (place.home / ".claude" / "init.d" / "10-slow.sh").write_text("sleep 60")
+        (place.double / "log").write_text("installing things\n")
+        return place
+
+    def test_on_a_terminal(self):
+        for words, kind in ([], ""), (["x"], "_prog"), (["shell"], ""), (["doctor"], "_prog"):
+            with self.subTest(words):
+                place = self.place_with_hook()
+                name = container(place.workspace) + kind
+                code, said, calls = on_terminal(place, *words)
+                self.assertEqual((code, said.count("installing things\n")), (0, 1), said)
+                self.assertEqual([vector for vector in calls if vector[0] == "logs"], [["logs", "--follow", name]])
+                # The box is up: there is nothing to show.
+                _, said, calls = on_terminal(place, *words)
+                self.assertEqual((said.count("installing"), [vector for vector in calls if vector[0] == "logs"]), (0, []))
+
+    def test_a_box_that_a_hook_has_ended_shows_its_log_once(self):
+        place = self.place_with_hook()
+        (place.double / "ends-at").write_text("78")
+        code, said, _ = on_terminal(place)
+        self.assertEqual((code, said.count("installing things\n"), said.count("does not start; its log is above\n")), (78, 1, 1), said)
+
+    def test_a_script_gets_its_answer_alone_and_without_hooks_there_is_nothing(self):
+        call = self.place_with_hook().run("x")
+        self.assertEqual((call.err, call.named("logs")), ("", []))
+        _, said, calls = on_terminal(self.place(), "x")
+        self.assertEqual([vector for vector in calls if vector[0] == "logs"], [], said)
+
+
 class OfCall(Case):
     """A session's variables and git's identity go with its call: no other box is needed, and nothing in it is lost."""
 
