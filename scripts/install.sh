@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=491fcd27682b3e2b8db7206a67943f806f015a389efc15fb02c4b7a462736b5c
+checksum=d7d3dc6a524309554d51012d20f22b2e0e38d011ee2b938761f6f5da2aad6632
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -830,6 +830,24 @@ class Hooks(Case):
         self.assertEqual([vector for vector in calls if vector[0] == "logs"], [], said)
 
 
+class Ends(Case):
+    """A session that has ended says how to come back to it, after what the CLI says."""
+
+    def test_by_the_host_command(self):
+        place = self.place()
+        told = f"claudebox: to go on with this session, type claudebox in {place.workspace}\n"
+        _, said, _ = on_terminal(place)
+        self.assertTrue(said.endswith(told), said)
+        for words in ["auth", "login"], ["x"]:
+            self.assertNotIn("to go on with this session", on_terminal(place, *words)[1])
+
+    def test_not_after_a_failure(self):
+        place = self.place()
+        (place.double / "session").write_text("exit 3\n")
+        code, said, _ = on_terminal(place)
+        self.assertEqual((code, "to go on" in said), (3, False))
+
+
 class OfCall(Case):
     """A session's variables and git's identity go with its call: no other box is needed, and nothing in it is lost."""
 
