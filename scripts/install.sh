@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=d7d3dc6a524309554d51012d20f22b2e0e38d011ee2b938761f6f5da2aad6632
+checksum=00651bd764beb3b02f44d6c29b6ce5a91c858744c24bb02c376fc14489a98c2f
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'
@@ -265,19 +265,32 @@ take_over() {
 put_completions() {
     [ "$name" = claudebox ] || return 0
     for shell in bash zsh fish; do
-        command -v $shell >/dev/null || continue
+        hint='' own=''
         case $shell in
             bash) file=${XDG_DATA_HOME:-$HOME/.local/share}/bash-completion/completions/claudebox ;;
-            zsh) file=${XDG_DATA_HOME:-$HOME/.local/share}/zsh/site-functions/_claudebox ;;
-            fish) file=${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/claudebox.fish ;;
+            zsh) find_zsh ;;
+            fish) own=${XDG_CONFIG_HOME:-$HOME/.config}/fish file=${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/claudebox.fish ;;
         esac
+        # The shell may be on another PATH than this one.
+        command -v $shell >/dev/null || { [ -n "$own" ] && [ -d "$own" ]; } || continue
         if mkdir -p "${file%/*}" && sh "$work/command" completions $shell >"$work/completions" \
             && cp "$work/completions" "$file"; then
-            say "completion: $file"
+            say "completion: $file$hint"
         else
             warn "the completions $file cannot be written"
         fi
     done
+}
+
+# find_zsh: a folder for completions of zsh, into $file. By itself zsh looks through none in a home, hence $hint.
+find_zsh() {
+    own=$HOME/.oh-my-zsh/completions
+    if [ -d "$own" ]; then
+        file=$own/_claudebox
+        return
+    fi
+    folder=${XDG_DATA_HOME:-$HOME/.local/share}/zsh/site-functions file=$folder/_claudebox
+    grep -qsF "$folder" "${ZDOTDIR:-$HOME}/.zshrc" || hint=" (zsh finds it with this line in .zshrc, before compinit: fpath=($folder \$fpath))"
 }
 
 get_image() {

@@ -99,6 +99,32 @@ class Installer(unittest.TestCase):
         version = account.run("--version", script=None, shell=[str(account.bin / "claudebox")])
         self.assertIn("(host command)", version.stdout)
 
+    def test_completions_are_where_each_shell_looks(self):
+        fish, local, oh_my = ".config/fish/completions/claudebox.fish", ".local/share/zsh/site-functions/_claudebox", ".oh-my-zsh/completions/_claudebox"
+        hint = "(zsh finds it with this line in .zshrc, before compinit: fpath=({}/.local/share/zsh/site-functions $fpath))"
+        for shells, folders, zshrc, there, hinted in (
+            ([], [], "", [], False), (["zsh"], [], "", [local], True), (["zsh", "fish"], [], "fpath=(@/.local/share/zsh/site-functions $fpath)\n", [fish, local], False),
+            (["zsh"], [".oh-my-zsh/completions"], "", [oh_my], False),
+            # Shells that are not on the installer's PATH.
+            ([], [".config/fish", ".oh-my-zsh/completions"], "", [fish, oh_my], False),
+        ):
+            with self.subTest(shells=shells, folders=folders):
+                account = self.account()
+                for shell in shells:
+                    (account.tools / shell).symlink_to("/bin/sh")
+                for folder in folders:
+                    (account.home / folder).mkdir(parents=True)
+                if zshrc:
+                    (account.home / ".zshrc").write_text(zshrc.replace("@", str(account.home)))
+                account.own(account.home)
+                done = account.run()
+                self.assertEqual([path for path in account.files() if path not in INSTALLED and path != ".zshrc"], there)
+                self.assertEqual((hint.format(account.home) in done.stdout, done.stderr), (hinted, ""))
+                for path in there:
+                    self.assertIn("claudebox completions", (account.home / path).read_text())
+                account.run("--uninstall")
+                self.assertEqual([path for path in account.files() if not path.startswith(".ssh") and path != ".zshrc"], [])
+
     def test_again_changes_nothing(self):
         account = self.account()
         account.run()
