@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=00651bd764beb3b02f44d6c29b6ce5a91c858744c24bb02c376fc14489a98c2f
+checksum=25aca70a8846b6540576f5e5d219ff83f0233d00beeaa82bb20a54accbd3866a
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

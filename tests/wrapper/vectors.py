@@ -1179,6 +1179,63 @@ class Users(Case):
         self.assertEqual(call.err, "claudebox: error: the container claude-it_prog is another user's: set CLAUDEBOX_CONTAINER_NAME to another name\n")
 
     @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_people_in_one_folder_do_not_take_turns_in_making_one_box(self):
+        for owner, had_state, shared in (0, False, False), (4002, False, False), (4003, True, False), (4001, False, True), (4003, True, True):
+            with self.subTest(owner=owner, had_state=had_state, shared=shared):
+                place = self.place()
+                place.root.chmod(0o755)
+                os.chown(place.workspace, owner, owner)
+                place.double.chmod(0o777)
+                for record in "calls", "values":
+                    (place.double / record).touch()
+                for path in place.double.rglob("*"):
+                    path.chmod(0o777)
+                boxes = {}
+                for turn in range(3):
+                    for user in 4001, 4002, 0:
+                        home = place.root / f"home{user}"
+                        if shared:
+                            # One data folder for all of them: the same settings.
+                            home = place.home
+                            for path in [home, *home.rglob("*")]:
+                                path.chmod(0o777)
+                            if had_state:
+                                (home / ".claude" / "claudebox" / f"{container(place.workspace)}_prog").mkdir(parents=True, exist_ok=True)
+                        elif turn == 0:
+                            (home / ".claude").mkdir(parents=True)
+                            if had_state:
+                                (home / ".claude" / "claudebox" / f"{container(place.workspace)}_prog").mkdir(parents=True)
+                            for path in [home, *home.rglob("*")]:
+                                os.chown(path, user, user)
+                        drop = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "env", f"HOME={home}"]
+                        call = place.run("x", wrap=drop, env={"CLAUDEBOX_ENGINE": str(self.strict(place))})
+                        self.assertEqual((call.code, call.err, call.named("rm"), call.named("stop"), call.named("rename")), (0, "", [], [], []), (user, turn))
+                        self.assertEqual(len(call.named("run")), int(turn == 0), (user, turn))
+                        boxes.setdefault(user, set()).add(call.named("exec")[-1][2])
+                names = [name for found in boxes.values() for name in found]
+                self.assertEqual((len(names), len(set(names))), (3, 3))
+
+    def strict(self, place):
+        """An engine whose boxes refuse settings that are not their own, as boxes do."""
+        path = place.double / "strict-docker"
+        if not path.exists():
+            script = (pathlib.Path(__file__).parent / "double" / "docker").read_text()
+            check = """
+case "$1 $*" in exec*" call run "*)
+    name= ; hash= ; last=
+    for word; do
+        case $word in claudebox-*) name=$word ;; esac
+        [ "$last" != run ] || hash=$word
+        last=$word
+    done
+    grep -q " $hash|" "$DOUBLE/containers/$name" 2>/dev/null || { printf '%s\\0' "$#" "$@" >>"$DOUBLE/calls"; exit 213; } ;;
+esac
+"""
+            path.write_text(script.replace("\n\n", check + "\n", 1))
+            path.chmod(0o755)
+        return path
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
     def test_whoever_does_not_own_the_folder_has_a_name_with_a_number(self):
         place = self.place()
         os.chown(place.workspace, 4321, 4321)
