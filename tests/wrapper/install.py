@@ -18,7 +18,7 @@ USER = 65534
 
 
 TOOLS = (
-    "sh bash env awk cat chmod cmp cp curl cut date dirname grep head id ln ls mkdir mktemp mv od printenv ps readlink rm sed sha256sum sleep sort "
+    "sh bash env awk cat chmod cmp cp curl cut date dirname grep head id ln ls mkdir mktemp mv od printenv ps readlink rm sed sha256sum sleep "
     "ssh-keygen tail tr uname"
 )
 

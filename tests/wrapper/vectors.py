@@ -1378,7 +1378,7 @@ command_case("logs_follow", ["logs", "prog", "-f"], [LOOK + ["NAME_prog"], ["log
 command_case("logs_of_all", ["logs"], [LOOK + [f"NAME{kind}"] for kind in ("", "_prog", "_api", "_telegram", "_cron")] + [["logs", "NAME_prog"]])
 command_case("down", ["down", "api"], [LOOK + ["NAME_api"], ["version"]])
 LIST = '{{.Names}}\\t{{.Label "claudebox.kind"}}\\t{{.Status}}\\t{{.Label "claudebox.workspace"}}'
-MINE = [["ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=claudebox.{label}"] for label in (f"user={os.getuid()}", "data=DATA")]
+MINE = [["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=claudebox.data=DATA"]]
 command_case("list", ["list"], [["ps", "--all", "--filter", "label=claudebox.workspace", "--format", LIST]])
 command_case("status", ["status"], [["ps", "--all", "--filter", "label=claudebox.workspace=@WORK", "--format", LIST]])
 command_case("stop_all", ["stop", "--all"], MINE)
@@ -1435,7 +1435,7 @@ def _(self):
         ("fresh", me, "exited", "session", ago(1)), ("old", me, "exited", "prog", ago(20)), ("never", me, "created", "prog", "0001-01-01T00:00:00Z"),
         ("runs", me, "running", "session", "0001-01-01T00:00:00Z"), ("api", me, "exited", "api", ago(20)), ("theirs", other, "exited", "prog", ago(20)),
     ]
-    for words, gone in (["--yes"], ["fresh", "never", "old"]), (["10", "--yes"], ["never", "old"]), (["-y", "90"], ["never"]):
+    for words, gone in (["--yes"], ["fresh", "old", "never"]), (["10", "--yes"], ["old", "never"]), (["-y", "90"], ["never"]):
         place = self.place()
         people(place, boxes)
         call = place.run("prune", *words)
