@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=c4468ff84d5416b176458ac4b5f40668b9eff0d8394559770e389b11b55f0e8d
+checksum=8871c286d41a7ba11180638cab2f5cbb81eb1b4f508c47896a85565dcf3fec7d
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

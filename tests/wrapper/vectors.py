@@ -792,6 +792,10 @@ class Engines(Case):
                 call = self.place().run(*words, env={"CLAUDEBOX_ENGINE": "no-such-engine"})
                 self.assertEqual((call.code, call.out), (69, ""))
                 self.assertEqual(call.err, "claudebox: error: no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman\n")
+        # At the first session of all, nothing else is said before.
+        for words in [], ["setup-token"]:
+            code, said, _ = on_terminal(self.place(), *words, env={"CLAUDEBOX_ENGINE": "no-such-engine"})
+            self.assertEqual((code, said), (69, "claudebox: error: no-such-engine is not installed: install Docker (https://docs.docker.com/engine/install/) or Podman\n"))
         self.assertIn("no-such-engine is not installed", self.place().run("--version", env={"CLAUDEBOX_ENGINE": "no-such-engine"}).out)
 
 
