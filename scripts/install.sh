@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=8871c286d41a7ba11180638cab2f5cbb81eb1b4f508c47896a85565dcf3fec7d
+checksum=b5689766772cbbefd5972924de5e3426b80754df33f7564e7ab25502089f529c
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

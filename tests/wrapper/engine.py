@@ -348,6 +348,23 @@ class Sessions(Case):
         self.assertIn("other settings are asked for", two.screen())
         self.assertEqual(one.leave(), 0)
 
+    def test_a_sessions_variables_and_gits_identity_need_no_other_box(self):
+        person = self.person()
+        boxes = set()
+        for value, other in ("one", "two"), ("two", "one"):
+            terminal = self.terminal(person, env={"CLAUDEBOX_ENV_VALUE": value, f"CLAUDEBOX_ENV_ONLY_{value}": "x", "CLAUDEBOX_GIT_NAME": f"Some {value}"})
+            terminal.shows(READY)
+            box = person.name("session")
+            boxes.add(docker("inspect", "--format", "{{.Id}}", box))
+            # Of everything in the box, what the session has started.
+            script = f"for file in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$file | grep -qx VALUE={value} && tr '\\0' '\\n' <$file; done 2>/dev/null; true"
+            found = until("its value", lambda: docker("exec", box, "sh", "-c", script)).splitlines()
+            self.assertIn(f"ONLY_{value}=x", found)
+            self.assertNotIn(f"ONLY_{other}=x", found)
+            self.assertEqual(docker("exec", "--user", "claude", box, "git", "config", "--global", "user.name"), f"Some {value}")
+            self.assertEqual(terminal.leave(), 0)
+        self.assertEqual(len(boxes), 1)
+
     def test_a_second_terminal_has_its_own_session(self):
         person = self.person()
         one = self.terminal(person)
@@ -628,6 +645,8 @@ class Commands(Case):
         shell = person.run("shell", stdin="id -un; pwd; echo $HOME\n").stdout
         self.assertEqual(shell, f"claude\n{person.workspace}\n/home/claude\n")
         self.assertEqual(person.run("shell", "--root", stdin="id -un\n").stdout, "root\n")
+        self.assertEqual(person.run("shell", "-c", "id -un; exit 7", check=7).stdout, "claude\n")
+        self.assertEqual(person.run("shell", "--root", "--", "printf", "%s|", "a b", "$(x)").stdout, "a b|$(x)|")
         terminal = self.terminal(person, "shell")
         terminal.type("test -t 0 && echo a-$((40 + 2))")
         terminal.press("Enter")

@@ -761,8 +761,11 @@ class SignIn(Case):
             place = self.place()
             if stored:
                 (place.home / ".claude" / ".credentials.json").write_text("{}")
-            code, said, _ = on_terminal(place, env=env)
-            self.assertEqual((code, hint in said), (0, told), said)
+            # A box that is on its way is asked again.
+            (place.double / "session").write_text('[ -e "$DOUBLE/again" ] || { touch "$DOUBLE/again"; exit 213; }\n')
+            code, said, calls = on_terminal(place, env=env)
+            self.assertEqual((code, said.count(hint)), (0, int(told)), said)
+            self.assertEqual(len([words for words in calls if "session" in words]), 2)
 
 
 class Engines(Case):
