@@ -164,7 +164,7 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
     };
     match workspaces::take_over_new(folder, owner) {
         Ok(true) => {
-            tracing::info!("{} was empty and root's: it is {}:{}'s now", folder.display(), owner.uid, owner.gid)
+            tracing::info!("{} was empty and root's: it is {}:{}'s now", folder.display(), owner.uid, owner.gid);
         }
         Ok(false) => {}
         // What is wrong with it is said below, or by who wants to write there.

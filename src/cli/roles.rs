@@ -52,7 +52,9 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
     nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let config = configure(env)?;
-    unknown::complaints(env).iter().for_each(|complaint| tracing::warn!("{complaint}"));
+    for complaint in unknown::complaints(env) {
+        tracing::warn!("{complaint}");
+    }
     say_other_homes();
     if args.is_empty() && !config.server_modes.is_empty() {
         return supervise_servers(&config, env);

@@ -103,8 +103,8 @@ mod tests {
         let source = include_str!("mod.rs");
         let (_, names) = source.split_once("pub mod name {").unwrap();
         let (names, _) = names.split_once("\n}\n").unwrap();
-        let named: BTreeSet<&str> = names.split('"').filter(|text| text.starts_with(PREFIX)).collect();
-        assert_eq!(named, SETTINGS.into_iter().collect());
+        let in_source: BTreeSet<&str> = names.split('"').filter(|text| text.starts_with(PREFIX)).collect();
+        assert_eq!(in_source, SETTINGS.into_iter().collect());
         assert_eq!(said_of(&SETTINGS), [""; 0]);
     }
 

@@ -107,9 +107,10 @@ pub fn ended_by(signal: Option<i32>) -> String {
 
 /// Tells a person what went wrong. Whoever has pressed Ctrl-C knows it, and is told that it was heard.
 pub fn tell(complaint: &str, outcome: &Outcome) {
-    match outcome {
-        Outcome::Killed { signal: Some(libc::SIGINT) } => tracing::info!("stopped"),
-        _ => tracing::error!("{complaint}"),
+    if *outcome == (Outcome::Killed { signal: Some(libc::SIGINT) }) {
+        tracing::info!("stopped");
+    } else {
+        tracing::error!("{complaint}");
     }
 }
 

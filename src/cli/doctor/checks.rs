@@ -29,9 +29,10 @@ const LEAST_FREE_BYTES: u64 = 500 << 20;
 /// Every check, as far as one can be made without the one before.
 pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     let unknown = unknown::complaints(env);
-    let mut checks = vec![match unknown.is_empty() {
-        true => Check::ok("settings", "readable"),
-        false => Check::note("settings", format!("readable, but: {}", unknown.join("; "))),
+    let mut checks = vec![if unknown.is_empty() {
+        Check::ok("settings", "readable")
+    } else {
+        Check::note("settings", format!("readable, but: {}", unknown.join("; ")))
     }];
     let booted = match boot::resolve(config, env, Place::of(config)) {
         Ok(booted) => booted,

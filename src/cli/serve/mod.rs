@@ -77,6 +77,17 @@ pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     result
 }
 
+fn open_workspaces(config: &Config) -> Result<Workspaces, Failure> {
+    let workspaces = Workspaces::open(&config.workspaces_dir).map_err(|error| {
+        let folder = config.workspaces_dir.display();
+        unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
+    })?;
+    if let Some(why) = why_none_is_writable(&config.workspaces_dir) {
+        tracing::warn!("{why}");
+    }
+    Ok(workspaces)
+}
+
 async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) -> Result<ExitCode, Failure> {
     // First: a signal that comes while this starts is not to be lost.
     let stop = CancellationToken::new();
@@ -89,13 +100,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let _lock = Lock::take(&state_dir).map_err(not_started)?;
     let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
-    let workspaces = Workspaces::open(&config.workspaces_dir).map_err(|error| {
-        let folder = config.workspaces_dir.display();
-        unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
-    })?;
-    if let Some(why) = why_none_is_writable(&config.workspaces_dir) {
-        tracing::warn!("{why}");
-    }
+    let workspaces = open_workspaces(config)?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
     let cron = server.cron.as_ref().map(|cron| CronDoor::load(cron, config, server, restarts)).transpose()?;
