@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=b5689766772cbbefd5972924de5e3426b80754df33f7564e7ab25502089f529c
+checksum=62724eb4038db8bb53a2fb5e594c0f28cf3b5fa189f7c88004ea8f827e74e7aa
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -1118,6 +1118,20 @@ class Recreation(Case):
         (place.double / "no-registry").unlink()
         self.assertEqual(place.run("--update").out, f"{IMAGE} is up to date: claudebox double\n")
 
+    def test_an_update_asks_before_a_sessions_box_goes(self):
+        for answer, gone in ("n\n", False), ("y\n", True):
+            with self.subTest(answer):
+                place = self.place()
+                people(place, [("one", os.getuid(), "exited", "session", "-"), ("two", os.getuid(), "exited", "prog", "-")])
+                (place.double / "image").write_text("sha256:new")
+                for name, kind in ("one", "session"), ("two", "prog"):
+                    (place.double / "about" / f"id-{name}").write_text(f"/{name} {kind}\n")
+                code, said, calls = on_terminal(place, "--update", answer=answer, at="sessions stay. [y/N]")
+                self.assertEqual(code, 0, said)
+                self.assertIn("two is made again at its next use; sessions stay, what was installed in it goes\n", said)
+                self.assertEqual("one is made again at its next use" in said, gone)
+                self.assertEqual([words[-1] for words in calls if words[0] == "rm"], ["id-one"] * gone + ["id-two"])
+
     def test_what_deletes_sessions_does_not_say_that_they_stay(self):
         place = self.place()
         name = self.box(place, "exited", image="sha256:old")
