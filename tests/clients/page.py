@@ -68,11 +68,24 @@ def enter_token(page, watch, token):
     if token:
         # Before the token, one call is refused, and the browser writes that down.
         expect(page.locator("#status")).to_contain_text("enter the token")
+        page.get_by_label("Token").fill("another")
+        page.get_by_role("button", name="Use").click()
+        expect(page.locator("#problem")).to_contain_text("enter another token above")
         watch.forget()
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Use").click()
+        expect(page.locator("#problem")).to_be_hidden()
     expect(page.locator("#status")).to_contain_text("active")
-    step("the token opens the console")
+    step("a wrong token is refused aloud, the right one opens the console")
+
+
+def follows_a_link(browser, origin, token):
+    page = browser.new_context().new_page()
+    page.goto(f"{origin}/#token={token}")
+    expect(page.locator("#status")).to_contain_text("active")
+    assert page.url == f"{origin}/", page.url
+    page.context.close()
+    step("a link with the token signs in, and the address keeps nothing of it")
 
 
 def run_prompt(page, workspace, prompt):
@@ -202,6 +215,7 @@ def main():
         expect.set_options(timeout=30_000)
         watch = Watch(page, origin)
         enter_token(page, watch, given.token)
+        follows_a_link(browser, origin, given.token)
         answers(page, workspace)
         shot(page, given.screenshots, "console")
         cancels(page, workspace)

@@ -2,7 +2,7 @@
 
 import { filterApi, loadApi } from './api.js';
 import {
-  Problem, attempt, byId, call, fill, h, knownToken, messages, moment, pause, rememberToken, request,
+  Problem, attempt, byId, call, complain, fill, h, knownToken, messages, moment, pause, rememberToken, request, takeLink,
 } from './client.js';
 import { goTo, loadFiles, upload } from './files.js';
 
@@ -252,7 +252,8 @@ async function loadStatus() {
     return 'open';
   } catch (error) {
     if (error.status === 401 && health) {
-      say(health, knownToken() ? error.message : 'enter the token above to see more');
+      if (knownToken()) complain(`${error.message}: enter another token above.`);
+      say(health, 'enter the token above to see more');
       return 'closed';
     }
     say(health, error instanceof Problem ? error.message : 'claudebox does not answer');
@@ -291,17 +292,24 @@ async function watch() {
   else access = await loadStatus();
 }
 
-function useToken(event) {
-  event.preventDefault();
-  rememberToken(byId('token').value.trim());
+function useToken(token) {
+  rememberToken(token);
   byId('problem').hidden = true;
   load();
   show();
 }
 
+function goToHash() {
+  const token = takeLink();
+  if (token === null) { show(); return; }
+  byId('token').value = token;
+  useToken(token);
+}
+
 function start() {
-  byId('token').value = knownToken();
-  byId('token-form').addEventListener('submit', useToken);
+  byId('token').value = takeLink() ?? knownToken();
+  rememberToken(byId('token').value);
+  byId('token-form').addEventListener('submit', (event) => { event.preventDefault(); useToken(byId('token').value.trim()); });
   byId('run-form').addEventListener('submit', (event) => { event.preventDefault(); startRun(); });
   byId('run-form').addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || byId('run').disabled) return;
@@ -314,7 +322,7 @@ function start() {
   byId('more-files').addEventListener('click', (event) => loadFiles(event.target.dataset.cursor));
   byId('upload').addEventListener('change', (event) => upload([...event.target.files]));
   byId('api-filter').addEventListener('input', filterApi);
-  window.addEventListener('hashchange', show);
+  window.addEventListener('hashchange', goToHash);
   setInterval(watch, STATUS_EVERY_MS);
   show();
   load();

@@ -4,6 +4,7 @@
 // page also works below a path of a proxy.
 
 const TOKEN_KEY = 'claudebox-token';
+const TOKEN_LINK = '#token=';
 
 export const byId = (id) => document.getElementById(id);
 export const base = new URL('.', document.baseURI);
@@ -31,6 +32,14 @@ export function rememberToken(text) {
   try { sessionStorage.setItem(TOKEN_KEY, token); } catch { /* see above */ }
 }
 
+// A link may bring the token, behind the mark that no server is sent. It leaves the address, and so the history, at once.
+export function takeLink() {
+  if (!location.hash.startsWith(TOKEN_LINK)) return null;
+  const text = location.hash.slice(TOKEN_LINK.length);
+  history.replaceState(null, '', location.pathname + location.search);
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 // What the API says when it does not do as asked, as it says it.
 export class Problem extends Error {
   constructor(status, body) {
@@ -54,16 +63,20 @@ export async function request(method, path, { json, body, headers = {}, signal }
 
 export const call = async (method, path, options) => (await request(method, path, options)).json();
 
-// Runs `action`; what goes wrong is shown above everything.
+// Shows what went wrong above everything.
+export function complain(text) {
+  byId('problem').textContent = text;
+  byId('problem').hidden = false;
+}
+
+// Runs `action`; what goes wrong is shown.
 export async function attempt(action) {
-  const place = byId('problem');
-  place.hidden = true;
+  byId('problem').hidden = true;
   try {
     return await action();
   } catch (error) {
     if (error.name === 'AbortError') return undefined;
-    place.textContent = error instanceof Problem ? error.message : `${error.message}: is claudebox still running?`;
-    place.hidden = false;
+    complain(error instanceof Problem ? error.message : `${error.message}: is claudebox still running?`);
     return undefined;
   }
 }
