@@ -78,7 +78,9 @@ pub enum Misread {
 pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, Misread> {
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
     if CLI_COMMANDS.contains(&first) || CLI_FLAGS.contains(&first) {
-        return Ok(Intent::Passthrough(args.to_vec()));
+        // It is what tells the CLI's from ours.
+        let own = |arg: &&OsString| first != "doctor" || *arg != "--cli";
+        return Ok(Intent::Passthrough(args.iter().filter(own).cloned().collect()));
     }
     let run = if args.is_empty() {
         // The interactive CLI: PID 1 has no use for the pages of an argument parser, which it would keep for good.
@@ -126,6 +128,17 @@ pub(super) fn is_cron_check(args: &[OsString]) -> bool {
     })
 }
 
+/// Whether `args` have `init` check the box rather than run the CLI's `doctor`, whose warnings are not true in one; and
+/// whether as JSON. The CLI's is `doctor --cli`.
+pub(super) fn asks_for_doctor(args: &[OsString]) -> Option<bool> {
+    let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+    match words[..] {
+        ["doctor"] => Some(false),
+        ["doctor", "--json"] => Some(true),
+        _ => None,
+    }
+}
+
 /// `init`'s arguments without the separator that the image's entrypoint ends with.
 pub(super) fn after_separator(args: &[OsString]) -> &[OsString] {
     args.strip_prefix(&[OsString::from("--")]).unwrap_or(args)
@@ -155,6 +168,19 @@ mod tests {
     #[case(&["setup-token"])]
     fn the_clis_own_commands_reach_it_untouched(#[case] words: &[&str]) {
         assert_eq!(classify(&args(words), true).unwrap(), Intent::Passthrough(args(words)));
+    }
+
+    #[test]
+    fn the_clis_doctor_has_a_name_of_its_own() {
+        assert_eq!(classify(&args(&["doctor", "--cli"]), true).unwrap(), Intent::Passthrough(args(&["doctor"])));
+        for (words, ours) in [
+            (["doctor"].as_slice(), Some(false)),
+            (&["doctor", "--json"], Some(true)),
+            (&["doctor", "--cli"], None),
+            (&["the", "doctor"], None),
+        ] {
+            assert_eq!(asks_for_doctor(&args(words)), ours, "{words:?}");
+        }
     }
 
     #[rstest]

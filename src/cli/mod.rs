@@ -49,7 +49,8 @@ enum Role {
     /// Boot the box and run Claude in it: the image's entrypoint
     ///
     /// With no arguments and a terminal it opens the interactive CLI. With a prompt it answers it and exits; `run --help`
-    /// lists the options. The CLI's own commands (--version, doctor, auth, mcp, setup-token, update) reach the CLI.
+    /// lists the options. The CLI's own commands (--version, auth, mcp, setup-token, update) reach the CLI; `doctor` looks at
+    /// the box, `doctor --cli` is the CLI's.
     Init {
         /// A prompt and its options, or one of the CLI's own commands
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use uuid::Uuid;
 
-use super::intent::{Intent, RunArgs, classify};
-use super::{Failure, local, log, report};
+use super::intent::{self, Intent, RunArgs, classify};
+use super::{Failure, doctor, local, log, report};
 use crate::atomic_file;
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
@@ -51,6 +51,9 @@ const READING_TIME: Duration = Duration::from_secs(15);
 pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
     nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    if let Some(json) = intent::asks_for_doctor(args) {
+        return check_up(json, env);
+    }
     let config = configure(env)?;
     for complaint in unknown::complaints(env) {
         tracing::warn!("{complaint}");
@@ -60,6 +63,17 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
         return supervise_servers(&config, env);
     }
     supervise(args, &config, env, Stage::Boot)
+}
+
+/// `init doctor`: the box is prepared as for a run, without its hooks, and then looked at. What keeps it from being prepared
+/// is among what is found.
+fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
+    if let Ok(config) = configure(env)
+        && let Err(error) = boot::prepare(&config, env, Place::of(&config))
+    {
+        tracing::debug!("{error}");
+    }
+    doctor::run(json, env, &mut io::stdout())
 }
 
 /// `run`: the same for one prompt, in a box that is already up. Where its servers run, the prompt is theirs.

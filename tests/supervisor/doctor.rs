@@ -32,6 +32,25 @@ fn a_healthy_box_is_healthy() {
     assert!(!finished.out.contains('\x1b'), "colours without a terminal: {}", finished.out);
 }
 
+/// `docker run IMAGE doctor`.
+#[test]
+fn a_box_that_is_started_for_it_is_prepared_and_looked_at() {
+    let Some(testbox) = TestBox::new() else { return };
+    let version = claudebox::claude::PINNED_VERSION;
+    let stub =
+        format!("#!/bin/sh\n[ \"$*\" = doctor ] && echo 'the CLI: all is lost'\necho '{version} (Claude Code)'\n");
+    let cli = testbox.script("claude", &stub);
+    let init = |args: &[&str]| {
+        let args: Vec<&str> = ["init", "--"].iter().chain(args).copied().collect();
+        testbox.claudebox(&args).env("CLAUDEBOX_CLAUDE_BIN", &cli).env("CLAUDEBOX_OFFLINE", "1").start().finish()
+    };
+    let finished = init(&["doctor"]).exits(0);
+    assert!(finished.out.ends_with("This box is healthy.\n") && !finished.out.contains("lost"), "{}", finished.out);
+    let found: Value = serde_json::from_str(&init(&["doctor", "--json"]).exits(0).out).unwrap();
+    assert_eq!(found["healthy"], true);
+    assert!(init(&["doctor", "--cli"]).exits(0).out.starts_with("the CLI: all is lost\n"));
+}
+
 /// The check `name`: its state and what was found.
 fn check(launch: Launch<'_>, name: &str) -> (String, String) {
     let found: Value = serde_json::from_str(&launch.env("CLAUDEBOX_OFFLINE", "1").start().finish().out).unwrap();
