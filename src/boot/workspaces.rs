@@ -28,10 +28,12 @@ pub(super) fn settle(path: &Path, owner: Owner) -> io::Result<()> {
     }
 }
 
-/// Gives `owner` a folder that an engine has made: it makes what is to be mounted and is not there, empty and as root.
+/// Gives `owner` a folder that an engine has made: it makes what is to be mounted and is not there, empty, as root, and with
+/// this mode. Another mode is somebody's will.
 pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
     let found = fs::metadata(path)?;
-    let is_new = found.is_dir() && (found.uid(), found.gid()) == (0, 0) && fs::read_dir(path)?.next().is_none();
+    let is_engines = found.is_dir() && (found.uid(), found.gid(), found.mode() & 0o7777) == (0, 0, MODE);
+    let is_new = is_engines && fs::read_dir(path)?.next().is_none();
     if !is_new || owner.uid == 0 {
         return Ok(false);
     }
@@ -39,20 +41,20 @@ pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Why the user of this process cannot write in `folder`, and what to do; `None`: they can.
+/// Why the user of this process cannot write in `folder`, and what to do; `None`: they can, or it is mounted read-only,
+/// which is somebody's will.
 #[must_use]
 pub fn why_not_writable(folder: &Path) -> Option<String> {
-    let errno = access(folder, AccessFlags::W_OK | AccessFlags::X_OK).err()?;
+    let errno = access(folder, AccessFlags::W_OK | AccessFlags::X_OK).err().filter(|errno| *errno != Errno::EROFS)?;
     let (path, uid, gid) = (folder.display(), getuid(), getgid());
-    Some(match (errno, fs::metadata(folder)) {
-        (Errno::EROFS, _) => format!("{path} is mounted read-only: nothing can be written there"),
-        (_, Ok(found)) => format!(
+    Some(match fs::metadata(folder) {
+        Ok(found) => format!(
             "{path} belongs to {}:{} and {uid}:{gid}, who Claude is here, cannot write there: on the host, give it away \
              (chown -R {uid}:{gid} FOLDER) or mount another",
             found.uid(),
             found.gid()
         ),
-        (_, Err(error)) => format!("{path} cannot be looked at ({error})"),
+        Err(_) => format!("{path} cannot be looked at ({errno})"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Prompts, with a stub in the CLI's place for what the real one cannot be made to do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
@@ -46,8 +47,10 @@ fn a_workspace_that_an_engine_has_made_is_given_and_another_that_is_roots_is_nam
     let Some(testbox) = TestBox::new() else { return };
     let stub = format!("touch made || :; {ANSWER}");
     let (new, full) = (testbox.path("new"), testbox.path("full"));
-    fs::create_dir_all(full.join("sub")).unwrap();
-    fs::create_dir(&new).unwrap();
+    for folder in [&new, &full, &full.join("sub")] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let answer = |folder: &std::path::Path| {
         prompt(&testbox, &stub, &["hi"]).env("CLAUDEBOX_WORKSPACE", folder.to_str().unwrap()).start().finish().exits(0)
     };
