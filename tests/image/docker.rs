@@ -48,6 +48,15 @@ pub(crate) fn inspect(object: &str, format: &str) -> String {
     text(&output.stdout)
 }
 
+/// The version of the engine's API: major and minor.
+pub(crate) fn api_version() -> (u32, u32) {
+    let output = docker(&["version", "--format", "{{.Server.APIVersion}}"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = text(&output.stdout);
+    let (major, minor) = text.trim().split_once('.').expect("two numbers");
+    (major.parse().expect("a number"), minor.parse().expect("a number"))
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
