@@ -358,7 +358,7 @@ class Sessions(Case):
             boxes.add(docker("inspect", "--format", "{{.Id}}", box))
             # Of everything in the box, what the session has started.
             script = f"for file in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$file | grep -qx VALUE={value} && tr '\\0' '\\n' <$file; done 2>/dev/null; true"
-            found = until("its value", lambda: docker("exec", box, "sh", "-c", script)).splitlines()
+            found = until("its value", lambda: docker("exec", "--user", "claude", box, "sh", "-c", script)).splitlines()
             self.assertIn(f"ONLY_{value}=x", found)
             self.assertNotIn(f"ONLY_{other}=x", found)
             self.assertEqual(docker("exec", "--user", "claude", box, "git", "config", "--global", "user.name"), f"Some {value}")
@@ -628,7 +628,8 @@ class Commands(Case):
         for words in ["x"], ["stop"], ["ps"], ["clear-session"], ["up", "api"], ["logs"], ["--update"]:
             failed = person.run(*words, env=gone, check=69)
             self.assertEqual(len(failed.stderr.splitlines()), 1, failed.stderr)
-            self.assertTrue(failed.stderr.startswith("claudebox: error: docker does not answer: is it started? It says: "), failed.stderr)
+            start = "claudebox: error: docker does not answer: start it (sudo systemctl start docker, or Docker Desktop) and try again; it says: "
+            self.assertTrue(failed.stderr.startswith(start), failed.stderr)
 
     def test_version_and_help(self):
         person = self.person()
