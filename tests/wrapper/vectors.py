@@ -704,9 +704,25 @@ class SignIn(Case):
 
     TOKEN = "sk-ant-oat01-abc_DEF-" + "x" * 90
 
+    def file(self, place):
+        return place.home / f".local/share/claudebox/tokens{place.home}/.claude/token"
+
+    def keep(self, place):
+        self.file(place).parent.mkdir(parents=True)
+        self.file(place).write_text(f"{self.TOKEN}\n")
+
     def kept(self, place):
-        file = place.home / ".claude" / ".claudebox-token"
+        file = self.file(place)
         return file.read_text() if file.exists() else None
+
+    def test_what_a_box_writes_into_its_data_folder_is_no_token(self):
+        place = self.place()
+        secret = place.home / "secret"
+        secret.write_text("https://me:password@example.com\n")
+        (place.home / ".claude" / ".claudebox-token").symlink_to(secret)
+        call = place.run("x")
+        self.created(place, call)
+        self.assertNotIn("CLAUDE_CODE_OAUTH_TOKEN", call.values)
 
     def test_the_token_is_kept_and_used(self):
         for answer in f"{self.TOKEN}\n", f"  {self.TOKEN[:70]}\n{self.TOKEN[70:]} \n":
@@ -716,14 +732,14 @@ class SignIn(Case):
             self.assertEqual(calls[-1][-1], "setup-token")
             self.assertNotIn("sk-ant-oat01", said)
             self.assertEqual(self.kept(place), f"{self.TOKEN}\n")
-            self.assertEqual((place.home / ".claude" / ".claudebox-token").stat().st_mode & 0o777, 0o600)
+            self.assertEqual(self.file(place).stat().st_mode & 0o777, 0o600)
             self.assertNotIn(self.TOKEN, repr(calls))
             place.run("stop")
             call = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": "claude-other"})
             self.created(place, call, name="claude-other", env=["CLAUDE_CODE_OAUTH_TOKEN"])
             self.assertEqual(call.values["CLAUDE_CODE_OAUTH_TOKEN"], self.TOKEN)
             self.assertNotIn(self.TOKEN, repr(call.engine))
-            self.assertIn(f"credentials   the token in {place.home}/.claude/.claudebox-token\n", place.run("doctor").out)
+            self.assertIn(f"credentials   the token in {self.file(place)}\n", place.run("doctor").out)
 
     def test_what_is_no_token_is_not_kept(self):
         for answer, code, text in (
@@ -736,22 +752,21 @@ class SignIn(Case):
             self.assertIn(text, said)
 
     def test_other_credentials_go_before_it_and_signing_in_or_out_forgets_it(self):
-        file = lambda place: place.home / ".claude" / ".claudebox-token"
         for variable in "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_ENV_ANTHROPIC_API_KEY", "CLAUDEBOX_ENV_ANTHROPIC_AUTH_TOKEN":
             place = self.place()
-            file(place).write_text(f"{self.TOKEN}\n")
+            self.keep(place)
             call = place.run("x", env={variable: "mine"})
             self.created(place, call, env=[variable])
             self.assertEqual(call.values[variable], "mine")
         for words in ["auth", "login"], ["auth", "logout"]:
             place = self.place()
-            file(place).write_text(f"{self.TOKEN}\n")
+            self.keep(place)
             call = place.run(*words)
             self.assertEqual((call.code, call.err), (0, "claudebox: the token of claudebox setup-token is forgotten\n"))
             self.created(place, call)
             self.assertIsNone(self.kept(place))
         place = self.place()
-        file(place).write_text(f"{self.TOKEN}\n")
+        self.keep(place)
         place.run("auth", "status")
         self.assertEqual(self.kept(place), f"{self.TOKEN}\n")
 
