@@ -71,7 +71,8 @@ const fn another_than(gid: u32, current: u32) -> u32 {
     if current == gid { 0 } else { current }
 }
 
-const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// A folder itself, and not where a link leads.
+pub(super) const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// What could not be given.
 #[derive(Debug, Default)]

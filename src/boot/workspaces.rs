@@ -5,10 +5,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access, getgid, getuid};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, getgid, getuid};
 
-use super::ownership::Owner;
+use super::ownership::{FOLDER, Owner};
 
 const MODE: u32 = 0o755;
 
@@ -31,13 +33,18 @@ pub(super) fn settle(path: &Path, owner: Owner) -> io::Result<()> {
 /// Gives `owner` a folder that an engine has made: it makes what is to be mounted and is not there, empty, as root, and with
 /// this mode. Another mode is somebody's will.
 pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
-    let found = fs::metadata(path)?;
-    let is_engines = found.is_dir() && (found.uid(), found.gid(), found.mode() & 0o7777) == (0, 0, MODE);
-    let is_new = is_engines && fs::read_dir(path)?.next().is_none();
-    if !is_new || owner.uid == 0 {
+    // What was looked at is what is given: its name may be another's by then, where Claude can write beside it.
+    let mut folder = Dir::open(path, FOLDER, Mode::empty())?;
+    let found = fstat(&folder)?;
+    if (found.st_uid, found.st_gid, found.st_mode & 0o7777) != (0, 0, MODE) || owner.uid == 0 {
         return Ok(false);
     }
-    lchown(path, Some(owner.uid), Some(owner.gid))?;
+    for entry in folder.iter() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    fchown(&folder, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     Ok(true)
 }
 
@@ -103,16 +110,19 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let (new, full, foreign) =
-            (folder.path().join("new"), folder.path().join("full"), folder.path().join("foreign"));
-        for path in [&new, &full.join("a"), &foreign] {
-            fs::create_dir_all(path).unwrap();
+        let [new, full, foreign, closed] = ["new", "full", "foreign", "closed"].map(|name| folder.path().join(name));
+        for (path, mode) in [(&new, MODE), (&full, MODE), (&full.join("a"), MODE), (&foreign, MODE), (&closed, 0o700)] {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         }
         lchown(&foreign, Some(77), Some(77)).unwrap();
-        let given = [&new, &full, &foreign, &new].map(|path| take_over_new(path, OWNER).unwrap());
-        assert_eq!(given, [true, false, false, false]);
-        let owners = [&new, &full, &foreign].map(|path| fs::metadata(path).unwrap().uid());
-        assert_eq!(owners, [1234, 0, 77]);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(full.join("a"), &link).unwrap();
+        let given = [&new, &full, &foreign, &closed, &new].map(|path| take_over_new(path, OWNER).unwrap());
+        assert_eq!(given, [true, false, false, false, false]);
+        assert!(take_over_new(&link, OWNER).is_err());
+        let owners = [&new, &full, &foreign, &closed, &full.join("a")].map(|path| fs::metadata(path).unwrap().uid());
+        assert_eq!(owners, [1234, 0, 77, 0, 0]);
         // Root has no need of it.
         assert!(!take_over_new(&full.join("a"), Owner { uid: 0, gid: 0 }).unwrap());
     }
