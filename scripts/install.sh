@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=62724eb4038db8bb53a2fb5e594c0f28cf3b5fa189f7c88004ea8f827e74e7aa
+checksum=fb401795753af6cd158d89490b16aea9517908de9fe0b38e034148643bc22871
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -126,7 +126,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> 
     }
     // One transaction, which is one wait for the disk: an older database becomes today's, or stays as it was.
     let transaction = connection.transaction().map_err(unusable(path))?;
-    for (_, migration) in (1_i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= version) {
+    for migration in MIGRATIONS.into_iter().skip(usize::try_from(version).unwrap_or_default()) {
         transaction.execute_batch(migration).map_err(unusable(path))?;
     }
     transaction.pragma_update(None, "user_version", known).map_err(unusable(path))?;
