@@ -81,8 +81,7 @@ impl Fixture {
     }
 
     pub(crate) fn door_for(&self, guard: impl Fn(&str) -> bool + Send + Sync + 'static) -> Router {
-        let (router, _) = files::router::<()>().split_for_parts();
-        router.layer(Extension(PathGuard(Arc::new(guard)))).layer(Extension(self.workspaces.clone()))
+        files::router().layer(Extension(PathGuard(Arc::new(guard)))).layer(Extension(self.workspaces.clone()))
     }
 
     pub(crate) fn door_with_limit(&self, limit: u64) -> Router {

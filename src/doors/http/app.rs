@@ -10,7 +10,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
 use prometheus_client::registry::Registry;
-use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use super::auth::{self, Authenticator, Caller};
@@ -80,26 +79,20 @@ pub struct Surroundings {
 
 /// All routes of this door.
 pub fn router(app: App, around: Surroundings) -> Router {
-    let (open, mut described) = health::open_routes().split_for_parts();
-    let (api, of_api) = OpenApiRouter::new().merge(runs::router()).merge(health::router()).split_for_parts();
-    let (files, of_files) = files::router::<App>().split_for_parts();
-    described.merge(of_api);
-    described.merge(of_files);
-    let files = files.layer(middleware::from_fn_with_state(app.clone(), lend_workspaces));
+    let files = files::router::<App>().layer(middleware::from_fn_with_state(app.clone(), lend_workspaces));
     let files = match around.upload_limit {
         Some(limit) => files.layer(Extension(limit)),
         None => files,
     };
+    let api = runs::router().merge(health::router());
     let protected = auth::protect(api.merge(files), &around.authenticator, "http");
-    let (openai, of_openai) = openai::router().split_for_parts();
-    described.merge(of_openai);
-    let openai = auth::protect(openai, &around.authenticator, "openai");
+    let openai = auth::protect(openai::router(), &around.authenticator, "openai");
     let mcp = auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, "mcp");
     let router = protected
         .merge(openai)
         .merge(mcp)
-        .merge(open)
-        .merge(openapi::router(described))
+        .merge(health::open_routes())
+        .merge(openapi::router())
         .merge(page::router())
         .with_state(app);
     stack::wrap(router, around.origins, around.body_limit)

@@ -1,28 +1,32 @@
 //! Is it alive, can it take a run, and its figures.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use prometheus_client::encoding::text::encode;
 use serde::Serialize;
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa::{OpenApi, ToSchema};
 
 use super::app::App;
 use super::figures::Format;
 use super::problem::{Problem, ProblemBody};
 
 /// Routes that need no token.
-pub(super) fn open_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(healthz)).routes(routes!(ready))
+pub(super) fn open_routes() -> Router<App> {
+    Router::new().route("/health", get(health)).route("/healthz", get(healthz)).route("/ready", get(ready))
 }
 
 /// Routes that need one.
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(metrics))
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/metrics", get(metrics))
 }
+
+/// What is served here.
+#[derive(OpenApi)]
+#[openapi(paths(health, healthz, ready, metrics))]
+pub(super) struct Described;
 
 /// It answers.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,9 +1,12 @@
 //! The API's description, made from the code: `GET /openapi.json`.
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use bytes::Bytes;
+use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -13,6 +16,7 @@ use utoipa::openapi::{
 };
 
 use super::app::App;
+use super::{files, health, runs};
 use crate::doors::openai;
 
 const TOKEN: &str = "token";
@@ -23,15 +27,24 @@ const REFUSALS: [(&str, &str); 3] = [
     ("429", "More requests than this token may send, `Retry-After` says when to go on: `rate_limited`"),
 ];
 
-/// Serves `described`, completed with what holds for all of it.
-pub(super) fn router(described: OpenApi) -> Router<App> {
-    let text = complete(described).to_json().unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string()));
-    let text = Bytes::from(text);
-    Router::new()
-        .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text) }))
+/// Serves the description.
+///
+/// Its making touches more of the program than all of the doors' start, and most servers are never asked for it: it is
+/// made for the first that asks.
+pub(super) fn router() -> Router<App> {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
+        let text = complete().to_json();
+        Bytes::from(text.unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string())))
+    });
+    Router::new().route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], TEXT.clone())))
 }
 
-fn complete(mut described: OpenApi) -> OpenApi {
+/// What the doors describe, with what holds for all of it.
+fn complete() -> OpenApi {
+    let mut described = health::Described::openapi();
+    described.merge(runs::Described::openapi());
+    described.merge(files::Described::openapi());
+    let mut described = described.nest(openai::BASE, openai::Described::openapi());
     described.info = InfoBuilder::new()
         .title("claudebox")
         .version(env!("CARGO_PKG_VERSION"))
@@ -90,16 +103,11 @@ fn refusal(description: &str, error: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doors::http::{files, health, runs};
     use serde_json::Value;
     use std::collections::HashSet;
 
     fn operations() -> Vec<Value> {
-        let (_, mut described) = health::open_routes().split_for_parts();
-        for more in [health::router(), runs::router(), files::router(), openai::router()] {
-            described.merge(more.split_for_parts().1);
-        }
-        let described = serde_json::to_value(complete(described)).unwrap();
+        let described = serde_json::to_value(complete()).unwrap();
         let paths = described["paths"].as_object().unwrap();
         paths.values().flat_map(|path| path.as_object().unwrap().values().cloned()).collect()
     }

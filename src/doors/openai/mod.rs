@@ -36,9 +36,9 @@ mod tools;
 mod turn;
 mod usage;
 
-use axum::routing::get;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use axum::Router;
+use axum::routing::{get, post};
+use utoipa::OpenApi;
 
 #[cfg(test)]
 pub(in crate::doors) use self::deltas::LONGEST_LINE_CHARS;
@@ -47,16 +47,23 @@ use super::http::app::App;
 
 /// Where everything of this door is.
 pub(super) const PREFIX: &str = "/openai/";
+/// Where its routes are.
+pub(super) const BASE: &str = "/openai/v1";
 
 /// The routes of this door.
-pub(super) fn router() -> OpenApiRouter<App> {
-    let routes = OpenApiRouter::new()
-        .routes(routes!(models::list))
-        .routes(routes!(models::one))
+pub(super) fn router() -> Router<App> {
+    let routes = Router::new()
+        .route("/models", get(models::list))
+        .route("/models/{id}", get(models::one))
         // The same with the provider that routers put before a name.
         .route("/models/{provider}/{id}", get(models::of_provider))
-        .routes(routes!(chat::create))
-        .routes(routes!(responses::create))
-        .routes(routes!(responses::one));
-    OpenApiRouter::new().nest("/openai/v1", routes)
+        .route("/chat/completions", post(chat::create))
+        .route("/responses", post(responses::create))
+        .route("/responses/{id}", get(responses::one));
+    Router::new().nest(BASE, routes)
 }
+
+/// What is served here, below [`BASE`].
+#[derive(OpenApi)]
+#[openapi(paths(models::list, models::one, chat::create, responses::create, responses::one))]
+pub(super) struct Described;

@@ -11,14 +11,13 @@ mod refusal;
 mod schema;
 mod upload;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
 use self::address::{Parameters, Scope};
 use self::conditions::Conditions;
@@ -34,18 +33,16 @@ pub use self::upload::UploadLimit;
 ///
 /// Each request carries, as extensions, the [`Workspaces`](crate::workspace::Workspaces) and a [`PathGuard`]; without
 /// either it fails. An [`UploadLimit`] is optional.
-pub fn router<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
+pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let below = get(read).put(write).delete(delete);
     // OpenAPI has no word for a parameter with slashes in it, so its paths are not the router's.
-    OpenApiRouter::with_openapi(Documented::openapi())
-        .route("/files", get(read))
-        .route("/files/", get(read))
-        .route("/files/{*path}", below)
+    Router::new().route("/files", get(read)).route("/files/", get(read)).route("/files/{*path}", below)
 }
 
+/// What is served here.
 #[derive(OpenApi)]
 #[openapi(paths(list, read, write, delete), tags((name = "files", description = "The files of the workspaces")))]
-struct Documented;
+pub struct Described;
 
 /// List the workspaces folder.
 ///

@@ -7,17 +7,14 @@ mod stream;
 mod view;
 mod whole;
 
-use axum::Extension;
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::delete;
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
 pub(in crate::doors) use self::ask::RunBody;
@@ -40,18 +37,23 @@ const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
 /// The routes of runs.
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(start::run))
-        .routes(routes!(result))
-        .routes(routes!(cancel_by_query))
-        .routes(routes!(list))
-        .routes(routes!(one, cancel))
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/run", post(start::run))
+        .route("/run/result", get(result))
+        .route("/run/cancel", post(cancel_by_query))
+        .route("/runs", get(list))
+        .route("/runs/{id}", get(one).delete(cancel))
         // The predecessor's address of the same, which is not described twice.
         .route("/run/{id}", delete(cancel))
-        .routes(routes!(events))
-        .routes(routes!(status))
+        .route("/runs/{id}/events", get(events))
+        .route("/status", get(status))
 }
+
+/// What is served here.
+#[derive(OpenApi)]
+#[openapi(paths(start::run, result, cancel_by_query, list, one, cancel, events, status))]
+pub(super) struct Described;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
