@@ -1,14 +1,15 @@
-//! The ids Claude runs under: those of the workspace's owner, so that what it writes belongs to the person outside.
+//! The ids Claude runs under: those of the workspace's owner, so that what it writes belongs to the person outside, or those
+//! that person names, who may write in somebody else's folder.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::accounts::Accounts;
 use super::mounts::Mounts;
 use super::ownership::{self, Owner};
-use crate::config::Config;
+use crate::config::{Config, name};
 use crate::privilege::plan::Mode;
 
 /// Where a mounted Docker socket is.
@@ -16,7 +17,7 @@ pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// The group that may use it, unless its id belongs to another already.
 const DOCKER_GROUP: &str = "docker";
 
-/// Gives the box's user the ids of the workspace's owner, its home, and the Docker socket's group. As root.
+/// Gives the box's user the ids it is to have (the workspace's owner's unless others are set), its home, and the Docker socket's group. As root.
 ///
 /// The accounts are returned as they should be even where they cannot be written (a read-only root): the drop needs the
 /// numbers, not the file.
@@ -25,11 +26,8 @@ pub fn settle(config: &Config, folder: &Path, accounts: &Accounts) -> Accounts {
     let Some(user) = accounts.user(&config.user).filter(|user| user.uid != 0) else { return accounts.clone() };
     let mounts = Mounts::read();
     let ids = match wanted(config, &mounts) {
-        Ok((place, owner)) => {
-            tracing::debug!("{} belongs to {}:{}", place.display(), owner.uid, owner.gid);
-            // A group of root's would make Claude a member of it.
-            Owner { uid: owner.uid, gid: if owner.gid == 0 { user.gid } else { owner.gid } }
-        }
+        // A group of root's would make Claude a member of it.
+        Ok(owner) => Owner { uid: owner.uid, gid: if owner.gid == 0 { user.gid } else { owner.gid } },
         Err(why) => {
             tracing::debug!("keeping {} at {}:{}: {why}", user.name, user.uid, user.gid);
             Owner { uid: user.uid, gid: user.gid }
@@ -59,8 +57,16 @@ pub fn settle(config: &Config, folder: &Path, accounts: &Accounts) -> Accounts {
     settled
 }
 
-/// Whose ids to take, and from where; or why none are taken.
-fn wanted(config: &Config, mounts: &Mounts) -> Result<(PathBuf, Owner), String> {
+/// Which ids to take, or why none are taken.
+fn wanted(config: &Config, mounts: &Mounts) -> Result<Owner, String> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if let Some((uid, gid)) = config.user_ids {
+        if !is_mapped(&map, uid) {
+            tracing::warn!("{} names the user {uid}, an id this box does not have", name::USER_IDS);
+            return Err(format!("{uid} is an id this box does not have"));
+        }
+        return Ok(Owner { uid, gid });
+    }
     let place = if config.workspace_is_named {
         config.workspace.clone()
     } else {
@@ -71,7 +77,6 @@ fn wanted(config: &Config, mounts: &Mounts) -> Result<(PathBuf, Owner), String> 
     };
     let found = fs::metadata(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let owner = Owner { uid: found.uid(), gid: found.gid() };
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     if owner.uid == 0 {
         if is_rootless(&map) {
             tracing::warn!(
@@ -85,7 +90,8 @@ fn wanted(config: &Config, mounts: &Mounts) -> Result<(PathBuf, Owner), String> 
     if !is_mapped(&map, owner.uid) {
         return Err(format!("{} belongs to {}, an id this box does not have", place.display(), owner.uid));
     }
-    Ok((place, owner))
+    tracing::debug!("{} belongs to {}:{}", place.display(), owner.uid, owner.gid);
+    Ok(owner)
 }
 
 /// Whether root in here is somebody else outside.

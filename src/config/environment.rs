@@ -43,13 +43,14 @@ impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
 const PREFIX: &str = "CLAUDEBOX_";
 const OLD_PREFIX: &str = "CLAUDE_";
 /// Settings that did not exist under the predecessor's prefix, or would mean something else there.
-const NEW_NAMES: [&str; 10] = [
+const NEW_NAMES: [&str; 11] = [
     super::name::HARDENED,
     super::name::IMAGE_VARIANT,
     super::name::MANIFEST,
     super::name::HOOKS_ON_ERROR,
     super::name::HOOK_TIMEOUT,
     super::name::USER,
+    super::name::USER_IDS,
     super::name::CLAUDE_BIN,
     super::name::STATE_DIR,
     super::name::GRACE_SECONDS,

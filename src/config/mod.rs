@@ -36,6 +36,8 @@ const LONGEST_HOOK_SECONDS: u64 = 86_400;
 pub mod name {
     /// User that Claude runs as.
     pub const USER: &str = "CLAUDEBOX_USER";
+    /// Ids of that user, `UID:GID`.
+    pub const USER_IDS: &str = "CLAUDEBOX_USER_IDS";
     /// The claude executable: a path, or a name on PATH.
     pub const CLAUDE_BIN: &str = "CLAUDEBOX_CLAUDE_BIN";
     /// Workspace folder.
@@ -163,6 +165,8 @@ pub struct ConfigError {
 pub struct Config {
     /// User that Claude runs as.
     pub user: String,
+    /// The user and group id it is to have; `None` are those of the workspace's owner.
+    pub user_ids: Option<(u32, u32)>,
     /// The claude executable: a path, or a name on PATH.
     pub claude_bin: String,
     /// Workspace folder.
@@ -244,6 +248,7 @@ impl Config {
         let workspace = settings.absolute_path(name::WORKSPACE)?;
         Ok(Self {
             user: settings.text(name::USER)?.unwrap_or_else(|| DEFAULT_USER.into()),
+            user_ids: settings.ids(name::USER_IDS)?,
             claude_bin: settings.text(name::CLAUDE_BIN)?.unwrap_or_else(|| "claude".into()),
             workspace_is_named: workspace.is_some(),
             workspace: workspace.unwrap_or_else(|| WORKSPACE.into()),
@@ -303,6 +308,17 @@ impl<E: Environment> Settings<'_, E> {
             "1" | "true" | "yes" | "on" => Ok(true),
             "0" | "false" | "no" | "off" => Ok(false),
             _ => Err(wrong(&name, &value, "allowed are 1, true, yes, on and 0, false, no, off")),
+        }
+    }
+
+    /// A user and a group, neither of them root's.
+    fn ids(&self, name: &str) -> Result<Option<(u32, u32)>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
+        // The largest number stands for "leave it as it is" where owners are changed.
+        let id = |text: &str| text.parse().ok().filter(|id| (1..u32::MAX).contains(id));
+        match value.split_once(':').and_then(|(uid, gid)| id(uid).zip(id(gid))) {
+            Some(ids) => Ok(Some(ids)),
+            None => Err(wrong(&name, &value, "a user id and a group id, such as 1000:1000, neither of them 0")),
         }
     }
 
@@ -451,6 +467,16 @@ mod tests {
         "CLAUDEBOX_MAX_MEM",
         "4x",
         "CLAUDEBOX_MAX_MEM=\"4x\" is not usable: a size of at least 256m, such as 512m or 4g"
+    )]
+    #[case(
+        "CLAUDEBOX_USER_IDS",
+        "1000",
+        "CLAUDEBOX_USER_IDS=\"1000\" is not usable: a user id and a group id, such as 1000:1000, neither of them 0"
+    )]
+    #[case(
+        "CLAUDEBOX_USER_IDS",
+        "1000:0",
+        "CLAUDEBOX_USER_IDS=\"1000:0\" is not usable: a user id and a group id, such as 1000:1000, neither of them 0"
     )]
     #[case("CLAUDEBOX_WORKSPACE", "here", "CLAUDEBOX_WORKSPACE=\"here\" is not usable: it must be an absolute path")]
     #[case(

@@ -5,8 +5,9 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 54] = [
+const SETTINGS: [&str; 55] = [
     name::USER,
+    name::USER_IDS,
     name::CLAUDE_BIN,
     name::WORKSPACE,
     name::WORKSPACES_DIR,

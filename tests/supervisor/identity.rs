@@ -78,6 +78,21 @@ fn the_user_takes_the_workspaces_owners_ids(
     }
 }
 
+/// Whoever may write in another's folder works there under its own name.
+#[test]
+fn the_user_has_the_ids_it_is_given() {
+    let Some(testbox) = workspace_of((33, 33)) else { return };
+    let launch = || testbox.main_child(WHO).env("CLAUDEBOX_USER_IDS", "1234:2345");
+    let finished = launch().start().finish().exits(0);
+    assert_eq!(finished.out, "claude 1234:2345 44 998 2345\n", "{}", finished.err);
+    assert_eq!(owner(&testbox.path("work")), (33, 33));
+    for path in [testbox.path("work/written"), testbox.path("home/mine")] {
+        assert_eq!(owner(&path), (1234, 2345), "{}", path.display());
+    }
+    let refused = launch().env("CLAUDEBOX_USER_IDS", "0:0").start().finish().exits(78);
+    assert!(refused.err.contains("CLAUDEBOX_USER_IDS=\"0:0\" is not usable"), "{}", refused.err);
+}
+
 /// A folder of the image's own says nothing about who is outside.
 #[rstest]
 #[case::of_the_image("", UID)]

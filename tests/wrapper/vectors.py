@@ -1215,6 +1215,30 @@ class Users(Case):
         self.assertEqual(call.err, "claudebox: error: the container claude-it_prog is another user's: set CLAUDEBOX_CONTAINER_NAME to another name\n")
 
     @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_whoever_may_write_in_anothers_folder_works_there_under_its_own_ids(self):
+        for owner, group, mode, groups, ids in (
+            (4001, 4001, 0o755, "4001", None),
+            (4002, 4002, 0o755, "4001", None),
+            (4002, 4002, 0o777, "4001", "4001:4001"),
+            (4002, 4005, 0o775, "4001,4005", "4001:4005"),
+            (0, 0, 0o777, "0", "4001:4001"),
+        ):
+            with self.subTest(owner=owner, group=group, mode=mode, groups=groups):
+                place = self.place()
+                place.root.chmod(0o755)
+                os.chown(place.workspace, owner, group)
+                place.workspace.chmod(mode)
+                for record in "calls", "values":
+                    (place.double / record).touch()
+                for path in [place.home, *place.home.rglob("*"), place.double, *place.double.rglob("*")]:
+                    os.chown(path, 4001, 4001)
+                call = place.run("x", wrap=["setpriv", "--reuid", "4001", "--regid", groups.split(",")[0], "--groups", groups])
+                self.assertEqual((call.code, call.err), (0, ""))
+                (words,) = call.named("run")
+                found = [word for word in words if word.startswith("CLAUDEBOX_USER_IDS=")]
+                self.assertEqual(found, [f"CLAUDEBOX_USER_IDS={ids}"] if ids else [])
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
     def test_people_in_one_folder_do_not_take_turns_in_making_one_box(self):
         for owner, had_state, shared in (0, False, False), (4002, False, False), (4003, True, False), (4001, False, True), (4003, True, True):
             with self.subTest(owner=owner, had_state=had_state, shared=shared):
