@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=fb401795753af6cd158d89490b16aea9517908de9fe0b38e034148643bc22871
+checksum=0f6d0af9181d42faf65c3d2a29c97686ff60f075f9c2b7a2efd407a9026d5d3d
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod background;
 pub mod binary;
+pub mod cli_options;
 pub mod envelope;
 pub mod event;
 pub mod first_run;

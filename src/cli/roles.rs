@@ -20,7 +20,7 @@ use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
 use crate::claude::arguments::{self, Options};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
-use crate::claude::{binary, first_run, settings, standing};
+use crate::claude::{binary, cli_options, first_run, settings, standing};
 use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
 use crate::config::{Config, unknown};
@@ -172,6 +172,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
     let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let settings = settings_of(&run.options, &config, env)?;
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
@@ -180,12 +181,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     }
     opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(
-        &run.options,
-        &opened.session,
-        standing.as_deref(),
-        &settings::of_command_line(config.offline, env),
-    ));
+    command.extend(arguments::interactive(&run.options, &opened.session, standing.as_deref(), &settings));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
     match helper::execute(&command, None, sys::inherited_signals()) {
@@ -222,6 +218,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
     let prompt = collect_prompt(&run, &signals)?;
+    let settings = settings_of(&run.options, &config, env)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
     say_unwritable(&place.workspace);
@@ -238,7 +235,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         silence: None,
         background: config.background,
         memory: config.max_memory,
-        settings: settings::of_command_line(config.offline, env),
+        settings,
     };
     let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
@@ -250,9 +247,19 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     Ok(finished.exit_code())
 }
 
+/// What `--settings` of the CLI gets.
+fn settings_of(options: &Options, config: &Config, env: &impl Environment) -> Result<String, Failure> {
+    settings::of_command_line(config.offline, env, options.settings.as_deref())
+        .map_err(|error| Failure::new(ExitCode::Usage, error))
+}
+
 /// The prompt, from the command line and standard input.
 pub(super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String, Failure> {
     prompt::collect(&run.prompt_words(), signals).map_err(|error| match error {
+        PromptError::Missing if let Some(option) = cli_options::greedy(&run.options.cli) => {
+            let hint = format!("{option} has taken the last words: put the prompt before it, or after --");
+            Failure::new(ExitCode::Usage, format!("{error}; {hint}"))
+        }
         PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
         PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
         PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
@@ -293,6 +300,13 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Ok);
         }
     };
+    let settings = match settings::of_command_line(config.offline, env, job.options.settings.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            refuse(&error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
     let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
@@ -319,7 +333,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         silence: job.silence,
         background: config.background,
         memory: config.max_memory,
-        settings: settings::of_command_line(config.offline, env),
+        settings,
     };
     let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
     if let Some(notice) = finished.notice() {

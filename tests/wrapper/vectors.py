@@ -852,6 +852,29 @@ class Hooks(Case):
         self.assertEqual([vector for vector in calls if vector[0] == "logs"], [], said)
 
 
+class Options(Case):
+    """Words that are values of options are no prompt."""
+
+    def test_on_a_terminal(self):
+        sessions = (
+            ["-c"], ["--continue"], ["--resume"], ["-r", "title"], ["--resume", "--verbose"], ["--permission-mode", "plan"],
+            ["--allowedTools", "Bash(git *)", "Edit"], ["--mcp-config", "a.json", "b.json", "--add-dir", "../x", "../y"],
+            ["--debug", "hooks"], ["--debug-file", "-x"], ["--name", "n", "--settings={}"], ["-w", "tree"], ["--tools", "", "--strict-mcp-config"],
+        )
+        prompts = (
+            ["--permission-mode", "plan", "x"], ["--debug", "hooks", "x"], ["--allowedTools", "Edit", "--", "x"], ["x", "--add-dir", "a", "b"],
+            ["-c", "x"], ["-r", "id", "x"], ["--resume", "-p"],
+        )
+        place = self.place()
+        for kind, lines in ("session", sessions), ("run", prompts):
+            for words in lines:
+                with self.subTest(words):
+                    _, said, calls = on_terminal(place, *words)
+                    call = [vector for vector in calls if vector[0] == "exec" and "call" in vector and vector[vector.index("call") + 1] == kind]
+                    self.assertEqual(len(call) > 0, True, (said, calls))
+                    self.assertEqual(call[-1][-len(words):], words)
+
+
 class Ends(Case):
     """A session that has ended says how to come back to it, after what the CLI says."""
 

@@ -82,6 +82,7 @@ fn choice(opened: &Opened) -> (&'static str, &str) {
         Session::Resume(id) => ("resume", id),
         Session::Continue(id) => ("continue", id),
         Session::Fork { from, .. } => ("fork", from),
+        Session::Picked(arguments) => ("picked", &arguments[0]),
     }
 }
 
