@@ -43,6 +43,10 @@ pub(super) struct RunView {
     /// Whether the cost is an estimate, from what the run had used when it was ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_estimated: Option<bool>,
+    /// What its session has cost so far, US dollars: this run, the earlier ones, and those of the session that it was forked from.
+    /// Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_cost_usd: Option<f64>,
     session_id: Option<String>,
     /// Processes it had left behind; all of them were ended.
     leftover_processes: Option<u64>,
@@ -90,6 +94,7 @@ impl RunView {
             error: end.and_then(|end| end.error.clone()),
             cost_usd: end.and_then(|end| end.cost_usd),
             cost_estimated: end.filter(|end| end.cost_estimated).map(|_| true),
+            session_cost_usd: end.and_then(|end| end.result["sessionCostUsd"].as_f64()),
             session_id: end.and_then(|end| end.session_id.clone()),
             leftover_processes: end.map(|end| end.reaped),
             prompt: run.request.prompt.chars().take(LISTED_PROMPT_CHARS).collect(),
