@@ -17,10 +17,10 @@ use super::{Failure, doctor, local, log, report};
 use crate::atomic_file;
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
-use crate::claude::arguments::{self, Options};
+use crate::claude::arguments::{self, Options, Session};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
-use crate::claude::{binary, cli_options, first_run, settings, standing};
+use crate::claude::{binary, cli_options, first_run, model, settings, standing};
 use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
 use crate::config::{Config, unknown};
@@ -223,11 +223,12 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let standing = place.settle(&config, env);
     say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
+    let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
     let request = Request {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
-        options: time_left(run.options, began),
+        options,
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -321,11 +322,12 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Ok);
         }
     };
+    let options = place.with_model(time_left(job.options.clone(), began), &opened, &settings, env);
     let request = Request {
         run_id: job.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: job.prompt.clone(),
-        options: time_left(job.options.clone(), began),
+        options,
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -444,6 +446,17 @@ impl Surroundings {
             tracing::warn!("{note}");
         }
         Ok(opened)
+    }
+
+    /// The options of a prompt, with the model that is meant where none is named.
+    fn with_model(&self, options: Options, opened: &Opened, settings: &str, env: &impl Environment) -> Options {
+        let begins = matches!(opened.session, Session::Fresh | Session::Begin(_));
+        // An agent may have a model of its own.
+        let is_agent = options.cli.iter().any(|word| word == "--agent" || word.starts_with("--agent="));
+        if options.model.is_some() || begins || is_agent {
+            return options;
+        }
+        Options { model: model::of_resumed(settings, &self.workspace, &self.config_dir, env), ..options }
     }
 
     /// Prepares what the CLI finds as its user: its own files, what it is told of the box, git's identity, and the

@@ -201,6 +201,41 @@ fn options_of_the_cli_reach_it_and_some_are_refused_with_the_reason() {
     assert!(refused.err.contains("Allowed choices are"), "{}", refused.err);
 }
 
+/// The CLI alone goes on with the session's last model.
+#[test]
+fn a_model_is_for_one_prompt() {
+    let Some(testbox) = TestBox::new() else { return };
+    let model = |args: &[&str]| {
+        let (result, _) = answer(&testbox, &[&["offline:echo x"], args].concat(), 0)?;
+        Some(result["system"]["model"].as_str().unwrap().to_owned())
+    };
+    let Some(usual) = model(&[]) else { return };
+    assert!(model(&["--model", "haiku"]).unwrap().contains("haiku"));
+    assert_eq!(model(&[]).unwrap(), usual);
+    fs::write(testbox.path("home/.claude/settings.json"), r#"{"model":"sonnet"}"#).unwrap();
+    assert!(model(&["--model", "haiku"]).unwrap().contains("haiku"));
+    assert!(model(&[]).unwrap().contains("sonnet"));
+}
+
+/// The CLI alone says what the session has cost.
+#[test]
+fn a_result_has_the_cost_of_its_run_and_that_of_its_session() {
+    let Some(testbox) = TestBox::new() else { return };
+    let costs = |result: &Value| {
+        ["costUsd", "sessionCostUsd", "totalCostUsd"]
+            .map(|name| result[name].as_f64().unwrap_or_else(|| panic!("{result}")))
+    };
+    let Some((first, _)) = answer(&testbox, &["offline:echo one"], 0) else { return };
+    let [own, session, total] = costs(&first);
+    assert!(own > 0.0 && (own - session).abs() < 1e-9 && (session - total).abs() < 1e-9, "{first}");
+    for prompt in ["offline:echo two", "offline:agents 2 offline:echo x"] {
+        let (before, _) = answer(&testbox, &["offline:echo before"], 0).unwrap();
+        let (after, _) = answer(&testbox, &[prompt], 0).unwrap();
+        let (before, [own, session, total]) = (costs(&before)[1], costs(&after));
+        assert!(own > 0.0 && (before + own - session).abs() < 1e-9 && (session - total).abs() < 1e-9, "{after}");
+    }
+}
+
 #[test]
 fn a_terminal_can_choose_its_session_and_plan() {
     let Some(testbox) = TestBox::new() else { return };
