@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=0f6d0af9181d42faf65c3d2a29c97686ff60f075f9c2b7a2efd407a9026d5d3d
+checksum=aa19e1cd0a855f243e730e6e929b8e9223492d7573f41e5595c659adafe83a7a
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

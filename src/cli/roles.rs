@@ -23,7 +23,7 @@ use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{binary, cli_options, first_run, model, settings, standing};
 use crate::config::environment::Environment;
 use crate::config::server::LogFormat;
-use crate::config::{Config, unknown};
+use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::serving;
@@ -238,7 +238,9 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         memory: config.max_memory,
         settings,
     };
-    let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
+    let is_watched = is_watched(&config, env);
+    let finished =
+        one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
         output::tell(&complaint, &finished.outcome);
     }
@@ -246,6 +248,11 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         tracing::warn!("{notice}");
     }
     Ok(finished.exit_code())
+}
+
+/// Whether a person reads standard error while a prompt is answered. The host command says so of a terminal that the engine hides.
+pub(super) fn is_watched(config: &Config, env: &impl Environment) -> bool {
+    config.debug || io::stderr().is_terminal() || env.get(name::WATCHED).is_some_and(|value| value == "1")
 }
 
 /// What `--settings` of the CLI gets.

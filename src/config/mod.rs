@@ -142,6 +142,8 @@ pub mod name {
     pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, TELEGRAM_BOT_TOKEN, WEBHOOK_SECRET];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
+    /// Whether a person reads standard error on a terminal that this process does not see; the host command says so of each call.
+    pub const WATCHED: &str = "CLAUDEBOX_STDERR_IS_TERMINAL";
     /// How often `serve` was started again since the box's start; PID 1 tells it.
     pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
 }

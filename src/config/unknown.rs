@@ -5,7 +5,7 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 54] = [
+const SETTINGS: [&str; 55] = [
     name::USER,
     name::CLAUDE_BIN,
     name::WORKSPACE,
@@ -59,6 +59,7 @@ const SETTINGS: [&str; 54] = [
     name::WEBHOOK_SECRET,
     name::LOG_FORMAT,
     name::RUN_ID,
+    name::WATCHED,
     name::RESTARTS,
 ];
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.

@@ -91,11 +91,18 @@ fn end_of(ended: &Ended, schema: bool) -> End<'_> {
     End { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
 }
 
-/// Carries `request` out and prints it to `out`.
+/// Carries `request` out and prints it to `out`; what a person who waits should know meanwhile goes to standard error, if it
+/// `is_watched`.
 ///
 /// This process must be a child subreaper with all signals blocked.
-pub fn print(request: &Request, format: OutputFormat, signals: &Signals, out: impl io::Write) -> io::Result<Finished> {
-    let mut printer = Printer::new(out, format);
+pub fn print(
+    request: &Request,
+    format: OutputFormat,
+    is_watched: bool,
+    signals: &Signals,
+    out: impl io::Write,
+) -> io::Result<Finished> {
+    let mut printer = Printer::new(out, format, is_watched);
     let finished = run(request, signals, None, &mut printer)?;
     // Nobody reads any more: that is the reader's choice and already part of the outcome.
     if let Err(error) = printer.finish(&finished.ending(format))
