@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=aa19e1cd0a855f243e730e6e929b8e9223492d7573f41e5595c659adafe83a7a
+checksum=6c6b2c7b6acfc380f2669c6ffcce770f2fbcd46a2e1fa3f0e950db0e0e6327ee
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -21,7 +21,7 @@ use crate::claude::arguments::{self, Options, Session};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{binary, cli_options, first_run, model, settings, standing};
-use crate::config::environment::Environment;
+use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::LogFormat;
 use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
@@ -54,7 +54,7 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     if let Some(json) = intent::asks_for_doctor(args) {
         return check_up(json, env);
     }
-    let config = configure(env)?;
+    let config = configure_box(env)?;
     for complaint in unknown::complaints(env) {
         tracing::warn!("{complaint}");
     }
@@ -276,7 +276,7 @@ pub(super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String,
 
 /// `turn`: a run for `serve`, already the box's user.
 pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let config = configure(env)?;
+    let config = configure_box(env)?;
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
@@ -383,18 +383,28 @@ pub(super) fn save(file: &Path, text: &[u8]) -> Result<ExitCode, Failure> {
 
 /// `offline-model`.
 pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
-    log::start(false, LogFormat::default());
+    log::start(false, log::Style::of_box(&ProcessEnvironment));
     match offline_model::serve(&offline_model::Options { listen }) {
         Ok(()) => Ok(ExitCode::Ok),
         Err(error) => Err(Failure::new(ExitCode::Config, error)),
     }
 }
 
+/// Reads the settings of a process that somebody has called for an answer.
 pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
+    configure_as(env, false)
+}
+
+/// Reads the settings of a process whose standard error is the box's log.
+pub(super) fn configure_box(env: &impl Environment) -> Result<Config, Failure> {
+    configure_as(env, true)
+}
+
+fn configure_as(env: &impl Environment, of_box: bool) -> Result<Config, Failure> {
     let unusable = |error| Failure::new(ExitCode::Config, error);
     let mut config = Config::read(env).map_err(unusable)?;
     find_root(&mut config);
-    log::start(config.debug, LogFormat::read(env).map_err(unusable)?);
+    log::start(config.debug, log::Style::read(env, &config, of_box).map_err(unusable)?);
     Ok(config)
 }
 

@@ -124,6 +124,25 @@ impl LogFormat {
     }
 }
 
+/// When lines of text in logs begin with their time. Objects always have theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogTime {
+    /// In the log of a box with servers, unless it is a terminal. What a prompt says on standard error has none.
+    #[default]
+    Auto,
+    /// In every line.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl LogTime {
+    /// Reads this setting alone.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
+        Settings { env }.log_time()
+    }
+}
+
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -282,6 +301,16 @@ impl<E: Environment> Settings<'_, E> {
             _ => Err(wrong(name, &part, "pairs with commas, such as gpt-4o=sonnet,*=default")),
         };
         self.list(name)?.into_iter().map(pair).collect()
+    }
+
+    fn log_time(&self) -> Result<LogTime, ConfigError> {
+        let Some((name, value)) = self.find(name::LOG_TIME)? else { return Ok(LogTime::default()) };
+        match value.as_str() {
+            "auto" => Ok(LogTime::Auto),
+            "always" => Ok(LogTime::Always),
+            "never" => Ok(LogTime::Never),
+            _ => Err(wrong(&name, &value, "allowed are auto, always and never")),
+        }
     }
 
     fn log_format(&self) -> Result<LogFormat, ConfigError> {

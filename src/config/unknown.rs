@@ -5,7 +5,7 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 55] = [
+const SETTINGS: [&str; 57] = [
     name::USER,
     name::CLAUDE_BIN,
     name::WORKSPACE,
@@ -58,6 +58,8 @@ const SETTINGS: [&str; 55] = [
     name::FETCH_ALLOW,
     name::WEBHOOK_SECRET,
     name::LOG_FORMAT,
+    name::LOG_TIME,
+    name::CLAUDE_MD,
     name::RUN_ID,
     name::WATCHED,
     name::RESTARTS,
