@@ -237,6 +237,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         background: config.background,
         memory: config.max_memory,
         settings,
+        offline: config.offline,
     };
     let is_watched = is_watched(&config, env);
     let finished =
@@ -343,6 +344,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         background: config.background,
         memory: config.max_memory,
         settings,
+        offline: config.offline,
     };
     let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
     if let Some(notice) = finished.notice() {

@@ -105,6 +105,8 @@ pub struct EngineConfig {
     pub keep: Duration,
     /// How many bytes of event logs are kept.
     pub keep_bytes: u64,
+    /// Whether the offline model answers.
+    pub offline: bool,
 }
 
 /// How logs are written.
@@ -248,6 +250,7 @@ impl EngineConfig {
             cost_per_day: settings.dollars(name::MAX_COST_PER_DAY)?,
             keep: Duration::from_hours(24 * days),
             keep_bytes: settings.number(name::RUNS_KEEP_MB, 1, MOST)?.unwrap_or(1024) * MEGABYTE,
+            offline: settings.flag(name::OFFLINE)?,
         })
     }
 }

@@ -52,6 +52,8 @@ pub struct Request {
     pub memory: Option<u64>,
     /// The CLI's settings of the command line.
     pub settings: String,
+    /// Whether the offline model answers.
+    pub offline: bool,
 }
 
 /// A run that has ended, and every process of it.
@@ -67,6 +69,8 @@ pub struct Finished {
     pub ended: Ended,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether the offline model answered.
+    pub offline: bool,
     schema: bool,
 }
 
@@ -184,7 +188,8 @@ impl Attempt<'_> {
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;
         let outcome = transcript.outcome(&end_of(&ended, schema));
-        Ok(Finished { run_id, workspace: request.workspace.clone(), transcript, ended, outcome, schema })
+        let (workspace, offline) = (request.workspace.clone(), request.offline);
+        Ok(Finished { run_id, workspace, transcript, ended, outcome, offline, schema })
     }
 }
 

@@ -166,6 +166,9 @@ impl Finished {
         }
         envelope["runId"] = self.run_id.to_string().into();
         envelope["workspace"] = json!(self.workspace);
+        if self.offline {
+            envelope["offline"] = true.into();
+        }
         envelope["leftoverProcesses"] = self.ended.leftovers.into();
         envelope
     }
