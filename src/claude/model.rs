@@ -5,7 +5,7 @@
 //! would pass over what the settings say.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -29,15 +29,16 @@ pub fn of_resumed(
         return None;
     }
     let project = workspace.join(".claude");
-    let files = [
-        Path::new(OF_THE_ORGANIZATION).to_owned(),
-        project.join("settings.local.json"),
-        project.join("settings.json"),
-        config_dir.join("settings.json"),
+    let file = |path: PathBuf| fs::read_to_string(path).ok();
+    let texts = [
+        file(OF_THE_ORGANIZATION.into()),
+        Some(of_command_line.to_owned()),
+        file(project.join("settings.local.json")),
+        file(project.join("settings.json")),
+        file(config_dir.join("settings.json")),
     ];
-    let mut texts = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>();
-    texts.insert(1.min(texts.len()), of_command_line.to_owned());
-    let settings: Vec<Value> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let texts = texts.into_iter().flatten();
+    let settings: Vec<Value> = texts.filter_map(|text| serde_json::from_str(&text).ok()).collect();
     if settings.iter().any(|settings| settings["env"][VARIABLE].as_str().is_some_and(|model| !model.is_empty())) {
         return None;
     }

@@ -138,6 +138,7 @@ mod tests {
         assert_eq!(fs::read_to_string(exclude).unwrap(), "mine\n");
         fs::create_dir_all(path.join("plain/odd [x]*? \\ name/b")).unwrap();
         check(&path.join("plain/odd [x]*? \\ name/b"));
+        fs::remove_dir_all(path.join("plain/odd [x]*? \\ name")).unwrap();
         fs::remove_dir_all(path.join("plain/.git/info")).unwrap();
         check(&path.join("plain"));
         git(&path.join("plain"), &["worktree", "add", "-q", "../tree"]);

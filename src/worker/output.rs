@@ -109,6 +109,12 @@ impl<W: Write> Audience for Printer<W> {
     }
 }
 
+/// Whether errors are there and all of them are empty.
+fn says_nothing(errors: &Value) -> bool {
+    let is_empty = |error: &Value| error.as_str().is_some_and(|text| text.trim().is_empty());
+    errors.as_array().is_some_and(|errors| !errors.is_empty() && errors.iter().all(is_empty))
+}
+
 /// What a person who waits is told when the API has failed and the CLI is about to ask it again; it does so for minutes.
 fn retry_notice(event: &Value) -> Option<String> {
     if event["type"] != "system" || event["subtype"] != "api_retry" {
@@ -161,7 +167,7 @@ impl Finished {
     pub(super) fn envelope(&self) -> Value {
         let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
         // The CLI said nothing of it.
-        if envelope["errors"] == json!([""]) {
+        if says_nothing(&envelope["errors"]) {
             envelope["errors"] = self.complaint().into_iter().collect();
         }
         envelope["runId"] = self.run_id.to_string().into();
@@ -228,6 +234,16 @@ impl Finished {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case(json!([""]), true)]
+    #[case(json!(["", " \n"]), true)]
+    #[case(json!(["", "why"]), false)]
+    #[case(json!([]), false)]
+    #[case(Value::Null, false)]
+    fn errors_without_words_say_nothing(#[case] errors: Value, #[case] nothing: bool) {
+        assert_eq!(says_nothing(&errors), nothing);
+    }
 
     #[rstest]
     #[case(json!({"errorStatus": 429, "attempt": 3, "maxRetries": 10, "retryDelayMs": 4100}), "rate limited, trying again in 5 s (3 of 10); Ctrl-C stops")]

@@ -291,6 +291,7 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
     let mut said = Stream::read(second.stderr.take().unwrap());
     said.expect("waiting: 1 run is before this one in its workspace, ").unwrap();
+    said.expect("Ctrl-C stops\n").unwrap();
     let all = running.processes();
     let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
     claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();

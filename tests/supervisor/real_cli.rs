@@ -175,10 +175,10 @@ fn options_of_the_cli_reach_it_and_some_are_refused_with_the_reason() {
     let Some((first, _)) = answer(&testbox, &["offline:echo one", "--name", "one session"], 0) else { return };
     let (goes_on, _) = answer(&testbox, &["-c", "offline:echo two", "--verbose"], 0).unwrap();
     assert_eq!(goes_on["sessionId"], first["sessionId"]);
-    let (copy, _) = answer(&testbox, &["-c", "--fork-session", "offline:echo three"], 0).unwrap();
-    assert_ne!(copy["sessionId"], first["sessionId"]);
     let (by_title, _) = answer(&testbox, &["offline:echo four", "--resume", "one session"], 0).unwrap();
     assert_eq!(by_title["sessionId"], first["sessionId"]);
+    let (copy, _) = answer(&testbox, &["-c", "--fork-session", "offline:echo three"], 0).unwrap();
+    assert_ne!(copy["sessionId"], first["sessionId"]);
     let settings = r#"{"model":"haiku","crossSessionInbound":"allow"}"#;
     let (by_settings, _) =
         answer(&testbox, &["offline:echo five", "--no-continue", "--settings", settings], 0).unwrap();
@@ -234,6 +234,17 @@ fn a_result_has_the_cost_of_its_run_and_that_of_its_session() {
         let (before, [own, session, total]) = (costs(&before)[1], costs(&after));
         assert!(own > 0.0 && (before + own - session).abs() < 1e-9 && (session - total).abs() < 1e-9, "{after}");
     }
+}
+
+#[test]
+fn a_terminal_is_told_that_the_api_is_asked_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["offline:error 529"]) else { return };
+    let mut running = launch.on_terminal().start();
+    running.expect("claudebox: the API is overloaded, trying again");
+    running.expect(" (2 of 10); Ctrl-C stops");
+    running.signal(libc::SIGINT);
+    running.finish().exits(130);
 }
 
 #[test]
