@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=0033c9bd6ac7d5bdeaaf06b257b90c4ab9931b0e541bae987a3ca5ee1fa2aaa5
+checksum=7da9f882bc2989bf21a29dd12fdde8ca07270ebb5ef018c55fa6dfc7a903c757
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -126,7 +126,9 @@ fn no_recording_is_left_out() {
     let unused: BTreeSet<String> = std::fs::read_dir(folder())
         .unwrap()
         .chain(exchanges)
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| !source.contains(&format!("(\"{name}\"")))
         .collect();
     assert!(unused.is_empty(), "{unused:?}");

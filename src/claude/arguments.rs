@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::cli_options;
 use super::schema::{self, Schema};
 
 /// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
 pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
 /// Longest text that fits into one argument of the CLI: the kernel's limit, its closing NUL left out.
 pub const LONGEST_ARGUMENT_BYTES: usize = 131_071;
+
+/// Wins over `--permission-mode`, so the two are never given together.
+const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
 
 /// Options of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -39,8 +43,8 @@ pub struct Options {
     /// Resume the session with this id
     #[arg(long, value_name = "SESSION_ID")]
     pub resume: Option<String>,
-    /// Resume into a new session, and leave the old one as it is
-    #[arg(long, requires = "resume")]
+    /// With --resume or --continue: go on in a copy, and leave the session as it is
+    #[arg(long)]
     pub fork_session: bool,
     /// Start a fresh session instead of continuing the workspace's last one
     #[arg(long)]
@@ -65,6 +69,18 @@ pub struct Options {
     /// Let the stream have the pieces of messages as they are written
     #[arg(long)]
     pub include_partial_messages: bool,
+    /// More settings for the CLI, a file or JSON; claudebox's own win
+    #[arg(long, value_name = "FILE_OR_JSON")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
+    /// Options that the CLI gets as they are.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cli: Vec<String>,
+    /// What has the CLI on a terminal ask for the session.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picks: Option<Vec<String>>,
     /// A door's name for a conversation: the run continues the session that the conversation was last in, whatever
     /// else has happened in the workspace, and is found by it the next time. Which session that is shows when the run
     /// begins, so those that wait behind each other continue each other.
@@ -139,6 +155,8 @@ pub enum OutputFormat {
 pub enum Session {
     /// A new one.
     Fresh,
+    /// The one that a person chooses, whom the CLI asks with these arguments.
+    Picked(Vec<String>),
     /// A new one with this id.
     Begin(String),
     /// This one; whoever asked named it.
@@ -173,7 +191,7 @@ impl Session {
     #[must_use]
     pub fn writes(&self) -> Option<&str> {
         match self {
-            Self::Fresh => None,
+            Self::Fresh | Self::Picked(_) => None,
             Self::Begin(id) | Self::Resume(id) | Self::Continue(id) | Self::Fork { into: id, .. } => Some(id),
         }
     }
@@ -187,6 +205,7 @@ impl Session {
     fn arguments(&self) -> Vec<&str> {
         match self {
             Self::Fresh => Vec::new(),
+            Self::Picked(arguments) => arguments.iter().map(String::as_str).collect(),
             Self::Begin(id) => vec!["--session-id", id],
             Self::Resume(id) | Self::Continue(id) => vec!["--resume", id],
             Self::Fork { from, into, .. } => vec!["--resume", from, "--fork-session", "--session-id", into],
@@ -198,9 +217,10 @@ impl Session {
 /// through standard input, because one argument holds at most 131,071 bytes.
 #[must_use]
 pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
+    let mode: &[&str] = if cli_options::sets_permissions(&options.cli) { &[] } else { &[SKIP_PERMISSIONS] };
     let stream = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
     let mut args: Vec<OsString> = stream.map(Into::into).to_vec();
-    args.extend(common(options, session, standing, settings));
+    args.extend(common(mode, options, session, standing, settings));
     if let Some(schema) = &options.json_schema {
         args.extend(["--json-schema".into(), schema::for_cli(schema).into()]);
     }
@@ -213,17 +233,34 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, s
     if let Some(turns) = options.max_turns {
         args.extend(["--max-turns".into(), turns.to_string().into()]);
     }
+    args.extend(options.cli.iter().map(Into::into));
     args
 }
 
 /// Arguments of the interactive CLI.
 #[must_use]
 pub fn interactive(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
-    common(options, session, standing, settings)
+    let is_restricted = options.cli.iter().any(|word| word == "--restricted");
+    let mode: &[&str] = match (cli_options::sets_permissions(&options.cli), is_restricted) {
+        (false, _) => &[SKIP_PERMISSIONS],
+        // So that a plan can be carried out as everything else is.
+        (true, false) => &["--allow-dangerously-skip-permissions"],
+        (true, true) => &[],
+    };
+    let mut args = common(mode, options, session, standing, settings);
+    args.extend(options.cli.iter().map(Into::into));
+    args
 }
 
-fn common(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec!["--dangerously-skip-permissions".into(), "--settings".into(), settings.into()];
+fn common(
+    mode: &[&str],
+    options: &Options,
+    session: &Session,
+    standing: Option<&Path>,
+    settings: &str,
+) -> Vec<OsString> {
+    let mut args: Vec<OsString> = mode.iter().map(Into::into).collect();
+    args.extend(["--settings".into(), settings.into()]);
     if let Some(file) = standing {
         args.extend(["--append-system-prompt-file".into(), file.into()]);
     }

@@ -6,9 +6,11 @@
 pub mod arguments;
 pub mod background;
 pub mod binary;
+pub mod cli_options;
 pub mod envelope;
 pub mod event;
 pub mod first_run;
+pub mod model;
 pub mod outcome;
 pub mod prompt_files;
 pub mod schema;

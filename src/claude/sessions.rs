@@ -144,7 +144,16 @@ impl Sessions {
             Side::Prompt => look.for_prompt(options),
             Side::Terminal => look.for_terminal(options),
         }?;
-        let writes = opened.session.writes().filter(|id| Uuid::try_parse(id).is_ok()).map(str::to_ascii_lowercase);
+        if options.fork_session
+            && let Session::Continue(id) = &opened.session
+        {
+            opened.session = Session::fork(id.clone(), false);
+        }
+        let writes = match &opened.session {
+            // Which one, nobody knows before it is chosen. That a terminal is open here is known all the same.
+            Session::Picked(_) => Some(Uuid::now_v7().to_string()),
+            session => session.writes().filter(|id| Uuid::try_parse(id).is_ok()).map(str::to_ascii_lowercase),
+        };
         if let (Some(id), Some(registry)) = (writes, registry) {
             opened.lock = registry
                 .take(&id, &Holder { side, workspace: workspace.clone() })

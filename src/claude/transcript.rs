@@ -168,6 +168,12 @@ impl Transcript {
                 add_up(&mut sum[key], &result[key]);
             }
         }
+        if let Some(own) = own_cost(&self.results) {
+            sum["cost_usd"] = own.into();
+        }
+        if let Some(total) = sum.get("total_cost_usd").cloned() {
+            sum["session_cost_usd"] = total;
+        }
         Some(sum)
     }
 
@@ -272,7 +278,16 @@ impl Transcript {
             "errors": [self.error_text(end.stderr)], "sessionId": self.session_id,
         });
         if let Some(sum) = self.sum() {
-            let spent = ["total_cost_usd", "usage", "modelUsage", "num_turns", "duration_ms", "permission_denials"];
+            let spent = [
+                "total_cost_usd",
+                "cost_usd",
+                "session_cost_usd",
+                "usage",
+                "modelUsage",
+                "num_turns",
+                "duration_ms",
+                "permission_denials",
+            ];
             let spent: Map<String, Value> =
                 spent.iter().filter_map(|&key| Some((key.to_owned(), sum.get(key)?.clone()))).collect();
             for (key, value) in envelope::camel_case(&spent.into()).as_object().into_iter().flatten() {
@@ -330,6 +345,16 @@ fn add_up(sum: &mut Value, more: &Value) {
         (sum @ Value::Null, more) => *sum = more.clone(),
         _ => {}
     }
+}
+
+/// What the run of these results has cost, US dollars. Their totals are those of the session, earlier runs of it and what it was
+/// forked from included; what each says of itself is what has come since the one before, the first of them since its start.
+fn own_cost(results: &[Value]) -> Option<f64> {
+    let of_each = results.iter().filter_map(|result| result["model_usage_since_last_result"].as_object());
+    of_each.fold(None, |sum, models| {
+        let cost: f64 = models.values().filter_map(|usage| usage["costUSD"].as_f64()).sum();
+        Some(sum.unwrap_or_default() + cost)
+    })
 }
 
 /// The most bytes of JSON of turns that are kept, of the newest ones.

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, Parser};
 
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::cli_options::{self, Given, Refusal, Split};
 use crate::runs::run::Busy;
 
 /// The CLI's own commands, which reach it as they are.
@@ -20,6 +21,9 @@ pub struct RunArgs {
     /// Take the words as a prompt, whatever they are
     #[arg(short = 'p', long)]
     pub print: bool,
+    /// Go on with the workspace's last session, as without it
+    #[arg(short = 'c', long = "continue", conflicts_with_all = ["resume", "no_continue"])]
+    pub goes_on: bool,
     /// What to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: OutputFormat,
@@ -39,9 +43,12 @@ impl RunArgs {
     }
 }
 
+const CLI_OPTIONS: &str = "The CLI's own options reach it as they are (--permission-mode, --allowedTools, --mcp-config, --add-dir and \
+    so on), and so does -r without an id on a terminal. docs/prompts.md lists those that cannot be used.";
+
 /// `claudebox run`, parsed on its own.
 #[derive(Debug, Parser)]
-#[command(name = "claudebox run", about = "Answer one prompt and exit", max_term_width = 110)]
+#[command(name = "claudebox run", about = "Answer one prompt and exit", max_term_width = 110, after_help = CLI_OPTIONS)]
 struct RunCommand {
     #[command(flatten)]
     args: RunArgs,
@@ -64,6 +71,15 @@ pub enum Misread {
     /// A wrong flag or value; also `--help`, which is no error to its reader.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
+    /// An option of the CLI that cannot be had.
+    #[error(transparent)]
+    Option(#[from] Refusal),
+    /// An option that refers to what is not there.
+    #[error("--fork-session needs --resume ID or --continue: it goes on in a copy of that session")]
+    NothingToFork,
+    /// Words that are no text.
+    #[error("an argument is not UTF-8 text: {0}")]
+    NotText(String),
     /// A single word that is nearly a command.
     #[error("unknown command '{word}': did you mean {command}? to send it as a prompt: -p {word}")]
     Typo {
@@ -82,22 +98,36 @@ pub fn classify(args: &[OsString], stdin_is_terminal: bool) -> Result<Intent, Mi
         let own = |arg: &&OsString| first != "doctor" || *arg != "--cli";
         return Ok(Intent::Passthrough(args.iter().filter(own).cloned().collect()));
     }
-    let run = if args.is_empty() {
-        // The interactive CLI: PID 1 has no use for the pages of an argument parser, which it would keep for good.
-        RunArgs::default()
-    } else {
-        parse_run(args)?
-    };
+    // The interactive CLI: PID 1 has no use for the pages of an argument parser, which it would keep for good.
+    let (mut run, given) = if args.is_empty() { Default::default() } else { parse_run(args)? };
     if let ([word], false) = (run.words.as_slice(), run.print) {
         refuse_typo(word, CLI_COMMANDS)?;
     }
     let interactive = run.words.is_empty() && !run.print && stdin_is_terminal;
+    let for_cli = cli_options::for_cli(given, interactive)?;
+    run.options.cli = for_cli.passed;
+    run.options.picks = for_cli.picks;
+    if run.options.fork_session && !run.goes_on && run.options.resume.is_none() && run.options.picks.is_none() {
+        return Err(Misread::NothingToFork);
+    }
     Ok(if interactive { Intent::Interactive(run) } else { Intent::Prompt(run) })
 }
 
-fn parse_run(args: &[OsString]) -> Result<RunArgs, clap::Error> {
-    let command_line = std::iter::once(OsString::from("claudebox run")).chain(args.iter().cloned());
-    RunCommand::try_parse_from(command_line).map(|run| run.args)
+/// Reads what is ours, and finds what is the CLI's.
+fn parse_run(args: &[OsString]) -> Result<(RunArgs, Vec<Given>), Misread> {
+    let text = |arg: &OsString| {
+        arg.to_str().map(str::to_owned).ok_or_else(|| Misread::NotText(arg.to_string_lossy().into_owned()))
+    };
+    let args: Vec<String> = args.iter().map(text).collect::<Result<_, _>>()?;
+    let command = RunCommand::command();
+    let takes_value = |name: &str| {
+        let long = name.strip_prefix("--");
+        let option = command.get_opts().find(|option| long.is_some() && option.get_long() == long);
+        option.is_some_and(|option| option.get_action().takes_values())
+    };
+    let Split { ours, given } = cli_options::split(&args, takes_value)?;
+    let command_line = std::iter::once("claudebox run".to_owned()).chain(ours);
+    Ok((RunCommand::try_parse_from(command_line)?.args, given))
 }
 
 /// Refuses a word that is one edit (an insertion, a deletion, a change or a swap) away from a command.
@@ -214,7 +244,7 @@ mod tests {
 
     #[test]
     fn no_arguments_are_the_defaults_of_every_argument() {
-        assert_eq!(parse_run(&[]).unwrap(), RunArgs::default());
+        assert_eq!(parse_run(&[]).unwrap().0, RunArgs::default());
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! it comes about, because the server notices that the connection is gone.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::Failure;
 use super::intent::RunArgs;
-use super::roles::{collect_prompt, not_opened};
+use super::roles::{collect_prompt, is_watched, not_opened};
 use crate::boot;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;
@@ -63,10 +65,11 @@ pub(super) fn run(
     let mut question = serde_json::to_vec(&ask).map_err(|error| Failure::new(ExitCode::Usage, error))?;
     question.push(b'\n');
     stream.set_nonblocking(true).map_err(internal)?;
+    let is_watched = is_watched(config, env);
     let mut client = Client {
         connection: Connection { stream, unsent: question.into(), heard: Vec::new(), searched: 0, open: true },
-        printer: Printer::new(io::stdout().lock(), ask.format),
-        says_place: config.debug || io::stderr().is_terminal(),
+        printer: Printer::new(io::stdout().lock(), ask.format, is_watched),
+        says_place: is_watched,
         has_result: false,
         stopped: None,
     };
@@ -168,7 +171,7 @@ impl<W: Write> Client<W> {
     fn hear(&mut self, line: &[u8]) -> io::Result<Option<Last>> {
         match serde_json::from_slice(line)? {
             Answer::Accepted { run_id } => tracing::debug!("run {run_id}"),
-            Answer::Waiting { ahead } if self.says_place => tracing::info!("{}", place(ahead)),
+            Answer::Waiting { ahead, running } if self.says_place => tracing::info!("{}", place(ahead, running)),
             Answer::Waiting { .. } => {}
             Answer::Event(event) => {
                 self.has_result |= event["type"] == "result";
@@ -216,11 +219,12 @@ impl<W: Write> Client<W> {
     }
 }
 
-fn place(ahead: usize) -> String {
+fn place(ahead: usize, running: Option<Uuid>) -> String {
+    let of = running.map_or_else(String::new, |run| format!(", {run} is at work"));
     match ahead {
         0 => "waiting: all run slots are in use by other workspaces".to_owned(),
-        1 => "waiting: 1 run is before this one in its workspace".to_owned(),
-        more => format!("waiting: {more} runs are before this one in its workspace"),
+        1 => format!("waiting: 1 run is before this one in its workspace{of}; Ctrl-C stops"),
+        more => format!("waiting: {more} runs are before this one in its workspace{of}; Ctrl-C stops"),
     }
 }
 

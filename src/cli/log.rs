@@ -7,7 +7,7 @@
 //! that cannot be written (a full disk, a reader that has gone) is lost, and nothing else: no log ends a box.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Number, Value};
@@ -20,33 +20,64 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::environment::Environment;
-use crate::config::server::LogFormat;
+use crate::config::server::{LogFormat, LogTime};
+use crate::config::{Config, ConfigError};
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Text or objects.
+    pub format: LogFormat,
+    /// Whether a line of text begins with its time.
+    pub times: bool,
+}
+
+impl Style {
+    /// The style of this process; `of_box`: what it says is the log of a box, rather than an answer's standard error.
+    pub fn read(env: &impl Environment, config: &Config, of_box: bool) -> Result<Self, ConfigError> {
+        let times = match LogTime::read(env)? {
+            LogTime::Auto => of_box && !config.server_modes.is_empty() && !io::stderr().is_terminal(),
+            LogTime::Always => true,
+            LogTime::Never => false,
+        };
+        Ok(Self { format: LogFormat::read(env)?, times })
+    }
+}
+
+impl Style {
+    /// The style of a small process of the box, which has no settings of its own. Its lines are text.
+    pub fn of_box(env: &impl Environment) -> Self {
+        let style = Config::read(env).and_then(|config| Self::read(env, &config, true));
+        Self { format: LogFormat::Text, ..style.unwrap_or_default() }
+    }
+}
 
 /// Starts logging. `debug` adds what only matters when something is wrong.
-pub fn start(debug: bool, format: LogFormat) {
+pub fn start(debug: bool, style: Style) {
     // Already started, by an earlier role of the same process: that one stays.
-    let _ = tracing::subscriber::set_global_default(subscriber(debug, format, io::stderr));
+    let _ = tracing::subscriber::set_global_default(subscriber(debug, style, io::stderr));
 }
 
 /// Says why this process fails, as the last thing that it says: in the format of the logs, whether or not they were started.
 pub fn failed(failure: &impl fmt::Display, env: &impl Environment) {
     match LogFormat::read(env).unwrap_or_default() {
-        LogFormat::Json => tracing::subscriber::with_default(subscriber(false, LogFormat::Json, io::stderr), || {
-            tracing::error!("{failure}");
-        }),
+        LogFormat::Json => {
+            let style = Style { format: LogFormat::Json, times: false };
+            tracing::subscriber::with_default(subscriber(false, style, io::stderr), || tracing::error!("{failure}"));
+        }
         // A log that takes nothing more (a full disk, a reader that has gone) changes no exit code.
         LogFormat::Text => drop(writeln!(io::stderr(), "claudebox: {failure}")),
     }
 }
 
-fn subscriber<W>(debug: bool, format: LogFormat, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(debug: bool, style: Style, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let level = if debug { Level::DEBUG } else { Level::INFO };
     // It would tell standard error, which is what failed, with a macro that panics where that fails too.
     let lines = tracing_subscriber::fmt().log_internal_errors(false);
-    let lines = lines.with_max_level(level).with_writer(writer).event_format(Lines(format)).finish();
+    let lines = lines.with_max_level(level).with_writer(writer).event_format(Lines(style)).finish();
     lines.with(filter_fn(is_told))
 }
 
@@ -57,7 +88,7 @@ fn is_told(about: &Metadata<'_>) -> bool {
     !of_sdk || *about.level() == Level::ERROR
 }
 
-struct Lines(LogFormat);
+struct Lines(Style);
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -66,10 +97,13 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let level = *event.metadata().level();
-        match self.0 {
+        match self.0.format {
             LogFormat::Text => {
                 let mut line = Text::default();
                 event.record(&mut line);
+                if self.0.times {
+                    write!(writer, "{} ", now())?;
+                }
                 writeln!(writer, "claudebox: {}{}{}", prefix(level), line.message, line.fields)
             }
             LogFormat::Json => {
@@ -79,6 +113,11 @@ where
             }
         }
     }
+}
+
+/// RFC 3339, UTC.
+fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 const fn prefix(level: Level) -> &'static str {
@@ -125,7 +164,7 @@ impl Object {
     fn line(mut self, level: Level) -> Map<String, Value> {
         let message = self.0.shift_remove("message").unwrap_or_default();
         let mut line = Map::new();
-        line.insert("timestamp".into(), Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true).into());
+        line.insert("timestamp".into(), now().into());
         line.insert("level".into(), level.as_str().to_ascii_lowercase().into());
         line.insert("message".into(), message);
         for (name, value) in self.0 {
@@ -205,9 +244,13 @@ mod tests {
     }
 
     fn logged(debug: bool, format: LogFormat, log: impl FnOnce()) -> String {
+        logged_as(debug, Style { format, times: false }, log)
+    }
+
+    fn logged_as(debug: bool, style: Style, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        tracing::subscriber::with_default(subscriber(debug, format, move || writer.clone()), log);
+        tracing::subscriber::with_default(subscriber(debug, style, move || writer.clone()), log);
         let text = lines.0.lock().unwrap().clone();
         String::from_utf8(text).unwrap()
     }
@@ -224,6 +267,20 @@ mod tests {
                         claudebox: error: bad\n";
         assert_eq!(text, expected);
         assert_eq!(logged(true, LogFormat::Text, || tracing::debug!("shown")), "claudebox: debug: shown\n");
+    }
+
+    #[test]
+    fn a_line_has_its_time_once_where_that_is_wanted() {
+        let style = |format| Style { format, times: true };
+        let text = logged_as(false, style(LogFormat::Text), || tracing::warn!("it broke"));
+        let (time, rest) = text.split_once(' ').unwrap();
+        assert_eq!(rest, "claudebox: warning: it broke\n");
+        assert!(
+            time.len() == 24 && time.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(time).is_ok(),
+            "{time}"
+        );
+        let text = logged_as(false, style(LogFormat::Json), || tracing::warn!("it broke"));
+        assert!(text.starts_with('{'), "{text}");
     }
 
     #[test]

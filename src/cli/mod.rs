@@ -191,7 +191,7 @@ pub(crate) fn report(misread: Misread) -> Result<ExitCode, Failure> {
             let _ = error.print();
             Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok })
         }
-        typo @ Misread::Typo { .. } => Err(Failure::new(ExitCode::Usage, typo)),
+        misread => Err(Failure::new(ExitCode::Usage, misread)),
     }
 }
 

@@ -17,13 +17,13 @@ use super::{Failure, doctor, local, log, report};
 use crate::atomic_file;
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
-use crate::claude::arguments::{self, Options};
+use crate::claude::arguments::{self, Options, Session};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
-use crate::claude::{binary, first_run, settings, standing};
-use crate::config::environment::Environment;
+use crate::claude::{binary, cli_options, first_run, model, settings, standing};
+use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::LogFormat;
-use crate::config::{Config, unknown};
+use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::serving;
@@ -54,7 +54,7 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     if let Some(json) = intent::asks_for_doctor(args) {
         return check_up(json, env);
     }
-    let config = configure(env)?;
+    let config = configure_box(env)?;
     for complaint in unknown::complaints(env) {
         tracing::warn!("{complaint}");
     }
@@ -172,6 +172,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
     let place = Surroundings::of_child(&config)?;
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let settings = settings_of(&run.options, &config, env)?;
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
@@ -180,12 +181,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     }
     opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(
-        &run.options,
-        &opened.session,
-        standing.as_deref(),
-        &settings::of_command_line(config.offline, env),
-    ));
+    command.extend(arguments::interactive(&run.options, &opened.session, standing.as_deref(), &settings));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
     match helper::execute(&command, None, sys::inherited_signals()) {
@@ -222,15 +218,17 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
     let prompt = collect_prompt(&run, &signals)?;
+    let settings = settings_of(&run.options, &config, env)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
     say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
+    let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
     let request = Request {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
-        options: time_left(run.options, began),
+        options,
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -238,9 +236,12 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         silence: None,
         background: config.background,
         memory: config.max_memory,
-        settings: settings::of_command_line(config.offline, env),
+        settings,
+        offline: config.offline,
     };
-    let finished = one_shot::print(&request, output_format, &signals, io::stdout().lock()).map_err(internal)?;
+    let is_watched = is_watched(&config, env);
+    let finished =
+        one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
         output::tell(&complaint, &finished.outcome);
     }
@@ -250,9 +251,24 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     Ok(finished.exit_code())
 }
 
+/// Whether a person reads standard error while a prompt is answered. The host command says so of a terminal that the engine hides.
+pub(super) fn is_watched(config: &Config, env: &impl Environment) -> bool {
+    config.debug || io::stderr().is_terminal() || env.get(name::WATCHED).is_some_and(|value| value == "1")
+}
+
+/// What `--settings` of the CLI gets.
+fn settings_of(options: &Options, config: &Config, env: &impl Environment) -> Result<String, Failure> {
+    settings::of_command_line(config.offline, env, options.settings.as_deref())
+        .map_err(|error| Failure::new(ExitCode::Usage, error))
+}
+
 /// The prompt, from the command line and standard input.
 pub(super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String, Failure> {
     prompt::collect(&run.prompt_words(), signals).map_err(|error| match error {
+        PromptError::Missing if let Some(option) = cli_options::greedy(&run.options.cli) => {
+            let hint = format!("{option} has taken the last words: put the prompt before it, or after --");
+            Failure::new(ExitCode::Usage, format!("{error}; {hint}"))
+        }
         PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
         PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
         PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
@@ -261,7 +277,7 @@ pub(super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String,
 
 /// `turn`: a run for `serve`, already the box's user.
 pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let config = configure(env)?;
+    let config = configure_box(env)?;
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
@@ -293,6 +309,13 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Ok);
         }
     };
+    let settings = match settings::of_command_line(config.offline, env, job.options.settings.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            refuse(&error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
     let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
@@ -307,11 +330,12 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Ok);
         }
     };
+    let options = place.with_model(time_left(job.options.clone(), began), &opened, &settings, env);
     let request = Request {
         run_id: job.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: job.prompt.clone(),
-        options: time_left(job.options.clone(), began),
+        options,
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
@@ -319,7 +343,8 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         silence: job.silence,
         background: config.background,
         memory: config.max_memory,
-        settings: settings::of_command_line(config.offline, env),
+        settings,
+        offline: config.offline,
     };
     let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
     if let Some(notice) = finished.notice() {
@@ -360,18 +385,28 @@ pub(super) fn save(file: &Path, text: &[u8]) -> Result<ExitCode, Failure> {
 
 /// `offline-model`.
 pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
-    log::start(false, LogFormat::default());
+    log::start(false, log::Style::of_box(&ProcessEnvironment));
     match offline_model::serve(&offline_model::Options { listen }) {
         Ok(()) => Ok(ExitCode::Ok),
         Err(error) => Err(Failure::new(ExitCode::Config, error)),
     }
 }
 
+/// Reads the settings of a process that somebody has called for an answer.
 pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
+    configure_as(env, false)
+}
+
+/// Reads the settings of a process whose standard error is the box's log.
+pub(super) fn configure_box(env: &impl Environment) -> Result<Config, Failure> {
+    configure_as(env, true)
+}
+
+fn configure_as(env: &impl Environment, of_box: bool) -> Result<Config, Failure> {
     let unusable = |error| Failure::new(ExitCode::Config, error);
     let mut config = Config::read(env).map_err(unusable)?;
     find_root(&mut config);
-    log::start(config.debug, LogFormat::read(env).map_err(unusable)?);
+    log::start(config.debug, log::Style::read(env, &config, of_box).map_err(unusable)?);
     Ok(config)
 }
 
@@ -430,6 +465,17 @@ impl Surroundings {
             tracing::warn!("{note}");
         }
         Ok(opened)
+    }
+
+    /// The options of a prompt, with the model that is meant where none is named.
+    fn with_model(&self, options: Options, opened: &Opened, settings: &str, env: &impl Environment) -> Options {
+        let begins = matches!(opened.session, Session::Fresh | Session::Begin(_));
+        // An agent may have a model of its own.
+        let is_agent = options.cli.iter().any(|word| word == "--agent" || word.starts_with("--agent="));
+        if options.model.is_some() || begins || is_agent {
+            return options;
+        }
+        Options { model: model::of_resumed(settings, &self.workspace, &self.config_dir, env), ..options }
     }
 
     /// Prepares what the CLI finds as its user: its own files, what it is told of the box, git's identity, and the

@@ -140,10 +140,16 @@ pub mod name {
     pub const WEBHOOK_SECRET: &str = "CLAUDEBOX_WEBHOOK_SECRET";
     /// How logs are written.
     pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
+    /// Whether lines of text in logs begin with their time.
+    pub const LOG_TIME: &str = "CLAUDEBOX_LOG_TIME";
+    /// Whether the workspace's CLAUDE.md tells what is in the box.
+    pub const CLAUDE_MD: &str = "CLAUDEBOX_CLAUDE_MD";
     /// Secrets of claudebox's own doors: Claude and its tools never see them.
     pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, TELEGRAM_BOT_TOKEN, WEBHOOK_SECRET];
     /// The run a process belongs to; set on Claude and so on everything it starts.
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
+    /// Whether a person reads standard error on a terminal that this process does not see; the host command says so of each call.
+    pub const WATCHED: &str = "CLAUDEBOX_STDERR_IS_TERMINAL";
     /// How often `serve` was started again since the box's start; PID 1 tells it.
     pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
 }
@@ -162,6 +168,7 @@ pub struct ConfigError {
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Config {
     /// User that Claude runs as.
     pub user: String,
@@ -191,6 +198,8 @@ pub struct Config {
     pub hook_timeout: Option<Duration>,
     /// The image's tool manifest. If there is no such file, CLAUDE.md is not written.
     pub manifest: PathBuf,
+    /// Whether CLAUDE.md is written at all.
+    pub writes_claude_md: bool,
     /// Which image this is, `minimal` for one.
     pub image_variant: Option<String>,
     /// Git's `user.name` and `user.email`.
@@ -265,6 +274,7 @@ impl Config {
             manifest: settings
                 .absolute_path(name::MANIFEST)?
                 .unwrap_or_else(|| "/usr/share/claudebox/manifest.json".into()),
+            writes_claude_md: settings.switch(name::CLAUDE_MD)?.unwrap_or(true),
             image_variant: settings.text(name::IMAGE_VARIANT)?,
             git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
             system_hint: settings.text(name::SYSTEM_HINT)?,
@@ -303,10 +313,15 @@ impl<E: Environment> Settings<'_, E> {
     }
 
     fn flag(&self, name: &str) -> Result<bool, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(false) };
+        Ok(self.switch(name)?.unwrap_or(false))
+    }
+
+    /// A flag that may be unset.
+    fn switch(&self, name: &str) -> Result<Option<bool>, ConfigError> {
+        let Some((name, value)) = self.find(name)? else { return Ok(None) };
         match value.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Ok(true),
-            "0" | "false" | "no" | "off" => Ok(false),
+            "1" | "true" | "yes" | "on" => Ok(Some(true)),
+            "0" | "false" | "no" | "off" => Ok(Some(false)),
             _ => Err(wrong(&name, &value, "allowed are 1, true, yes, on and 0, false, no, off")),
         }
     }

@@ -105,6 +105,8 @@ pub struct EngineConfig {
     pub keep: Duration,
     /// How many bytes of event logs are kept.
     pub keep_bytes: u64,
+    /// Whether the offline model answers.
+    pub offline: bool,
 }
 
 /// How logs are written.
@@ -121,6 +123,25 @@ impl LogFormat {
     /// Reads this setting alone, for the roles that have no other setting of a server.
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         Settings { env }.log_format()
+    }
+}
+
+/// When lines of text in logs begin with their time. Objects always have theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogTime {
+    /// In the log of a box with servers, unless it is a terminal. What a prompt says on standard error has none.
+    #[default]
+    Auto,
+    /// In every line.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl LogTime {
+    /// Reads this setting alone.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
+        Settings { env }.log_time()
     }
 }
 
@@ -229,6 +250,7 @@ impl EngineConfig {
             cost_per_day: settings.dollars(name::MAX_COST_PER_DAY)?,
             keep: Duration::from_hours(24 * days),
             keep_bytes: settings.number(name::RUNS_KEEP_MB, 1, MOST)?.unwrap_or(1024) * MEGABYTE,
+            offline: settings.flag(name::OFFLINE)?,
         })
     }
 }
@@ -282,6 +304,16 @@ impl<E: Environment> Settings<'_, E> {
             _ => Err(wrong(name, &part, "pairs with commas, such as gpt-4o=sonnet,*=default")),
         };
         self.list(name)?.into_iter().map(pair).collect()
+    }
+
+    fn log_time(&self) -> Result<LogTime, ConfigError> {
+        let Some((name, value)) = self.find(name::LOG_TIME)? else { return Ok(LogTime::default()) };
+        match value.as_str() {
+            "auto" => Ok(LogTime::Auto),
+            "always" => Ok(LogTime::Always),
+            "never" => Ok(LogTime::Never),
+            _ => Err(wrong(&name, &value, "allowed are auto, always and never")),
+        }
     }
 
     fn log_format(&self) -> Result<LogFormat, ConfigError> {

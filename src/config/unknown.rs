@@ -5,7 +5,7 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 55] = [
+const SETTINGS: [&str; 58] = [
     name::USER,
     name::USER_IDS,
     name::CLAUDE_BIN,
@@ -59,7 +59,10 @@ const SETTINGS: [&str; 55] = [
     name::FETCH_ALLOW,
     name::WEBHOOK_SECRET,
     name::LOG_FORMAT,
+    name::LOG_TIME,
+    name::CLAUDE_MD,
     name::RUN_ID,
+    name::WATCHED,
     name::RESTARTS,
 ];
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.

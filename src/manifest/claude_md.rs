@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::markers::{Renewed, renew};
+use super::markers::{Renewed, is_block_alone, renew};
 use crate::atomic_file;
 
 const NAME: &str = "CLAUDE.md";
@@ -60,6 +60,14 @@ pub fn write_claude_md(workspace: &Path, block: &str) -> io::Result<Written> {
     }
 }
 
+/// Whether CLAUDE.md in `workspace` is our block and nothing else.
+#[must_use]
+pub fn is_ours_alone(workspace: &Path) -> bool {
+    let path = workspace.join(NAME);
+    let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST_BYTES);
+    is_file && fs::read(&path).is_ok_and(|text| is_block_alone(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +91,7 @@ mod tests {
         assert_eq!(write_claude_md(folder.path(), BLOCK).unwrap(), Written::Created);
         assert_eq!(text(&folder), format!("{BLOCK}\n"));
         assert_eq!(write_claude_md(folder.path(), BLOCK).unwrap(), Written::Unchanged);
+        assert!(is_ours_alone(folder.path()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -91,6 +100,7 @@ mod tests {
         let folder = workspace("# Mine\n<!-- claudebox:begin -->\nold\n<!-- claudebox:end -->\nmine too");
         assert_eq!(write_claude_md(folder.path(), BLOCK).unwrap(), Written::Renewed);
         assert_eq!(text(&folder), format!("# Mine\n{BLOCK}\nmine too"));
+        assert!(!is_ours_alone(folder.path()));
     }
 
     #[test]

@@ -48,6 +48,14 @@ pub fn renew(text: &[u8], block: &str) -> Renewed {
     }
 }
 
+/// Whether `text` is a block of ours and nothing else.
+pub(super) fn is_block_alone(text: &[u8]) -> bool {
+    let lines: Vec<&[u8]> = text.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
+    let marks = |start| lines.iter().filter(|line| is_marker(line, start)).count();
+    let ends = |at: Option<&&[u8]>, start| at.is_some_and(|line| is_marker(line, start));
+    ends(lines.first(), BEGIN) && ends(lines.last(), END) && marks(BEGIN) == 1 && marks(END) == 1
+}
+
 fn is_marker(line: &[u8], start: &str) -> bool {
     let rest = line.strip_prefix(start.as_bytes());
     rest.is_some_and(|rest| rest.starts_with(b" ") && rest.ends_with(CLOSE.as_bytes()))

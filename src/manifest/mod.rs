@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod claude_md;
 pub mod data;
 pub mod facts;
+pub mod git_exclude;
 pub mod markers;
 pub mod probe;
 pub mod render;
@@ -38,6 +39,9 @@ pub fn survey(config: &Config, env: &(impl Environment + Sync)) -> io::Result<Ma
 
 /// Writes what is in this box to CLAUDE.md in the workspace, as the user Claude runs as. Nothing here fails a run.
 pub fn tell_claude(config: &Config, env: &impl Environment, workspace: &Path, config_dir: &Path) {
+    if !config.writes_claude_md {
+        return;
+    }
     let manifest = match Manifest::read(&config.manifest) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
@@ -51,7 +55,12 @@ pub fn tell_claude(config: &Config, env: &impl Environment, workspace: &Path, co
         Ok(Written::Broken) => tracing::warn!(
             "CLAUDE.md in {folder} has claudebox's markers, but not as one pair: it is left alone; remove those lines"
         ),
-        Ok(written) => tracing::debug!("CLAUDE.md in {folder}: {written:?}"),
+        Ok(written) => {
+            tracing::debug!("CLAUDE.md in {folder}: {written:?}");
+            if let Err(error) = git_exclude::settle(workspace, claude_md::is_ours_alone(workspace)) {
+                tracing::debug!("CLAUDE.md in {folder} is not kept out of git's list of untracked files: {error}");
+            }
+        }
         // A workspace that may only be read is a choice, not a fault.
         Err(error) => tracing::debug!("CLAUDE.md in {folder} is not written: {error}"),
     }

@@ -79,6 +79,7 @@ impl Engine {
             session_hidden: self.hides_session(&new).await?,
             cost_per_day: new.origin.cost_per_day,
             max_runs: new.origin.max_runs,
+            offline: self.shared.config.offline,
         };
         let (live, admission) = {
             let mut table = self.shared.table();

@@ -104,6 +104,9 @@ pub struct Terms {
     pub cost_per_day: Option<f64>,
     /// Most runs of this requester at once.
     pub max_runs: Option<usize>,
+    /// The offline model answers: what the run says, and what it costs, is made up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
 }
 
 /// What a run is asked to do. Kept in the ledger as JSON, so a field that is added needs a default.

@@ -52,6 +52,8 @@ pub struct Request {
     pub memory: Option<u64>,
     /// The CLI's settings of the command line.
     pub settings: String,
+    /// Whether the offline model answers.
+    pub offline: bool,
 }
 
 /// A run that has ended, and every process of it.
@@ -67,6 +69,8 @@ pub struct Finished {
     pub ended: Ended,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether the offline model answered.
+    pub offline: bool,
     schema: bool,
 }
 
@@ -91,11 +95,18 @@ fn end_of(ended: &Ended, schema: bool) -> End<'_> {
     End { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
 }
 
-/// Carries `request` out and prints it to `out`.
+/// Carries `request` out and prints it to `out`; what a person who waits should know meanwhile goes to standard error, if it
+/// `is_watched`.
 ///
 /// This process must be a child subreaper with all signals blocked.
-pub fn print(request: &Request, format: OutputFormat, signals: &Signals, out: impl io::Write) -> io::Result<Finished> {
-    let mut printer = Printer::new(out, format);
+pub fn print(
+    request: &Request,
+    format: OutputFormat,
+    is_watched: bool,
+    signals: &Signals,
+    out: impl io::Write,
+) -> io::Result<Finished> {
+    let mut printer = Printer::new(out, format, is_watched);
     let finished = run(request, signals, None, &mut printer)?;
     // Nobody reads any more: that is the reader's choice and already part of the outcome.
     if let Err(error) = printer.finish(&finished.ending(format))
@@ -177,7 +188,8 @@ impl Attempt<'_> {
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;
         let outcome = transcript.outcome(&end_of(&ended, schema));
-        Ok(Finished { run_id, workspace: request.workspace.clone(), transcript, ended, outcome, schema })
+        let (workspace, offline) = (request.workspace.clone(), request.offline);
+        Ok(Finished { run_id, workspace, transcript, ended, outcome, offline, schema })
     }
 }
 

@@ -39,12 +39,14 @@ pub struct Printer<W> {
     /// Events before the session is known to exist: if it does not, a fresh one is tried and these are dropped.
     held: Vec<Value>,
     begun: bool,
+    /// Whether a person watches standard error.
+    is_watched: bool,
 }
 
 impl<W: Write> Printer<W> {
-    /// A printer of `format` to `out`.
-    pub const fn new(out: W, format: OutputFormat) -> Self {
-        Self { out, format, held: Vec::new(), begun: false }
+    /// A printer of `format` to `out`. `is_watched`: a person reads standard error meanwhile.
+    pub const fn new(out: W, format: OutputFormat, is_watched: bool) -> Self {
+        Self { out, format, held: Vec::new(), begun: false, is_watched }
     }
 
     /// Prints what is left to print: the answer, or the result as one object. Errors go to standard error, in words.
@@ -66,6 +68,9 @@ impl<W: Write> Printer<W> {
 
     /// Prints an event of a run that somebody else carries out, if the format is a stream of events.
     pub fn relay(&mut self, event: &Value) -> io::Result<()> {
+        if let (true, Some(notice)) = (self.is_watched, retry_notice(event)) {
+            tracing::info!("{notice}");
+        }
         if self.format != OutputFormat::StreamJson {
             return Ok(());
         }
@@ -84,6 +89,12 @@ impl<W: Write> Printer<W> {
 impl<W: Write> Audience for Printer<W> {
     /// Prints it, if the format is a stream of events.
     fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.is_watched
+            && matches!(event.kind(), Kind::ApiRetry { .. })
+            && let Some(notice) = retry_notice(&envelope::camel_case(event.json()))
+        {
+            tracing::info!("{notice}");
+        }
         if self.format != OutputFormat::StreamJson {
             return Ok(());
         }
@@ -96,6 +107,34 @@ impl<W: Write> Audience for Printer<W> {
         self.held.clear();
         self.begun = false;
     }
+}
+
+/// Whether errors are there and all of them are empty.
+fn says_nothing(errors: &Value) -> bool {
+    let is_empty = |error: &Value| error.as_str().is_some_and(|text| text.trim().is_empty());
+    errors.as_array().is_some_and(|errors| !errors.is_empty() && errors.iter().all(is_empty))
+}
+
+/// What a person who waits is told when the API has failed and the CLI is about to ask it again; it does so for minutes.
+fn retry_notice(event: &Value) -> Option<String> {
+    if event["type"] != "system" || event["subtype"] != "api_retry" {
+        return None;
+    }
+    let number = |name: &str| event[name].as_u64();
+    let what = match number("errorStatus") {
+        Some(401 | 403) => "the API refuses the credentials".to_owned(),
+        Some(429) => "rate limited".to_owned(),
+        Some(529) => "the API is overloaded".to_owned(),
+        Some(status) => format!("the API answers with error {status}"),
+        None => "the API cannot be reached".to_owned(),
+    };
+    let pause = number("retryDelayMs").map(|delay| delay.div_ceil(1000)).unwrap_or_default();
+    let pause = if pause > 1 { format!(" in {pause} s") } else { String::new() };
+    let count = match (number("attempt"), number("maxRetries")) {
+        (Some(attempt), Some(most)) => format!(" ({attempt} of {most})"),
+        _ => String::new(),
+    };
+    Some(format!("{what}, trying again{pause}{count}; Ctrl-C stops"))
 }
 
 /// The complaint about a run that this signal ended.
@@ -128,11 +167,14 @@ impl Finished {
     pub(super) fn envelope(&self) -> Value {
         let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
         // The CLI said nothing of it.
-        if envelope["errors"] == json!([""]) {
+        if says_nothing(&envelope["errors"]) {
             envelope["errors"] = self.complaint().into_iter().collect();
         }
         envelope["runId"] = self.run_id.to_string().into();
         envelope["workspace"] = json!(self.workspace);
+        if self.offline {
+            envelope["offline"] = true.into();
+        }
         envelope["leftoverProcesses"] = self.ended.leftovers.into();
         envelope
     }
@@ -185,5 +227,33 @@ impl Finished {
         };
         // It may quote a page of standard error.
         Some(line.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" | "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(json!([""]), true)]
+    #[case(json!(["", " \n"]), true)]
+    #[case(json!(["", "why"]), false)]
+    #[case(json!([]), false)]
+    #[case(Value::Null, false)]
+    fn errors_without_words_say_nothing(#[case] errors: Value, #[case] nothing: bool) {
+        assert_eq!(says_nothing(&errors), nothing);
+    }
+
+    #[rstest]
+    #[case(json!({"errorStatus": 429, "attempt": 3, "maxRetries": 10, "retryDelayMs": 4100}), "rate limited, trying again in 5 s (3 of 10); Ctrl-C stops")]
+    #[case(json!({"errorStatus": 529, "attempt": 1, "maxRetries": 10, "retryDelayMs": 500}), "the API is overloaded, trying again (1 of 10); Ctrl-C stops")]
+    #[case(json!({"errorStatus": 500, "attempt": 1}), "the API answers with error 500, trying again; Ctrl-C stops")]
+    #[case(json!({"errorStatus": null}), "the API cannot be reached, trying again; Ctrl-C stops")]
+    fn a_retry_is_told(#[case] mut event: Value, #[case] told: &str) {
+        assert_eq!(retry_notice(&event), None);
+        event["type"] = "system".into();
+        event["subtype"] = "api_retry".into();
+        assert_eq!(retry_notice(&event).as_deref(), Some(told));
     }
 }

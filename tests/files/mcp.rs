@@ -39,6 +39,7 @@ async fn engine(state: &Path) -> Engine {
         cost_per_run: None,
         cost_per_day: None,
         keep: Duration::from_secs(1),
+        offline: false,
         keep_bytes: 1,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));

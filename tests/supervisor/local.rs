@@ -206,10 +206,12 @@ fn two_prompts_in_one_workspace_take_turns_in_one_session() {
     let prompt = format!("{REMEMBER}; touch first; until_there go; echo \"first $arguments\" >>order");
     let mut first = begin(&mut run(&running, &testbox, &[&prompt]));
     running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
-    let mut second =
-        begin(run(&running, &testbox, &["echo \"second $arguments\" >>order"]).env("CLAUDEBOX_DEBUG", "1"));
+    let mut second = begin(
+        run(&running, &testbox, &["echo \"second $arguments\" >>order"]).env("CLAUDEBOX_STDERR_IS_TERMINAL", "1"),
+    );
     let mut said = Stream::read(second.stderr.take().unwrap());
-    said.expect("claudebox: waiting: 1 run is before this one in its workspace\n").unwrap();
+    said.expect("claudebox: waiting: 1 run is before this one in its workspace, ").unwrap();
+    said.expect(" is at work; Ctrl-C stops\n").unwrap();
     assert!(!testbox.path("workspaces/a/order").exists());
     let refused = says(&run(&running, &testbox, &["touch refused", "--busy", "reject"]).output().unwrap());
     assert_eq!((refused.0, refused.1.as_str()), (Some(75), ""));
@@ -288,7 +290,8 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
     let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
     let mut said = Stream::read(second.stderr.take().unwrap());
-    said.expect("waiting: 1 run is before this one in its workspace\n").unwrap();
+    said.expect("waiting: 1 run is before this one in its workspace, ").unwrap();
+    said.expect("Ctrl-C stops\n").unwrap();
     let all = running.processes();
     let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
     claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();

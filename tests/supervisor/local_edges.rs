@@ -140,7 +140,7 @@ fn the_stop_of_the_box_ends_runs_and_takes_out_those_that_wait() {
     running.until("the first runs", |all| sleeps(all, "1000") == 1);
     let mut second = begin(run(&running, &testbox, &["touch started"]).env("CLAUDEBOX_DEBUG", "1"));
     let mut said = Stream::read(second.stderr.take().unwrap());
-    said.expect("waiting: 1 run is before this one in its workspace\n").unwrap();
+    said.expect("waiting: 1 run is before this one in its workspace, ").unwrap();
     stop(running);
     for client in [first, second] {
         // PID 1 ends the clients too, so each has its answer or a signal.

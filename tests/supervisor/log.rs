@@ -38,6 +38,37 @@ fn servers_are_served_and_stop_in_order(#[values(FULL, NOBODY_READS)] tail: &str
     running.finish().exits(0);
 }
 
+/// PID 1 and `serve` each stamp their own lines, and no line twice. What a prompt says on standard error is no log.
+#[test]
+fn lines_of_a_servers_log_begin_with_their_time() {
+    let Some(testbox) = TestBox::new() else { return };
+    let log = |wanted: &str| {
+        let mut running = servers(&testbox).env("CLAUDEBOX_LOG_TIME", wanted).start();
+        running.until("serve is ready", ready);
+        running.signal(libc::SIGTERM);
+        running.finish().exits(0).err
+    };
+    for wanted in ["auto", "always"] {
+        let err = log(wanted);
+        assert!(err.lines().count() >= 3, "{err}");
+        for line in err.lines() {
+            let (time, rest) = line.split_once(' ').unwrap();
+            assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{line}");
+            assert!(rest.starts_with("claudebox: "), "{line}");
+        }
+    }
+    let plain = log("never");
+    assert!(plain.lines().all(|line| line.starts_with("claudebox: ")), "{plain}");
+    let path = testbox.script("cli", &cli("true"));
+    let prompt = |wanted: &str| {
+        let launch = testbox.claudebox(&["init", "--", "hi"]).env("CLAUDEBOX_CLAUDE_BIN", &path);
+        launch.env("CLAUDEBOX_DEBUG", "1").env("CLAUDEBOX_LOG_TIME", wanted).start().finish().exits(0).err
+    };
+    let (auto, always) = (prompt("auto"), prompt("always"));
+    assert!(auto.lines().any(|line| line.starts_with("claudebox: debug: ")), "{auto}");
+    assert!(always.lines().all(|line| !line.starts_with("claudebox: debug: ")), "{always}");
+}
+
 /// Objects for programs to the very end, whatever a hook prints between them.
 #[test]
 fn json_logs_are_objects_to_the_end() {

@@ -121,6 +121,149 @@ fn the_interactive_cli_opens_at_its_prompt_and_answers() {
     running.finish().exits(143);
 }
 
+/// Its options are those of `src/claude/cli_options.rs`: another version has others.
+#[test]
+fn the_clis_help_is_the_recorded_one() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["mcp"]) else { return };
+    // A command of the CLI's has its help, not ours.
+    launch.start().finish();
+    let cli = std::env::var("CLAUDEBOX_TEST_CLI").unwrap();
+    let help = std::process::Command::new(cli)
+        .arg("--help")
+        .env_clear()
+        .env("HOME", testbox.path("home"))
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let recorded = include_str!("../fixtures/claude-cli/help.txt");
+    assert_eq!(String::from_utf8(help.stdout).unwrap(), recorded, "see src/claude/cli_options.rs");
+}
+
+#[test]
+fn a_permission_mode_wins_over_skipping_all_permissions() {
+    let Some(testbox) = TestBox::new() else { return };
+    let touch = |file: &str| format!("offline:tool touch {file} && echo did");
+    let file = |name: &str| testbox.path("work").join(name).exists();
+    let (work, usual) = (testbox.path("work"), touch("usual"));
+    let Some((free, _)) = answer(&testbox, &[&usual], 0) else { return };
+    assert!(free["result"].as_str().unwrap().contains("did"), "{free} {work:?}");
+    for (mode, options) in [
+        ("plan", vec!["--permission-mode", "plan"]),
+        ("manual", vec!["--permission-mode=manual"]),
+        ("restricted", vec!["--restricted"]),
+        ("denied", vec!["--disallowedTools", "Bash"]),
+        ("none", vec!["--tools", "Read"]),
+    ] {
+        let prompt = touch(mode);
+        let (result, said) = answer(&testbox, &[&[prompt.as_str()], options.as_slice()].concat(), 0).unwrap();
+        assert!(
+            !result["result"].as_str().unwrap().ends_with("answered: did") && !file(mode),
+            "{mode}: {result} {said}"
+        );
+    }
+    let prompt = touch("allowed");
+    let options = ["--permission-mode", "dontAsk", "--allowedTools", "Bash", "Read", "--", &prompt];
+    let finished = claude(&testbox, &options).unwrap().start().finish().exits(0);
+    assert!(finished.out.contains("did"), "{}", finished.out);
+}
+
+#[test]
+fn options_of_the_cli_reach_it_and_some_are_refused_with_the_reason() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some((first, _)) = answer(&testbox, &["offline:echo one", "--name", "one session"], 0) else { return };
+    let (goes_on, _) = answer(&testbox, &["-c", "offline:echo two", "--verbose"], 0).unwrap();
+    assert_eq!(goes_on["sessionId"], first["sessionId"]);
+    let (by_title, _) = answer(&testbox, &["offline:echo four", "--resume", "one session"], 0).unwrap();
+    assert_eq!(by_title["sessionId"], first["sessionId"]);
+    let (copy, _) = answer(&testbox, &["-c", "--fork-session", "offline:echo three"], 0).unwrap();
+    assert_ne!(copy["sessionId"], first["sessionId"]);
+    let settings = r#"{"model":"haiku","crossSessionInbound":"allow"}"#;
+    let (by_settings, _) =
+        answer(&testbox, &["offline:echo five", "--no-continue", "--settings", settings], 0).unwrap();
+    assert!(
+        by_settings["modelUsage"].as_object().unwrap().keys().all(|model| model.contains("haiku")),
+        "{by_settings}"
+    );
+    for (args, why) in [
+        (vec!["x", "--session-id", "11111111-2222-4333-8444-555555555555"], "--resume ID goes on with it"),
+        (vec!["x", "--bg"], "would end with the call"),
+        (vec!["x", "--resume"], "--resume needs the id of a session"),
+        (vec!["x", "--fork-session"], "--fork-session needs --resume ID or --continue"),
+        (vec!["x", "--settings", "/nowhere.json"], "--settings /nowhere.json cannot be used"),
+        (vec!["--allowedTools", "Read", "what is this?"], "--allowedTools has taken the last words"),
+    ] {
+        let refused = claude(&testbox, &args).unwrap().start().finish().exits(64);
+        assert!(refused.err.contains(why), "{args:?}: {}", refused.err);
+    }
+    let refused = claude(&testbox, &["x", "--permission-mode", "nosuch"]).unwrap().start().finish();
+    assert!(refused.err.contains("Allowed choices are"), "{}", refused.err);
+}
+
+/// The CLI alone goes on with the session's last model.
+#[test]
+fn a_model_is_for_one_prompt() {
+    let Some(testbox) = TestBox::new() else { return };
+    let model = |args: &[&str]| {
+        let (result, _) = answer(&testbox, &[&["offline:echo x"], args].concat(), 0)?;
+        Some(result["system"]["model"].as_str().unwrap().to_owned())
+    };
+    let Some(usual) = model(&[]) else { return };
+    assert!(model(&["--model", "haiku"]).unwrap().contains("haiku"));
+    assert_eq!(model(&[]).unwrap(), usual);
+    fs::write(testbox.path("home/.claude/settings.json"), r#"{"model":"sonnet"}"#).unwrap();
+    assert!(model(&["--model", "haiku"]).unwrap().contains("haiku"));
+    assert!(model(&[]).unwrap().contains("sonnet"));
+}
+
+/// The CLI alone says what the session has cost.
+#[test]
+fn a_result_has_the_cost_of_its_run_and_that_of_its_session() {
+    let Some(testbox) = TestBox::new() else { return };
+    let costs = |result: &Value| {
+        ["costUsd", "sessionCostUsd", "totalCostUsd"]
+            .map(|name| result[name].as_f64().unwrap_or_else(|| panic!("{result}")))
+    };
+    let Some((first, _)) = answer(&testbox, &["offline:echo one"], 0) else { return };
+    let [own, session, total] = costs(&first);
+    assert!(own > 0.0 && (own - session).abs() < 1e-9 && (session - total).abs() < 1e-9, "{first}");
+    for prompt in ["offline:echo two", "offline:agents 2 offline:echo x"] {
+        let (before, _) = answer(&testbox, &["offline:echo before"], 0).unwrap();
+        let (after, _) = answer(&testbox, &[prompt], 0).unwrap();
+        let (before, [own, session, total]) = (costs(&before)[1], costs(&after));
+        assert!(own > 0.0 && (before + own - session).abs() < 1e-9 && (session - total).abs() < 1e-9, "{after}");
+    }
+}
+
+#[test]
+fn a_terminal_is_told_that_the_api_is_asked_again() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["offline:error 529"]) else { return };
+    let mut running = launch.on_terminal().start();
+    running.expect("claudebox: the API is overloaded, trying again");
+    running.expect(" (2 of 10); Ctrl-C stops");
+    running.signal(libc::SIGINT);
+    running.finish().exits(130);
+}
+
+#[test]
+fn a_terminal_can_choose_its_session_and_plan() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &["--permission-mode", "plan"]) else { return };
+    let mut running = launch.on_terminal().start();
+    running.expect("plan mode on");
+    running.write("offline:echo wanted\r");
+    running.expect("model]");
+    running.signal(libc::SIGTERM);
+    running.finish().exits(143);
+    let mut running = claude(&testbox, &["--resume"]).unwrap().on_terminal().start();
+    running.expect("Resume");
+    running.expect("wanted");
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
 #[test]
 fn a_prompt_that_looks_like_an_option_is_a_prompt() {
     let Some(testbox) = TestBox::new() else { return };

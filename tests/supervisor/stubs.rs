@@ -64,6 +64,8 @@ pub(crate) fn hook(testbox: &TestBox, name: &str, text: &str) {
 pub(crate) fn servers(testbox: &TestBox) -> Launch<'_> {
     let launch = testbox.claudebox(&["init", "--"]).env("CLAUDEBOX_MODE_API", "1");
     let launch = launch.env("CLAUDEBOX_WORKSPACES_DIR", testbox.path("workspaces").to_str().unwrap());
+    // What they say is compared as it is.
+    let launch = launch.env("CLAUDEBOX_LOG_TIME", "never");
     // One workspace has no meaning for them.
     launch.env("CLAUDEBOX_WORKSPACE", "/no/such/folder")
 }

@@ -531,6 +531,14 @@ class Streams(Case):
         self.assertEqual(call.code, 0)
         self.assertNotIn("--interactive", call.named("exec")[-1])
 
+    def test_whoever_waits_on_a_terminal_is_told_what_for(self):
+        place = self.place()
+        watched = ["--env", "CLAUDEBOX_STDERR_IS_TERMINAL=1"]
+        _, _, calls = on_terminal(place, "x", out=False)
+        call = [vector for vector in calls if vector[0] == "exec"][-1]
+        self.assertEqual(call[1:4], [*watched, f"{container(place.workspace)}_prog"])
+        self.assertNotIn(watched[1], place.run("x").named("exec")[-1])
+
     def test_what_was_taken_is_not_asked_twice(self):
         # The engine is gone in the middle of the answer: who has begun may not begin again.
         script = "echo half; rm -f \"$DOUBLE\"/containers/*; echo 'error during connect' >&2; exit 1"
@@ -850,6 +858,29 @@ class Hooks(Case):
         self.assertEqual((call.err, call.named("logs")), ("", []))
         _, said, calls = on_terminal(self.place(), "x")
         self.assertEqual([vector for vector in calls if vector[0] == "logs"], [], said)
+
+
+class Options(Case):
+    """Words that are values of options are no prompt."""
+
+    def test_on_a_terminal(self):
+        sessions = (
+            ["-c"], ["--continue"], ["--resume"], ["-r", "title"], ["--resume", "--verbose"], ["--permission-mode", "plan"],
+            ["--allowedTools", "Bash(git *)", "Edit"], ["--mcp-config", "a.json", "b.json", "--add-dir", "../x", "../y"],
+            ["--debug", "hooks"], ["--debug-file", "-x"], ["--name", "n", "--settings={}"], ["-w", "tree"], ["--tools", "", "--strict-mcp-config"],
+        )
+        prompts = (
+            ["--permission-mode", "plan", "x"], ["--debug", "hooks", "x"], ["--allowedTools", "Edit", "--", "x"], ["x", "--add-dir", "a", "b"],
+            ["-c", "x"], ["-r", "id", "x"], ["--resume", "-p"],
+        )
+        place = self.place()
+        for kind, lines in ("session", sessions), ("run", prompts):
+            for words in lines:
+                with self.subTest(words):
+                    _, said, calls = on_terminal(place, *words)
+                    call = [vector for vector in calls if vector[0] == "exec" and "call" in vector and vector[vector.index("call") + 1] == kind]
+                    self.assertEqual(len(call) > 0, True, (said, calls))
+                    self.assertEqual(call[-1][-len(words):], words)
 
 
 class Ends(Case):
@@ -1467,7 +1498,7 @@ def _(self):
             place = self.place()
             code, said, calls = on_terminal(place, word, answer=answer, out=False)
             self.assertIn(f"claudebox: {word} is no command; there is {instead}", said)
-            self.assertEqual((code, any("run" in words[4:6] for words in calls)), (0, True) if sent else (64, False), said)
+            self.assertEqual((code, any(words[words.index("call") + 1] == "run" for words in calls if "call" in words)), (0, True) if sent else (64, False), said)
         # Nobody is there to answer.
         self.assertEqual(self.place().run(word).code, 0)
 

@@ -9,6 +9,18 @@ use super::open::Registry;
 use super::{OpenError, Opened, Sessions, Side, key};
 use crate::claude::arguments::{Options, Session};
 
+/// The CLI's arguments that have a person choose the session: without an id the CLI shows a list, for a title or a part of one it
+/// looks in that list.
+fn picked(options: &Options) -> Option<Vec<String>> {
+    let title = options.resume.as_ref().filter(|id| Uuid::try_parse(id).is_err());
+    let title = title.map(|title| vec![format!("--resume={title}")]);
+    let mut arguments = options.picks.clone().or(title)?;
+    if options.fork_session {
+        arguments.push("--fork-session".into());
+    }
+    Some(arguments)
+}
+
 /// One search for a session.
 pub(super) struct Look<'search> {
     pub(super) sessions: &'search Sessions,
@@ -47,6 +59,9 @@ impl Look<'_> {
 
     pub(super) fn for_terminal(&self, options: &Options) -> Result<Opened, OpenError> {
         let first_time = self.sessions.first_separation(self.workspace);
+        if let Some(arguments) = picked(options) {
+            return Ok(Opened::new(Session::Picked(arguments)));
+        }
         // The CLI would leave the terminal with a line that goes by.
         if let Some(id) = options.resume.as_ref().filter(|id| !self.sessions.exists(id)) {
             return Err(OpenError::Unknown(id.clone()));

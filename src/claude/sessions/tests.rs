@@ -82,6 +82,7 @@ fn choice(opened: &Opened) -> (&'static str, &str) {
         Session::Resume(id) => ("resume", id),
         Session::Continue(id) => ("continue", id),
         Session::Fork { from, .. } => ("fork", from),
+        Session::Picked(arguments) => ("picked", &arguments[0]),
     }
 }
 
@@ -241,11 +242,31 @@ fn the_files_of_holders_that_are_gone_do_not_pile_up() {
 #[test]
 fn a_terminal_does_not_open_a_session_that_is_not_there() {
     let fixture = fixture().separated();
-    for id in ["abc123-def456", NEW] {
-        assert_eq!(fixture.open(&resume(id), Side::Terminal).unwrap_err(), OpenError::Unknown(id.into()));
-    }
+    assert_eq!(fixture.open(&resume(NEW), Side::Terminal).unwrap_err(), OpenError::Unknown(NEW.into()));
     fixture.of_person(NEW, 0);
     assert_eq!(choice(&fixture.open(&resume(NEW), Side::Terminal).unwrap()).1, NEW);
+}
+
+/// Which one it will be, nobody knows. That a terminal is open here is known: another one begins its own session.
+#[test]
+fn a_terminal_has_the_cli_ask_for_what_is_no_id() {
+    let fixture = fixture().separated();
+    fixture.of_person(NEW, 0);
+    let by_title = fixture.open(&resume("the parser"), Side::Terminal).unwrap();
+    assert_eq!(choice(&by_title), ("picked", "--resume=the parser"));
+    assert_eq!(choice(&fixture.terminal()), ("begin", ""));
+    let picks = Options { picks: Some(vec!["--resume".into()]), fork_session: true, ..Options::default() };
+    let picked = fixture.open(&picks, Side::Terminal).unwrap();
+    assert_eq!(picked.session, Session::Picked(vec!["--resume".into(), "--fork-session".into()]));
+}
+
+#[test]
+fn what_goes_on_by_default_goes_on_in_a_copy_where_that_is_asked_for() {
+    let fixture = fixture().separated();
+    fixture.of_person(NEW, 0);
+    let copy = Options { fork_session: true, ..Options::default() };
+    assert_eq!(choice(&fixture.open(&copy, Side::Terminal).unwrap()), ("fork", NEW));
+    assert_eq!(choice(&fixture.open(&copy, Side::Prompt).unwrap()), ("begin", ""));
 }
 
 #[rstest]

@@ -23,8 +23,8 @@ use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::sessions::Sessions;
-use crate::config::environment::{Environment, spellings};
-use crate::config::server::{LogFormat, ServerConfig};
+use crate::config::environment::{Environment, ProcessEnvironment, spellings};
+use crate::config::server::ServerConfig;
 use crate::config::{Config, name};
 use crate::doors::chats::Chats;
 use crate::doors::http::webhook_body;
@@ -54,7 +54,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let config = roles::configure(env)?;
+    let config = roles::configure_box(env)?;
     let server = ServerConfig::read(env).map_err(unusable)?;
     if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
         let detail = format!("there is nothing to serve: set {} or {} to 1", name::MODES.join(", "), name::MODE_LOCAL);
@@ -247,7 +247,7 @@ async fn prune(engine: &Engine) -> std::convert::Infallible {
 
 /// `end-runs`: ends what belongs to a run, or to all of them, and tells `serve` if PID 1 handed its end of the link on.
 pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
-    log::start(false, LogFormat::default());
+    log::start(false, log::Style::of_box(&ProcessEnvironment));
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let scope = Scope::from_arguments(arguments)
         .ok_or_else(|| Failure::new(ExitCode::Usage, "the `end-runs` role is internal"))?;

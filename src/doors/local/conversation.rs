@@ -159,7 +159,8 @@ impl Client {
         match run.engine.ahead(&found) {
             Some(ahead) if run.ahead != Some(ahead) => {
                 run.ahead = Some(ahead);
-                self.say(&Answer::Waiting { ahead }).await
+                let running = run.engine.running_in(&found.workspace);
+                self.say(&Answer::Waiting { ahead, running }).await
             }
             _ => Ok(()),
         }

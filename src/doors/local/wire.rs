@@ -53,6 +53,9 @@ pub enum Answer {
     Waiting {
         /// How many runs are before it in its workspace; with none it waits for one of another workspace to end.
         ahead: usize,
+        /// The one of them that runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        running: Option<Uuid>,
     },
     /// The CLI said something; an event, its keys in camelCase.
     Event(Value),

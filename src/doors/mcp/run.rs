@@ -58,6 +58,9 @@ pub(super) struct RunAnswer {
     /// What it cost, US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
+    /// Whether the offline model has answered: the cost is made up, as the answer is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline: Option<bool>,
     /// How long it took, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
@@ -85,6 +88,7 @@ impl RunAnswer {
             error: end.and_then(|end| end.error.clone()),
             session_id: end.and_then(|end| end.session_id.clone()),
             cost_usd: end.and_then(|end| end.cost_usd),
+            offline: run.terms.offline.then_some(true),
             duration_ms: of_cli("durationMs").and_then(Value::as_u64),
             num_turns: of_cli("numTurns").and_then(Value::as_u64),
         }

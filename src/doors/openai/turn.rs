@@ -126,6 +126,9 @@ impl Answer {
         let mut about = json!({
             "run_id": self.run.id, "session_id": end.and_then(|end| end.session_id.clone()), "cost_usd": self.cost(),
         });
+        if self.run.terms.offline {
+            about["offline"] = true.into();
+        }
         if self.ignored_tools {
             about["ignored"] = json!(["tools"]);
         }

@@ -362,8 +362,13 @@ impl Inside {
             format!("${sum:.4} ({count} run{})", if count == 1 { "" } else { "s" })
         };
         let now = run::now();
+        let made_up = if runs.iter().any(|run| run.terms.offline && run.end.is_some()) {
+            "\n\nThe offline model's runs are among them: theirs is made up."
+        } else {
+            ""
+        };
         let text = format!(
-            "**This chat's cost**\n\n- Today (UTC): {}\n- Last 7 days: {}\n- All that is remembered: {}",
+            "**This chat's cost**\n\n- Today (UTC): {}\n- Last 7 days: {}\n- All that is remembered: {}{made_up}",
             since(now - now.rem_euclid(DAY)),
             since(now - 7 * DAY),
             since(0)

@@ -85,7 +85,9 @@ pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
 /// A run in a list, with its prompt.
 pub(super) fn listed(run: &Run) -> String {
     let prompt = line(&run.request.prompt, 60);
-    let cost = run.end.as_ref().and_then(|end| end.cost_usd).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+    let made_up = if run.terms.offline { " (made up: the offline model)" } else { "" };
+    let cost = run.end.as_ref().and_then(|end| end.cost_usd);
+    let cost = cost.map_or_else(String::new, |cost| format!(", ${cost:.4}{made_up}"));
     let mark = match run.state {
         State::Succeeded => "✅",
         State::Failed => "❌",

@@ -61,7 +61,12 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
 pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Result<Option<f64>> {
     let Finish { id, state, end } = finish;
     let id = id.to_string();
-    let cost = if end.cost_estimated { end.cost_usd } else { own_cost(connection, &id, end)? };
+    let cost = match end.result["costUsd"].as_f64() {
+        _ if end.cost_estimated => end.cost_usd,
+        Some(own) => Some(own),
+        // A CLI that does not say what the run alone has cost.
+        None => own_cost(connection, &id, end)?,
+    };
     let total = end.cost_usd.filter(|_| !end.cost_estimated);
     let changed = connection.execute(
         "UPDATE runs SET state = ?2, finished_at = ?3, outcome = ?4, resets_at = ?5, error = ?6, result = ?7,

@@ -13,7 +13,7 @@ const LONGEST_RETRY_MS = 10000;
 // ---- Words ---------------------------------------------------------------------------------------------------------
 
 const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
-const dollars = (value) => (value == null ? '' : `$${Number(value).toFixed(4)}`);
+const dollars = (value, offline) => (value == null ? '' : `$${Number(value).toFixed(4)}${offline ? ' (made up: the offline model)' : ''}`);
 // Of a failed run, its outcome says more than its state; a cancelled one was "killed" too.
 const word = (run) => (run.state === 'failed' && run.outcome) || run.state || 'unknown';
 // A workspace's own name: the folder above is the same for all of them.
@@ -50,7 +50,7 @@ function showRun(run) {
     ['Door', run.door],
     ['Started', moment(run.startedAt)],
     ['Finished', moment(run.finishedAt)],
-    ['Cost', dollars(fieldOf(run, 'costUsd', 'totalCostUsd'))],
+    ['Cost', dollars(fieldOf(run, 'costUsd', 'totalCostUsd'), fieldOf(run, 'offline'))],
     ['Turns', fieldOf(run, 'turns', 'numTurns')],
   ];
   const told = facts.filter(([, value]) => value != null && value !== '');
@@ -217,7 +217,7 @@ async function cancelRun() {
 // ---- Recent runs and the status line -------------------------------------------------------------------------------
 
 function runEntry(run) {
-  const facts = [run.door, moment(run.createdAt ?? run.startedAt), dollars(run.costUsd)].filter(Boolean).join(' · ');
+  const facts = [run.door, moment(run.createdAt ?? run.startedAt), dollars(run.costUsd, run.offline)].filter(Boolean).join(' · ');
   const open = () => attempt(async () => openRun(await call('GET', `runs/${encodeURIComponent(run.runId)}`)));
   return h('li', {}, h('button', { type: 'button', 'data-run': run.runId, onclick: open },
     h('span', { class: 'label', title: run.workspace }, nameOf(run.workspace)), badge(word(run)), h('span', { class: 'soft' }, facts)));

@@ -180,6 +180,9 @@ impl RunBody {
             no_continue: self.no_continue,
             continue_interactive: false,
             continue_scripts: false,
+            settings: None,
+            cli: Vec::new(),
+            picks: None,
             max_budget_usd: positive("maxBudgetUsd", self.max_budget_usd, f64::MAX)?,
             max_turns: match self.max_turns {
                 Some(0) => return Err(invalid("maxTurns", "a whole number from 1 on is allowed")),

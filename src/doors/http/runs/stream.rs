@@ -225,6 +225,7 @@ mod tests {
             cost_per_day: None,
             keep: Duration::from_secs(1),
             keep_bytes: 1,
+            offline: false,
         };
         let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
         let sessions = Sessions { config_dir: state_dir.to_owned(), state_dir: state_dir.to_owned() };

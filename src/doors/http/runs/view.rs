@@ -43,6 +43,13 @@ pub(super) struct RunView {
     /// Whether the cost is an estimate, from what the run had used when it was ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_estimated: Option<bool>,
+    /// What its session has cost so far, US dollars: this run, the earlier ones, and those of the session that it was forked from.
+    /// Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_cost_usd: Option<f64>,
+    /// Whether the offline model has answered: its costs are made up, as its answer is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline: Option<bool>,
     session_id: Option<String>,
     /// Processes it had left behind; all of them were ended.
     leftover_processes: Option<u64>,
@@ -90,6 +97,8 @@ impl RunView {
             error: end.and_then(|end| end.error.clone()),
             cost_usd: end.and_then(|end| end.cost_usd),
             cost_estimated: end.filter(|end| end.cost_estimated).map(|_| true),
+            session_cost_usd: end.and_then(|end| end.result["sessionCostUsd"].as_f64()),
+            offline: run.terms.offline.then_some(true),
             session_id: end.and_then(|end| end.session_id.clone()),
             leftover_processes: end.map(|end| end.reaped),
             prompt: run.request.prompt.chars().take(LISTED_PROMPT_CHARS).collect(),
@@ -186,6 +195,9 @@ pub(super) fn result(run: &Run) -> Value {
     result["status"] = status(run.state).into();
     result["state"] = run.state.name().into();
     result["costUsd"] = json!(end.cost_usd);
+    if run.terms.offline {
+        result["offline"] = true.into();
+    }
     if end.cost_estimated {
         result["costEstimated"] = true.into();
     }

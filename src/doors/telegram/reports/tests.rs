@@ -109,6 +109,7 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
         cost_per_day: None,
         keep: Duration::from_hours(1),
         keep_bytes: 1 << 20,
+        offline: false,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
     let sessions = Sessions { config_dir: folder.to_owned(), state_dir: folder.to_owned() };
