@@ -22,6 +22,7 @@ WORKDIR /src
 # The brackets: what there need not be.
 COPY Cargo.toml Cargo.lock build.r[s] README.md LICENSE claude-cli.version ./
 COPY src src
+COPY images/claude-cli images/claude-cli/
 COPY rootfs rootfs
 COPY LICENSE dist/claudebo[x] dist/
 COPY images/steps/binary images/steps/

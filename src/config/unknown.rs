@@ -5,9 +5,11 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 54] = [
+const SETTINGS: [&str; 56] = [
     name::USER,
     name::CLAUDE_BIN,
+    name::CLI_DIR,
+    name::NPM_REGISTRY,
     name::WORKSPACE,
     name::WORKSPACES_DIR,
     name::STATE_DIR,
