@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=fb401795753af6cd158d89490b16aea9517908de9fe0b38e034148643bc22871
+checksum=b5ae77dab13ce91241e7606c9f1b571933779a262b97d3bcd077e84c52cb97b2
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'
