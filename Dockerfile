@@ -9,6 +9,9 @@
 # VENDOR names what to fetch of the tools that no package registry has: `all`, `none`, or some of go, golangci-lint, gh,
 # helm, kubectl, terraform and go-tools. For where not all of their hosts can be reached; the label says what it was.
 #
+# The Claude CLI is not in it: nobody but Anthropic may hand that out, so a box installs it before its first run. For an image of
+# your own, which you hand to nobody, `--build-arg CLAUDE_CLI=baked` (scripts/image --with-cli) puts it in. The label says which.
+#
 # Builds with BuildKit and with the legacy builder: no heredocs, no `RUN --mount`, no TARGETARCH. The legacy
 # builder runs every stage, so every stage must be possible everywhere.
 
@@ -22,6 +25,7 @@ WORKDIR /src
 # The brackets: what there need not be.
 COPY Cargo.toml Cargo.lock build.r[s] README.md LICENSE claude-cli.version ./
 COPY src src
+COPY images/claude-cli images/claude-cli/
 COPY rootfs rootfs
 COPY LICENSE dist/claudebo[x] dist/
 COPY images/steps/binary images/steps/
@@ -101,7 +105,8 @@ COPY --from=node /out/ /usr/local/
 COPY claude-cli.version /
 COPY images/claude-cli /images/claude-cli/
 COPY images/steps/claude-cli /images/steps/
-RUN /images/steps/claude-cli
+ARG CLAUDE_CLI=none
+RUN /images/steps/claude-cli "$CLAUDE_CLI"
 
 FROM fetcher AS docker-client
 COPY images/steps/docker-client /images/steps/
@@ -170,6 +175,7 @@ ARG BASE_IMAGE
 ARG VERSION=dev
 ARG REVISION=
 ARG SOURCE=
+ARG CLAUDE_CLI=none
 ARG VENDOR=all
 LABEL org.opencontainers.image.title="claudebox" \
       org.opencontainers.image.description="Claude Code in a container with a developer's tools, with one Rust binary as PID 1" \
@@ -178,6 +184,7 @@ LABEL org.opencontainers.image.title="claudebox" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      claudebox.cli="${CLAUDE_CLI}" \
       claudebox.manifest="/usr/share/claudebox/manifest.json" \
       claudebox.sbom="/usr/share/claudebox/sbom.cdx.json" \
       claudebox.vendor="${VENDOR}"

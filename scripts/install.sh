@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=7da9f882bc2989bf21a29dd12fdde8ca07270ebb5ef018c55fa6dfc7a903c757
+checksum=c26f6cc6e4c54d339e7f715ed4b17d580e0ddb418719deb14179458ca6a4baae
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -20,6 +20,8 @@ pub enum ExitCode {
     SchemaMissed,
     /// 66: the session to resume does not exist (`EX_NOINPUT`).
     SessionNotFound,
+    /// 69: what is needed cannot be reached: the Claude CLI is not here and cannot be installed (`EX_UNAVAILABLE`).
+    Unavailable,
     /// 70: a fault of claudebox itself or of the system under it (`EX_SOFTWARE`).
     Internal,
     /// 74: the CLI ended without a result (`EX_IOERR`).
@@ -56,6 +58,7 @@ impl ExitCode {
             Self::Usage => 64,
             Self::SchemaMissed => 65,
             Self::SessionNotFound => 66,
+            Self::Unavailable => 69,
             Self::Internal => 70,
             Self::Truncated => 74,
             Self::RateLimited => 75,

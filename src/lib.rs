@@ -14,6 +14,7 @@ pub mod doors;
 pub mod exit_code;
 pub mod fetch;
 pub mod init;
+pub mod install;
 pub mod json_file;
 pub mod json_text;
 pub mod manifest;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("atomic_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "process"]),
+    ("install", &["claude"]),
     ("manifest", &["atomic_file", "boot", "config", "privilege", "sys"]),
     ("worker", &["claude", "config", "exit_code", "json_text", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
@@ -51,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "exit_code",
             "fetch",
             "init",
+            "install",
             "manifest",
             "offline_model",
             "privilege",

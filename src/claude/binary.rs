@@ -1,9 +1,19 @@
 //! Finding the CLI.
+//!
+//! It is the one that was named (`CLAUDEBOX_CLAUDE_BIN`), or the one on PATH: a person's own, or part of the image. An image
+//! without one has a link in that place, which leads into the store; so does a box whose store was named (`CLAUDEBOX_CLI_DIR`),
+//! and one that has none at all.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use super::store::pins::Pins;
+use super::store::version::Version;
+use super::store::{DEFAULT_FOLDER, EXECUTABLE, Store};
+use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
 
@@ -12,23 +22,88 @@ use crate::exit_code::ExitCode;
 pub enum BinaryError {
     /// It is not there.
     #[error(
-        "cannot find the Claude CLI {0:?}: install it (npm install -g @anthropic-ai/claude-code) or set CLAUDEBOX_CLAUDE_BIN to its path"
+        "cannot find the Claude CLI {0:?}: set CLAUDEBOX_CLAUDE_BIN to its path, or leave it out to have one installed"
     )]
     NotFound(String),
+    /// The store does not have it, or not yet.
+    #[error("the Claude CLI {0} is not installed in {folder}: claudebox cli install, as root", folder = .1.display())]
+    NotInstalled(Version, PathBuf),
     /// It is there, and cannot be run.
     #[error("the Claude CLI {} is not executable: chmod +x it, or set CLAUDEBOX_CLAUDE_BIN to another", .0.display())]
     NotExecutable(PathBuf),
 }
 
 impl BinaryError {
-    /// 127 or 126, as a shell.
+    /// 127 or 126, as a shell; 69 for one that is to be installed.
     #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotFound(_) => ExitCode::NotFound,
+            Self::NotInstalled(..) => ExitCode::Unavailable,
             Self::NotExecutable(_) => ExitCode::NotExecutable,
         }
     }
+}
+
+/// Where a box has its CLI from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// It was named, and is not ours to install.
+    Named(String),
+    /// It is on PATH: part of the image, or a person's own.
+    Own(PathBuf),
+    /// The store.
+    Store(Store),
+}
+
+impl Source {
+    /// The source of a box with these settings, whose children have this PATH.
+    pub fn of_box(config: &Config, path: Option<&OsStr>, env: &impl Environment) -> Self {
+        if let Some(named) = &config.claude_bin {
+            return Self::Named(named.clone());
+        }
+        if config.cli_dir.is_none()
+            && let Some(own) = on_path(path.unwrap_or_default())
+        {
+            return Self::Own(own);
+        }
+        let root = config.cli_dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER));
+        match Pins::of_box(env) {
+            Some(pins) => Self::Store(Store::new(root, pins)),
+            None => Self::Named(EXECUTABLE.to_owned()),
+        }
+    }
+
+    /// The executable.
+    pub fn executable(&self, env: &impl Environment) -> Result<PathBuf, BinaryError> {
+        match self {
+            Self::Named(program) => locate(program, env),
+            Self::Own(path) => Ok(path.clone()),
+            Self::Store(store) => {
+                let version = store.current();
+                let path = store.executable(&version);
+                if is_executable(&path) { Ok(path) } else { Err(BinaryError::NotInstalled(version, store.folder())) }
+            }
+        }
+    }
+}
+
+/// The CLI of a box, for a process of it that has its PATH.
+pub fn of_box(config: &Config, env: &impl Environment) -> Result<PathBuf, BinaryError> {
+    Source::of_box(config, env.get("PATH").as_deref(), env).executable(env)
+}
+
+/// The first `claude` on PATH, unless it is a link into the store.
+fn on_path(path: &OsStr) -> Option<PathBuf> {
+    let candidates = std::env::split_paths(path).map(|folder| folder.join(EXECUTABLE));
+    let found = candidates.into_iter().find(|candidate| leads_into_store(candidate) || is_executable(candidate))?;
+    (!leads_into_store(&found)).then_some(found)
+}
+
+/// Whether this is an image's link in the CLI's place.
+#[must_use]
+pub fn leads_into_store(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target.starts_with(DEFAULT_FOLDER))
 }
 
 /// The path of `program`: itself if it holds a slash, otherwise the first executable of that name on PATH.
@@ -73,6 +148,33 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(locate("claude", &env(folder.path())), Ok(program.clone()));
         assert_eq!(locate(program.to_str().unwrap(), &env(Path::new("/nowhere"))), Ok(program));
+    }
+
+    #[test]
+    fn the_store_is_asked_where_nothing_was_named_and_path_has_none_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("claude");
+        let source = |settings: &[(&str, &str)]| {
+            let env: HashMap<String, OsString> =
+                settings.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
+            Source::of_box(&Config::read(&env).unwrap(), Some(folder.path().as_os_str()), &env)
+        };
+        let root = |source: &Source| match source {
+            Source::Store(store) => store.root().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(root(&source(&[])), Path::new(DEFAULT_FOLDER));
+        std::os::unix::fs::symlink(Path::new(DEFAULT_FOLDER).join("x/claude"), &program).unwrap();
+        assert_eq!(root(&source(&[])), Path::new(DEFAULT_FOLDER));
+        fs::remove_file(&program).unwrap();
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(source(&[]), Source::Own(program.clone()));
+        let own = ("CLAUDEBOX_CLI_DIR", "/store");
+        assert_eq!(root(&source(&[own])), Path::new("/store"));
+        assert_eq!(source(&[own, ("CLAUDEBOX_CLAUDE_BIN", "x")]), Source::Named("x".into()));
+        let missing = source(&[own]).executable(&env(folder.path())).unwrap_err();
+        assert_eq!(missing.exit_code(), ExitCode::Unavailable);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod schema;
 pub mod sessions;
 pub mod settings;
 pub mod standing;
+pub mod store;
 pub mod transcript;
 
 /// The CLI version everything here was measured with, and the one the image installs.

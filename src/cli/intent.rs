@@ -151,11 +151,16 @@ pub(super) fn wants_help(args: &[OsString]) -> bool {
     args.first().is_some_and(|first| first == "-h" || first == "--help")
 }
 
-/// Whether `args` have `init` check a file of jobs, rather than ask Claude to.
-pub(super) fn is_cron_check(args: &[OsString]) -> bool {
-    args.split_first().is_some_and(|(first, rest)| {
-        first == "init" && after_separator(rest).starts_with(&["cron".into(), "check".into()])
-    })
+/// Whether `args` have `init` do what needs no box around it: check a file of jobs, rather than ask Claude to, or look after the
+/// versions of the CLI.
+pub(super) fn needs_no_box(args: &[OsString]) -> bool {
+    let Some((first, rest)) = args.split_first() else { return false };
+    let words: Vec<&str> = after_separator(rest).iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    first == "init"
+        && matches!(
+            words[..],
+            ["cron", "check", ..] | ["cli", "install" | "list"] | ["cli", "install" | "use" | "remove", _]
+        )
 }
 
 /// Whether `args` have `init` check the box rather than run the CLI's `doctor`, whose warnings are not true in one; and
@@ -279,9 +284,14 @@ mod tests {
     #[case(&["init", "--", "cron", "checks"], false)]
     #[case(&["init", "--", "check", "cron"], false)]
     #[case(&["run", "cron", "check"], false)]
+    #[case(&["init", "--", "cli", "list"], true)]
+    #[case(&["init", "--", "cli", "install", "2.1.330"], true)]
+    #[case(&["init", "--", "cli", "use", "latest"], true)]
+    #[case(&["init", "--", "cli", "list", "the", "files"], false)]
+    #[case(&["init", "--", "cli"], false)]
     #[case(&[], false)]
-    fn a_file_of_jobs_is_checked_by_an_image_too(#[case] words: &[&str], #[case] expected: bool) {
-        assert_eq!(is_cron_check(&args(words)), expected);
+    fn what_needs_no_box_is_done_by_an_image_too(#[case] words: &[&str], #[case] expected: bool) {
+        assert_eq!(needs_no_box(&args(words)), expected);
     }
 
     #[test]

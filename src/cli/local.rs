@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -25,6 +26,9 @@ use crate::runs::run::Busy;
 use crate::sys;
 use crate::worker::output::{Ending, Printer, ended_by, tell};
 
+/// How long servers may take to check a CLI that is there, and between two looks.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+const CHECK_PAUSE: Duration = Duration::from_millis(50);
 /// How much is read at once.
 const BLOCK: usize = 64 * 1024;
 
@@ -67,13 +71,27 @@ pub(super) fn run(
     stream.set_nonblocking(true).map_err(internal)?;
     let is_watched = is_watched(config, env);
     let mut client = Client {
-        connection: Connection { stream, unsent: question.into(), heard: Vec::new(), searched: 0, open: true },
+        connection: Connection { stream, unsent: question.clone().into(), heard: Vec::new(), searched: 0, open: true },
         printer: Printer::new(io::stdout().lock(), ask.format, is_watched),
         says_place: is_watched,
         has_result: false,
         stopped: None,
     };
-    match client.converse(&signals).map_err(internal)? {
+    let began = Instant::now();
+    let last = loop {
+        match client.converse(&signals).map_err(internal)? {
+            // The CLI is there, and is being checked.
+            Last::Refused(_, Refusal::NotReady) if client.stopped.is_none() && began.elapsed() < CHECK_LIMIT => {
+                events::wait(&signals, &[], Some(Instant::now() + CHECK_PAUSE)).map_err(internal)?;
+                let Some(stream) = connect(config, env) else { break Last::Nothing };
+                stream.set_nonblocking(true).map_err(internal)?;
+                client.connection =
+                    Connection { stream, unsent: question.clone().into(), heard: Vec::new(), searched: 0, open: true };
+            }
+            last => break last,
+        }
+    };
+    match last {
         Last::End(end) => client.finish(end).map_err(internal),
         Last::Refused(detail, because) => Err(Failure::new(exit_code(because), detail)),
         Last::Nothing => client.stopped.map_or_else(
@@ -117,6 +135,7 @@ const fn exit_code(refusal: Refusal) -> ExitCode {
         Refusal::Wrong => ExitCode::Usage,
         Refusal::Workspace => ExitCode::Config,
         Refusal::NotNow => ExitCode::RateLimited,
+        Refusal::NotReady => ExitCode::Unavailable,
         Refusal::Forbidden => ExitCode::Auth,
         Refusal::Fault => ExitCode::Internal,
     }

@@ -1,6 +1,7 @@
 //! The command line: which role this process plays, and the one place where errors become exit codes.
 
 pub mod call;
+pub mod claude_cli;
 pub mod cron;
 pub mod doctor;
 pub mod healthcheck;
@@ -65,6 +66,11 @@ enum Role {
         #[command(subcommand)]
         command: cron::Command,
     },
+    /// Install, choose and remove versions of the Claude CLI
+    Cli {
+        #[command(subcommand)]
+        command: claude_cli::Command,
+    },
     /// Check this box and say what is wrong with it
     Doctor {
         /// Print one JSON object instead of lines
@@ -119,8 +125,8 @@ impl Failure {
 /// Plays the role that `args` (the program's name first) ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    if intent::is_cron_check(&args[1.min(args.len())..]) {
-        // As `docker run IMAGE cron check FILE` calls it; it needs no box around it.
+    if intent::needs_no_box(&args[1.min(args.len())..]) {
+        // As `docker run IMAGE cron check FILE` calls it.
         args = [&args[..1], intent::after_separator(&args[2..])].concat();
     }
     let (first, rest) = (args.get(1).and_then(|arg| arg.to_str()), args.get(2..).unwrap_or_default());
@@ -134,6 +140,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
         Some(call::ROLE) => return call::run(rest, &ProcessEnvironment),
         Some(doctor::probe::ROLE) => return doctor::probe::run(rest, &mut io::stdout()),
+        Some(claude_cli::ENSURE) => return claude_cli::ensure(rest, &ProcessEnvironment),
         Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
         Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {
@@ -157,6 +164,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Ok(Role::Serve) => serve::run(&ProcessEnvironment),
         Ok(Role::Cron { command: cron::Command::Check { file } }) => {
             cron::check(file, &ProcessEnvironment).and_then(|listing| print(listing.as_bytes()))
+        }
+        Ok(Role::Cli { command }) => {
+            claude_cli::run(&command, &ProcessEnvironment).and_then(|text| print(text.as_bytes()))
         }
         Ok(Role::Doctor { json }) => doctor::run(json, &ProcessEnvironment, &mut io::stdout()),
         Ok(Role::ClearSession) => {

@@ -13,27 +13,29 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use uuid::Uuid;
 
 use super::intent::{self, Intent, RunArgs, classify};
-use super::{Failure, doctor, local, log, report};
+use super::{Failure, claude_cli, doctor, local, log, report};
 use crate::atomic_file;
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, Place, mounts, person, workspaces};
 use crate::claude::arguments::{self, Options, Session};
+use crate::claude::binary::{self, Source};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
-use crate::claude::{binary, cli_options, first_run, model, settings, standing};
+use crate::claude::{cli_options, first_run, model, settings, standing};
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::LogFormat;
 use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
 use crate::init::serving;
-use crate::init::start::{MainChild, StartError, start};
+use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
 use crate::init::supervise::Supervisor;
 use crate::manifest;
 use crate::offline_model;
 use crate::privilege::helper;
 use crate::process::events::Signals;
 use crate::process::mark;
+use crate::process::spawn::own_executable;
 use crate::sys;
 use crate::worker::job;
 use crate::worker::one_shot::{self, Request};
@@ -80,6 +82,11 @@ fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
 pub(super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
     match classify(args, io::stdin().is_terminal()) {
+        Ok(Intent::Prompt(_)) if !is_installed(&config, env) => {
+            // Where the box is installing it, this waits for that.
+            claude_cli::ensure(&[], env)?;
+            supervised_run(args, env)
+        }
         Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
             local::run(run, servers, &config, env)
         }
@@ -97,11 +104,9 @@ enum Stage {
 }
 
 fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: Stage) -> Result<ExitCode, Failure> {
-    let main = match classify(args, io::stdin().is_terminal()) {
+    let intent = match classify(args, io::stdin().is_terminal()) {
         Err(misread) => return report(misread),
-        Ok(Intent::Passthrough(args)) => MainChild::Claude(args),
-        Ok(Intent::Interactive(_)) => MainChild::Role(LAUNCH, args.to_vec()),
-        Ok(Intent::Prompt(_)) => MainChild::Role(WORKER, args.to_vec()),
+        Ok(intent) => intent,
     };
     let supervisor = supervisor()?;
     let booted = match stage {
@@ -110,7 +115,57 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
             boot::resolve(config, env, Place::Workspace).map_err(|error| Failure::new(ExitCode::Config, error))?
         }
     };
+    let source = source(config, &booted, env);
+    if let Source::Store(store) = &source
+        // In a box that is up, whoever has started it has seen to it.
+        && (stage == Stage::Boot || !store.has(&store.current()))
+    {
+        match see_to_the_cli(&supervisor, &booted, ensure_command(false)) {
+            Ok(None) => {}
+            Ok(Some(code)) => {
+                // It has said why.
+                supervisor.give_up();
+                return Ok(code);
+            }
+            Err(error) => return ended(&supervisor, Err(error)),
+        }
+    }
+    let main = match intent {
+        Intent::Passthrough(args) => MainChild::Claude(program(&source), args),
+        Intent::Interactive(_) => MainChild::Role(LAUNCH, args.to_vec()),
+        Intent::Prompt(_) => MainChild::Role(WORKER, args.to_vec()),
+    };
     ended(&supervisor, start(&supervisor, &main, config, &booted, env))
+}
+
+/// Whether the box has its CLI, or has it from somewhere else than the store.
+fn is_installed(config: &Config, env: &impl Environment) -> bool {
+    let Ok(booted) = boot::resolve(config, env, Place::of(config)) else { return true };
+    match source(config, &booted, env) {
+        Source::Store(store) => store.has(&store.current()),
+        Source::Own(_) | Source::Named(_) => true,
+    }
+}
+
+/// Where the CLI of a booted box is from.
+fn source(config: &Config, booted: &Booted, env: &impl Environment) -> Source {
+    Source::of_box(config, booted.variable("PATH", env).as_deref(), env)
+}
+
+/// What the box's user is to start: that it cannot be is said by who tries.
+fn program(source: &Source) -> OsString {
+    match source {
+        Source::Named(program) => program.into(),
+        Source::Own(path) => path.into(),
+        Source::Store(store) => store.executable(&store.current()).into(),
+    }
+}
+
+/// What makes sure that the CLI of the store is there.
+fn ensure_command(to_pid1: bool) -> Vec<OsString> {
+    let mut command = vec![own_executable().into_os_string(), claude_cli::ENSURE.into()];
+    command.extend(to_pid1.then(|| claude_cli::TO_PID1.into()));
+    command
 }
 
 /// `init` with a server mode: the same with `serve` in the main child's place.
@@ -118,7 +173,8 @@ fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode
     let supervisor = supervisor()?;
     serving::show_ready(false);
     let booted = boot(&supervisor, config, env, Place::Workspaces)?;
-    ended(&supervisor, serving::serve(&supervisor, config, &booted, env))
+    let installer = matches!(source(config, &booted, env), Source::Store(_)).then(|| ensure_command(true));
+    ended(&supervisor, serving::serve(&supervisor, config, &booted, env, installer))
 }
 
 /// Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
@@ -171,7 +227,7 @@ pub(super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let config = configure(env)?;
     let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
     let place = Surroundings::of_child(&config)?;
-    let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let program = binary::of_box(&config, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let settings = settings_of(&run.options, &config, env)?;
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
@@ -215,7 +271,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
     let place = Surroundings::of_child(&config)?;
-    let program = binary::locate(&config.claude_bin, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let program = binary::of_box(&config, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
     let prompt = collect_prompt(&run, &signals)?;
     let settings = settings_of(&run.options, &config, env)?;
@@ -302,7 +358,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
         return Ok(ExitCode::Ok);
     }
-    let program = match binary::locate(&config.claude_bin, env) {
+    let program = match binary::of_box(&config, env) {
         Ok(program) => program,
         Err(error) => {
             refuse(&error)?;

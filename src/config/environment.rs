@@ -43,7 +43,7 @@ impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
 const PREFIX: &str = "CLAUDEBOX_";
 const OLD_PREFIX: &str = "CLAUDE_";
 /// Settings that did not exist under the predecessor's prefix, or would mean something else there.
-const NEW_NAMES: [&str; 11] = [
+const NEW_NAMES: [&str; 13] = [
     super::name::HARDENED,
     super::name::IMAGE_VARIANT,
     super::name::MANIFEST,
@@ -52,6 +52,8 @@ const NEW_NAMES: [&str; 11] = [
     super::name::USER,
     super::name::USER_IDS,
     super::name::CLAUDE_BIN,
+    super::name::CLI_DIR,
+    super::name::NPM_REGISTRY,
     super::name::STATE_DIR,
     super::name::GRACE_SECONDS,
     super::name::OFFLINE,

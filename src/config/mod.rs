@@ -22,6 +22,7 @@ pub const DEFAULT_USER: &str = "claude";
 /// that `docker stop` allows.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 const LONGEST_GRACE_SECONDS: u64 = 3600;
+const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
 const WORKSPACE: &str = "/workspace";
 const WORKSPACES: &str = "/workspaces";
 /// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
@@ -40,6 +41,12 @@ pub mod name {
     pub const USER_IDS: &str = "CLAUDEBOX_USER_IDS";
     /// The claude executable: a path, or a name on PATH.
     pub const CLAUDE_BIN: &str = "CLAUDEBOX_CLAUDE_BIN";
+    /// Folder of the Claude CLIs that are installed.
+    pub const CLI_DIR: &str = "CLAUDEBOX_CLI_DIR";
+    /// The npm registry that they are installed from.
+    pub const NPM_REGISTRY: &str = "CLAUDEBOX_NPM_REGISTRY";
+    /// The same, as npm has it.
+    pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
     /// Workspace folder.
     pub const WORKSPACE: &str = "CLAUDEBOX_WORKSPACE";
     /// Root of the workspaces that server modes work in.
@@ -174,8 +181,12 @@ pub struct Config {
     pub user: String,
     /// The user and group id it is to have; `None` are those of the workspace's owner.
     pub user_ids: Option<(u32, u32)>,
-    /// The claude executable: a path, or a name on PATH.
-    pub claude_bin: String,
+    /// The claude executable, if one was named: a path, or a name on PATH.
+    pub claude_bin: Option<String>,
+    /// Folder of the Claude CLIs that are installed, if one was named.
+    pub cli_dir: Option<PathBuf>,
+    /// The npm registry that they are installed from.
+    pub npm_registry: String,
     /// Workspace folder.
     pub workspace: PathBuf,
     /// Whether the workspace folder was named, or is the default one.
@@ -258,7 +269,9 @@ impl Config {
         Ok(Self {
             user: settings.text(name::USER)?.unwrap_or_else(|| DEFAULT_USER.into()),
             user_ids: settings.ids(name::USER_IDS)?,
-            claude_bin: settings.text(name::CLAUDE_BIN)?.unwrap_or_else(|| "claude".into()),
+            claude_bin: settings.text(name::CLAUDE_BIN)?,
+            cli_dir: settings.absolute_path(name::CLI_DIR)?,
+            npm_registry: settings.registry()?,
             workspace_is_named: workspace.is_some(),
             workspace: workspace.unwrap_or_else(|| WORKSPACE.into()),
             workspaces_dir: settings.absolute_path(name::WORKSPACES_DIR)?.unwrap_or_else(|| WORKSPACES.into()),
@@ -310,6 +323,26 @@ impl<E: Environment> Settings<'_, E> {
 
     fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
         Ok(self.find(name)?.map(|(_, value)| value))
+    }
+
+    /// An address without a slash at its end.
+    fn registry(&self) -> Result<String, ConfigError> {
+        let of_npm = || {
+            name::NPM_CONFIG_REGISTRY.iter().find_map(|&name| {
+                let value = self.env.get(name)?.into_string().ok().filter(|value| !value.is_empty())?;
+                Some((name.to_owned(), value))
+            })
+        };
+        let Some((name, value)) = self.find(name::NPM_REGISTRY)?.or_else(of_npm) else {
+            return Ok(DEFAULT_REGISTRY.into());
+        };
+        let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        if host.is_some_and(|host| !host.starts_with('/') && !host.is_empty() && !host.contains(char::is_whitespace)) {
+            Ok(value.trim_end_matches('/').to_owned())
+        } else {
+            // It may hold a password.
+            Err(wrong(&name, "(not shown)", "the address of an npm registry, http:// or https://"))
+        }
     }
 
     fn flag(&self, name: &str) -> Result<bool, ConfigError> {
@@ -440,10 +473,24 @@ mod tests {
     }
 
     #[test]
+    fn the_registry_is_ours_or_npms_and_a_wrong_one_is_not_shown() {
+        let registry = |pairs: &[(&str, &str)]| Config::read(&env(pairs)).map(|config| config.npm_registry);
+        let npm = ("npm_config_registry", "http://npm.example/");
+        assert_eq!(registry(&[npm]).unwrap(), "http://npm.example");
+        assert_eq!(registry(&[npm, ("NPM_CONFIG_REGISTRY", "https://n/a")]).unwrap(), "https://n/a");
+        assert_eq!(registry(&[npm, ("CLAUDEBOX_NPM_REGISTRY", "https://ours/")]).unwrap(), "https://ours");
+        for wrong in ["npm.example", "ftp://user:secret@x", "https://", "https:///x", "http://a b"] {
+            let error = registry(&[("CLAUDEBOX_NPM_REGISTRY", wrong)]).unwrap_err().to_string();
+            assert!(error.starts_with("CLAUDEBOX_NPM_REGISTRY=\"(not shown)\" is not usable: "), "{error}");
+        }
+    }
+
+    #[test]
     fn nothing_set_gives_the_defaults() {
         let config = Config::read(&env(&[])).unwrap();
         assert_eq!(config.user, "claude");
-        assert_eq!(config.claude_bin, "claude");
+        assert_eq!((config.claude_bin, config.cli_dir), (None, None));
+        assert_eq!(config.npm_registry, "https://registry.npmjs.org");
         assert_eq!(config.workspace, PathBuf::from("/workspace"));
         assert_eq!((config.grace, config.hook_timeout), (DEFAULT_GRACE, Some(DEFAULT_HOOK_TIMEOUT)));
         assert_eq!((config.mode, config.hooks_on_error), (Mode::Sudo, OnError::Stop));

@@ -5,10 +5,12 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 58] = [
+const SETTINGS: [&str; 60] = [
     name::USER,
     name::USER_IDS,
     name::CLAUDE_BIN,
+    name::CLI_DIR,
+    name::NPM_REGISTRY,
     name::WORKSPACE,
     name::WORKSPACES_DIR,
     name::STATE_DIR,

@@ -6,6 +6,7 @@
 //! shell) it becomes a child subreaper and does the same for its own descendants.
 
 pub mod hooks;
+mod installer;
 pub mod leftovers;
 pub mod machine;
 mod offline;

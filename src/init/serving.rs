@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::installer::Installer;
 use super::leftovers::Scope;
 use super::offline::OfflineModel;
 use super::pulse::STOPPED_LIMIT;
@@ -16,7 +17,7 @@ use super::service::{Action, Event, Notice, Service};
 use super::start::{StartError, base_environment, child_of_box};
 use super::supervise::Supervisor;
 use crate::boot::Booted;
-use crate::config::environment::Environment;
+use crate::config::environment::{Environment, spellings};
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
@@ -56,12 +57,14 @@ fn show(name: &CStr) {
     let _ = nix::sys::prctl::set_name(name);
 }
 
-/// Starts `serve` in the box, again whenever it ends unasked, and stays until the box ends.
+/// Starts `serve` in the box, again whenever it ends unasked, and stays until the box ends. `installer`: the command that makes
+/// sure that the CLI is there, where that is this box's business.
 pub fn serve(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     env: &impl Environment,
+    installer: Option<Vec<OsString>>,
 ) -> Result<ExitCode, StartError> {
     let (environment, model) = base_environment(supervisor, config, booted, env, booted.server_environment())?;
     keep::drop_the_rest().map_err(io::Error::other)?;
@@ -78,6 +81,8 @@ pub fn serve(
         began: Instant::now(),
         link: None,
         model,
+        installer: installer.map(|command| Installer::new(plan_of_installer(booted, command))),
+        told: None,
         clearing: None,
         sweeps: Vec::new(),
         deadline: None,
@@ -99,6 +104,10 @@ struct Serving<'box_> {
     link: Option<Link>,
     /// The offline model, where it was asked for.
     model: Option<OfflineModel>,
+    /// Who installs the CLI.
+    installer: Option<Installer>,
+    /// What this `serve` was told of the CLI last.
+    told: Option<Message>,
     /// Who ends all runs after its death.
     clearing: Option<i32>,
     /// Who ends one run each, for `serve`.
@@ -135,11 +144,30 @@ impl Serving<'_> {
                 model.start_if_due();
                 model.due()
             });
+            let install_due = self.see_to_the_cli();
             let link = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS);
-            let interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
-            let deadline = self.deadline.into_iter().chain(model_due).min();
+            let output = self.installer.as_ref().and_then(Installer::output);
+            let mut interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
+            interests.extend(output.map(Interest::readable));
+            let deadline = self.deadline.into_iter().chain(model_due).chain(install_due).min();
             events::wait(self.supervisor.signals(), &interests, deadline)?;
         }
+    }
+
+    /// Has the CLI installed, and tells `serve` how far that is; when there is something to do next.
+    fn see_to_the_cli(&mut self) -> Option<Instant> {
+        let installer = self.installer.as_mut().filter(|_| !self.service.is_ending())?;
+        installer.start_if_due();
+        installer.listen();
+        let due = installer.due();
+        let state = Message::Cli(installer.state().cloned());
+        if let Some(link) = self.link.as_ref().filter(|_| self.told.as_ref() != Some(&state))
+            // One that does not read hears it with the next change, or it is killed.
+            && link.try_send(&state).is_ok()
+        {
+            self.told = Some(state);
+        }
+        due
     }
 
     /// Reaps everything there is.
@@ -170,7 +198,8 @@ impl Serving<'_> {
             }
             let is_model =
                 self.model.as_mut().is_some_and(|model| !self.service.is_ending() && model.has_ended(pid, status));
-            if is_model {
+            let is_installer = self.installer.as_mut().is_some_and(|installer| installer.has_ended(pid, status));
+            if is_model || is_installer {
                 continue;
             }
             if self.clearing.take_if(|sweep| *sweep == pid).is_some() {
@@ -286,6 +315,7 @@ impl Serving<'_> {
         let streams = Streams { stdin: OwnedFd::from(its).into(), stdout: Stdio::inherit(), stderr: Stdio::inherit() };
         let child = spawn(&plan, streams)?;
         self.link = Some(own);
+        self.told = None;
         Ok(child.id().cast_signed())
     }
 
@@ -303,24 +333,36 @@ impl Serving<'_> {
         Scope { supervisor: std::process::id().cast_signed(), serve: self.serve, run: None, worker: None }
     }
 
-    /// Starts ending what is in `scope`, as the user of this process. What was forwarded into the box (`LD_PRELOAD` may be
-    /// among it) is for the box's user, not for a program of root's.
+    /// Starts ending what is in `scope`, as the user of this process.
     fn sweep(&self, scope: &Scope, stdin: Stdio) -> io::Result<i32> {
         let mut command = vec![own_executable().into_os_string(), END_RUNS.into()];
         command.extend(scope.arguments().into_iter().map(OsString::from));
-        let plan = Spawn {
-            command,
-            environment: self.booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
-            directory: "/".into(),
-            // As root, where this is root: it ends what is root's.
-            credentials: None,
-            mode: Mode::Sudo,
-            group: Group::Session,
-            parent_death_signal: None,
-        };
+        let plan = plan_of_roots(self.booted, command);
         let streams = Streams { stdin, stdout: Stdio::null(), stderr: Stdio::inherit() };
         Ok(spawn(&plan, streams)?.id().cast_signed())
     }
+}
+
+/// A child as the user of this process: as root, where this is root. What was forwarded into the box (`LD_PRELOAD` may be among
+/// it) is for the box's user, not for a program of root's.
+pub(super) fn plan_of_roots(booted: &Booted, command: Vec<OsString>) -> Spawn {
+    Spawn {
+        command,
+        environment: booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
+        directory: "/".into(),
+        credentials: None,
+        mode: Mode::Sudo,
+        group: Group::Session,
+        parent_death_signal: None,
+    }
+}
+
+/// The same for what fetches: how the box's user reaches the network it is told too, and takes it over by itself.
+pub(super) fn plan_of_installer(booted: &Booted, command: Vec<OsString>) -> Spawn {
+    let mut plan = plan_of_roots(booted, command);
+    let forwarded = spellings(name::FORWARD_PREFIX);
+    plan.environment.retain(|(name, _)| !forwarded.iter().any(|prefix| name.starts_with(prefix.as_str())));
+    plan
 }
 
 fn tell(notice: Notice) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::machine::Machine;
 use super::offline::OfflineModel;
+use super::serving::plan_of_installer;
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::Config;
@@ -17,9 +18,13 @@ use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::process::events;
 use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+use crate::process::status::ChildStatus;
+use crate::sys;
 
 /// The offline model answers within milliseconds; this is for a machine on its knees.
 const OFFLINE_MODEL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an installation that was told to end may take.
+const INSTALLER_GRACE: Duration = Duration::from_secs(2);
 /// The key the CLI is given when the offline model answers. It opens nothing.
 const OFFLINE_KEY: &str = "sk-ant-claudebox-offline-model";
 
@@ -31,8 +36,8 @@ type Changes = Vec<(String, Option<OsString>)>;
 pub enum MainChild {
     /// claudebox itself in another role, with these arguments.
     Role(&'static str, Vec<OsString>),
-    /// The CLI, with these arguments.
-    Claude(Vec<OsString>),
+    /// The CLI, as the command names it, with these arguments.
+    Claude(OsString, Vec<OsString>),
 }
 
 /// Why the box did not get to its main child.
@@ -62,15 +67,36 @@ pub fn start(
         MainChild::Role(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
         }
-        MainChild::Claude(args) => {
-            std::iter::once(config.claude_bin.clone().into()).chain(args.iter().cloned()).collect()
-        }
+        MainChild::Claude(program, args) => std::iter::once(program).chain(args).cloned().collect(),
     };
     let child = spawn(
         &child_of_box(supervisor, config, booted, command, environment, Group::Foreground),
         Streams::inherited(),
     )?;
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
+}
+
+/// Has `command` make sure that the CLI is there, and waits for its end; what it says goes to the log. `None`: it is there,
+/// otherwise the exit code of a box that does not start.
+pub fn see_to_the_cli(
+    supervisor: &Supervisor,
+    booted: &Booted,
+    command: Vec<OsString>,
+) -> Result<Option<ExitCode>, StartError> {
+    let streams = Streams { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::inherit() };
+    let child = spawn(&plan_of_installer(booted, command), streams)?;
+    let pid = child.id().cast_signed();
+    match supervisor.wait_for(pid, None)? {
+        Waited::Ready(ChildStatus::Exited(0)) => Ok(None),
+        Waited::Ready(status) => Ok(Some(status.exit_code().unwrap_or(ExitCode::Unavailable))),
+        Waited::Stopped(signal) => {
+            // It removes what it has begun.
+            let _ = sys::kill(pid, libc::SIGTERM);
+            supervisor.wait_for(pid, Some(Instant::now() + INSTALLER_GRACE))?;
+            Err(StartError::Stopped(signal))
+        }
+        Waited::TimedOut => Ok(Some(ExitCode::Unavailable)),
+    }
 }
 
 /// `environment`, and what leads the CLI to the offline model, which is started first where it was asked for, and returned.

@@ -13,7 +13,9 @@ use std::str::FromStr;
 use crate::sys::packet::{self, Wait};
 
 /// No message is longer, in bytes.
-const LONGEST: usize = 128;
+const LONGEST: usize = LONGEST_STATE + 8;
+/// Nothing that is said of the CLI is longer, in bytes.
+pub const LONGEST_STATE: usize = 600;
 /// So many packets in a row that are no messages end the link: reading on would keep the reader from its signals.
 const MOST_NONSENSE: usize = 16;
 /// No run's id is longer, in bytes.
@@ -45,6 +47,8 @@ pub enum Message {
         /// How many processes were ended.
         count: usize,
     },
+    /// To `serve`: the CLI is there (`None`), or why it is not.
+    Cli(Option<String>),
     /// To `serve`: shut down, as after TERM. It comes over the link too, because PID 1 may lack the capability to send a
     /// signal to another user's process.
     Stop,
@@ -90,8 +94,14 @@ impl Message {
     /// Reads a packet; `None` if it is no message.
     #[must_use]
     pub fn parse(packet: &[u8]) -> Option<Self> {
-        let words: Vec<&str> = str::from_utf8(packet).ok()?.split(' ').collect();
+        let text = str::from_utf8(packet).ok()?;
+        if let Some(why) = text.strip_prefix("cli ") {
+            let is_line = !why.is_empty() && !why.contains(char::is_control);
+            return is_line.then(|| Self::Cli(Some(why.to_owned())));
+        }
+        let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
+            ["cli"] => Some(Self::Cli(None)),
             ["ready"] => Some(Self::Ready),
             ["stop"] => Some(Self::Stop),
             ["done"] => Some(Self::Done),
@@ -121,6 +131,8 @@ impl fmt::Display for Message {
             Self::Done => out.write_str("done"),
             Self::Ping => out.write_str("ping"),
             Self::Pong => out.write_str("pong"),
+            Self::Cli(None) => out.write_str("cli"),
+            Self::Cli(Some(why)) => write!(out, "cli {why}"),
             Self::End { run, worker: None } => write!(out, "end {run}"),
             Self::End { run, worker: Some(pid) } => write!(out, "end {run} {pid}"),
             Self::Ended { run, count } => write!(out, "ended {run} {count}"),
@@ -218,6 +230,8 @@ mod tests {
     #[case("done", Message::Done)]
     #[case("ping", Message::Ping)]
     #[case("pong", Message::Pong)]
+    #[case("cli", Message::Cli(None))]
+    #[case("cli it is not there: 1 of 2 MB", Message::Cli(Some("it is not there: 1 of 2 MB".into())))]
     #[case("end a-1", Message::End { run: run("a-1"), worker: None })]
     #[case("end a-1 42", Message::End { run: run("a-1"), worker: Some(42) })]
     #[case("ended a-1 0", Message::Ended { run: run("a-1"), count: 0 })]
@@ -230,6 +244,8 @@ mod tests {
     #[case::nothing("")]
     #[case::unknown("reboot")]
     #[case::line_feed("ready\n")]
+    #[case::no_reason("cli ")]
+    #[case::two_lines("cli a\nb")]
     #[case::no_run("end")]
     #[case::empty_run("end ")]
     #[case::path("end ../x")]
@@ -249,9 +265,11 @@ mod tests {
     fn the_longest_message_fits() {
         let run = run(&"x".repeat(LONGEST_RUN_ID));
         assert!("y".repeat(LONGEST_RUN_ID + 1).parse::<RunId>().is_err());
-        for message in
-            [Message::End { run: run.clone(), worker: Some(i32::MAX) }, Message::Ended { run, count: usize::MAX }]
-        {
+        for message in [
+            Message::End { run: run.clone(), worker: Some(i32::MAX) },
+            Message::Ended { run, count: usize::MAX },
+            Message::Cli(Some("z".repeat(LONGEST_STATE))),
+        ] {
             assert!(message.to_string().len() <= LONGEST);
         }
     }

@@ -219,6 +219,21 @@ impl Engine {
         Status { busy: table.schedule.busy(), queued: table.schedule.waiting(), live, open: !table.closed }
     }
 
+    /// Lets no run in or start for this reason, or lets them again.
+    pub fn hold(&self, why: Option<String>) {
+        let free = why.is_none();
+        self.shared.table().held = why;
+        if free {
+            self.shared.start_waiting();
+        }
+    }
+
+    /// Why no run can be started, if none can.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.shared.table().held.clone()
+    }
+
     /// Ends all runs, and accepts none any more: returns when the last has ended, or `grace` is over. What waits is
     /// started by the next server.
     pub async fn shut_down(&self, grace: Duration) {
@@ -320,7 +335,7 @@ impl Shared {
             let live = {
                 let mut table = self.table();
                 // What waits when the server ends is the next server's.
-                let next = if table.closed { None } else { table.schedule.start_next() };
+                let next = if table.closed || table.held.is_some() { None } else { table.schedule.start_next() };
                 let Some(id) = next else { break };
                 table.live.get(&id).cloned()
             };

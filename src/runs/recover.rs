@@ -86,6 +86,17 @@ impl Engine {
         workers: Workers,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
+        Self::start_held(config, sessions, workers, metrics, None).await
+    }
+
+    /// The same, held for this reason ([`Engine::hold`]).
+    pub async fn start_held(
+        config: EngineConfig,
+        sessions: Sessions,
+        workers: Workers,
+        metrics: Metrics,
+        held: Option<String>,
+    ) -> Result<Self, StartError> {
         let state_dir = sessions.state_dir.as_path();
         let ledger = Ledger::open(state_dir)?;
         let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
@@ -99,6 +110,7 @@ impl Engine {
             }
         }
         let engine = Self::new(config, sessions, ledger, logs, workers, metrics);
+        engine.shared.table().held = held;
         for (requester, cost) in engine.shared.ledger.cost_since(Budget::day_start(run::now())).await? {
             engine.shared.table().budget.add(run::now(), &requester, cost);
         }

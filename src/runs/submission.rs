@@ -86,6 +86,9 @@ pub enum SubmitError {
         /// That run.
         before: Uuid,
     },
+    /// There is nothing to carry it out with yet.
+    #[error("no run can be started yet: {0}")]
+    NotReady(String),
     /// The server ends.
     #[error("this server is shutting down")]
     Closed,

@@ -20,6 +20,8 @@ pub(super) struct Table {
     keys: HashMap<(Requester, String), (Uuid, String)>,
     pub(super) budget: Budget,
     pub(super) closed: bool,
+    /// Why no run can be started, if none can: then none is let in, and those that wait go on waiting.
+    pub(super) held: Option<String>,
 }
 
 /// The run and what it may do, or the run that was asked for under its key before.
@@ -49,6 +51,7 @@ impl Table {
             keys: HashMap::new(),
             budget: Budget::default(),
             closed: false,
+            held: None,
         }
     }
 
@@ -62,6 +65,9 @@ impl Table {
     ) -> Result<Admitted, SubmitError> {
         if self.closed {
             return Err(SubmitError::Closed);
+        }
+        if let Some(why) = &self.held {
+            return Err(SubmitError::NotReady(why.clone()));
         }
         let full_key = key.map(|(key, _)| (new.origin.who(), key.clone()));
         if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {

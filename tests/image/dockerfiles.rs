@@ -48,3 +48,15 @@ fn the_image_itself_starts_from_nothing_and_both_are_run_alike() {
         assert_eq!(of(FULL).len(), 1, "{instruction}");
     }
 }
+
+/// Nobody but Anthropic may hand the CLI out: an image has it only where somebody asks for it.
+#[test]
+fn no_image_has_the_cli_unless_it_is_asked_for() {
+    for dockerfile in [FULL, MINIMAL] {
+        let arguments: Vec<&str> = dockerfile.lines().filter(|line| line.starts_with("ARG CLAUDE_CLI")).collect();
+        assert_eq!(arguments, ["ARG CLAUDE_CLI=none"; 2]);
+        assert!(dockerfile.contains(r#"claudebox.cli="${CLAUDE_CLI}""#));
+    }
+    let release = include_str!("../../.github/workflows/release.yml");
+    assert!(release.contains("            CLAUDE_CLI=none\n"));
+}

@@ -6,6 +6,7 @@
 mod api;
 mod basics;
 mod boot;
+mod clean;
 mod docker;
 mod dockerfiles;
 mod fetch;

@@ -122,7 +122,9 @@ impl TestBox {
             input: false,
             network: "--net",
         };
-        launch.env("PATH", PATH).env("CLAUDEBOX_WORKSPACE", self.path("work").to_str().unwrap())
+        // No box of a test installs a CLI, unless it is about that.
+        let launch = launch.env("PATH", PATH).env("CLAUDEBOX_CLAUDE_BIN", "claude");
+        launch.env("CLAUDEBOX_WORKSPACE", self.path("work").to_str().unwrap())
     }
 }
 

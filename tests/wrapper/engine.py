@@ -677,7 +677,7 @@ class Commands(Case):
         def complete(*words):
             return subprocess.run(["bash", "-c", f"{bash}\n{ask}", "x", *words], capture_output=True, text=True, check=True).stdout.split()
 
-        self.assertEqual(complete("cl"), ["clear-session"])
+        self.assertEqual(complete("cl"), ["cli", "clear-session"])
         self.assertEqual(complete("up", ""), ["api", "telegram", "cron"])
         self.assertEqual(complete("x", "--effort", "x"), ["xhigh"])
         self.assertEqual(complete("x", "--model", "sonnet["), ["sonnet[1m]"])

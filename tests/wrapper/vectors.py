@@ -17,6 +17,7 @@ HOSTILE = [
     "'; touch PWNED; '", '"; touch PWNED; "', "$'\\n'", "a,b", 'a,"b",c', "(x)", "x;y", "<y", "^", "a:b", "CLAUDEBOX_ENV_X=1",
     "x" * 5000, "\udcff\udcfe",
 ]
+CLI_VOLUME = "type=volume,source=claudebox-cli,target=/var/lib/claudebox/cli"
 # A path cannot hold everything.
 PATHS = [text for text in HOSTILE if "/" not in text and len(os.fsencode(text)) < 200 and text not in ("--", "~")]
 OPTIONS = ["--model", "--system-prompt", "--append-system-prompt", "--json-schema", "--effort", "--resume", "--output-format"]
@@ -77,7 +78,7 @@ class Case(unittest.TestCase):
             + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}"]
             + ["--label", f"claudebox.user={os.getuid()}", "--label", f"claudebox.settings={hash_}"]
             + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"] + first
-            + bind(place.workspace) + bind(data, "/home/claude/.claude") + list(mounts)
+            + bind(place.workspace) + bind(data, "/home/claude/.claude") + ["--mount", CLI_VOLUME] + list(mounts)
             + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
             + ["--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
             + [word for variable in env for word in ("--env", variable)]
@@ -333,7 +334,7 @@ setting_case("what_claude_code_itself_sets_stays_outside", {"CLAUDECODE": "1", "
 setting_case("the_token_of_a_server_is_none_of_a_prompts", {"CLAUDEBOX_MODE_API_TOKEN": "x", "CLAUDEBOX_TELEGRAM_BOT_TOKEN": "y"})
 for setting in (
     "HOOKS_ON_ERROR HOOK_TIMEOUT GRACE_SECONDS OFFLINE DEBUG LOG_FORMAT MAX_RUNS MAX_QUEUED RUN_TIMEOUT_SECONDS RUN_SILENCE_SECONDS BACKGROUND_SECONDS "
-    "MAX_COST_PER_RUN MAX_COST_PER_DAY RUNS_KEEP_DAYS RUNS_KEEP_MB"
+    "MAX_COST_PER_RUN MAX_COST_PER_DAY RUNS_KEEP_DAYS RUNS_KEEP_MB NPM_REGISTRY"
 ).split():
     setting_case(f"the_box_gets_{setting.lower()}", {f"CLAUDEBOX_{setting}": "1"}, env=[f"CLAUDEBOX_{setting}"])
 
@@ -1177,6 +1178,24 @@ class Recreation(Case):
                 self.assertIn("two is made again at its next use; sessions stay, what was installed in it goes\n", said)
                 self.assertEqual("one is made again at its next use" in said, gone)
                 self.assertEqual([words[-1] for words in calls if words[0] == "rm"], ["id-one"] * gone + ["id-two"])
+
+    def test_versions_of_the_cli_are_looked_after_without_a_box(self):
+        for words in ["list"], ["install"], ["install", "2.1.330"], ["use", "latest"], ["remove", "2.1.330"]:
+            place = self.place()
+            call = place.run("cli", *words)
+            self.assertEqual((call.code, call.err), (0, ""))
+            self.assertEqual(call.named("run"), [["run", "--rm", "--mount", CLI_VOLUME, IMAGE, "cli", *words]])
+            self.assertEqual(call.named("exec"), [])
+        settings = {"CLAUDEBOX_NPM_REGISTRY": "https://npm.example", "CLAUDEBOX_ENV_HTTPS_PROXY": "http://proxy", "CLAUDE_ENV_no_proxy": "x",
+                    "CLAUDEBOX_ENV_OTHER": "x", "CLAUDEBOX_ENV_SSL_CERT_FILE": "/ca", "ANTHROPIC_API_KEY": "secret", "CLAUDEBOX_NETWORK": "host"}
+        (words,) = self.place().run("cli", "install", env=settings).named("run")
+        given = [word for flag, word in zip(words, words[1:]) if flag == "--env"]
+        self.assertEqual(sorted(given), ["CLAUDEBOX_ENV_HTTPS_PROXY", "CLAUDEBOX_ENV_SSL_CERT_FILE", "CLAUDEBOX_NPM_REGISTRY", "CLAUDE_ENV_no_proxy"])
+        self.assertEqual(words[4:6], ["--network", "host"])
+        for words in ["cli"], ["cli", "use"], ["cli", "tools", "are", "nice"], ["cli", "list", "x"]:
+            call = self.place().run(*words)
+            self.assertEqual((call.code, call.engine), (64, []))
+            self.assertIn("to send the words as a prompt: claudebox -p cli ...", call.err)
 
     def test_what_deletes_sessions_does_not_say_that_they_stay(self):
         place = self.place()

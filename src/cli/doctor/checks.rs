@@ -14,7 +14,10 @@ use super::Check;
 use super::probe::{self, Seen};
 use crate::boot::accounts::Accounts;
 use crate::boot::{self, Booted, Place, engines, remap};
-use crate::claude::{PINNED_VERSION, binary};
+use crate::claude::PINNED_VERSION;
+use crate::claude::binary::{BinaryError, Source};
+use crate::claude::store::version::Version;
+use crate::claude::store::{Store, Unfit};
 use crate::config::environment::Environment;
 use crate::config::{Config, name, unknown};
 use crate::privilege::plan::Mode;
@@ -166,25 +169,58 @@ fn docker(config: &Config, booted: &Booted, env: &impl Environment, seen: &Seen)
 }
 
 fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
-    let path = match binary::locate(&config.claude_bin, env) {
+    const NAME: &str = "Claude CLI";
+    let source = Source::of_box(config, booted.variable("PATH", env).as_deref(), env);
+    let path = match source.executable(env) {
         Ok(path) => path,
-        Err(error) => {
-            return Check::wrong("Claude CLI", format!("{:?} cannot be run", config.claude_bin), error.to_string());
+        Err(BinaryError::NotInstalled(version, folder)) => {
+            let found = format!("{version} is not installed in {}; the first start installs it", folder.display());
+            return Check::note(NAME, found);
         }
+        Err(error) => {
+            let program = config.claude_bin.as_deref().unwrap_or_default();
+            return Check::wrong(NAME, format!("{program:?} cannot be run"), error.to_string());
+        }
+    };
+    let (pinned, how) = match &source {
+        Source::Store(store) => match checked(store, &store.current()) {
+            Ok(how) => (store.pins().version.to_string(), how),
+            Err(check) => return check(NAME),
+        },
+        Source::Own(_) => (PINNED_VERSION.to_owned(), "part of the image or your own".to_owned()),
+        Source::Named(_) => (PINNED_VERSION.to_owned(), format!("named by {}", name::CLAUDE_BIN)),
     };
     let text = probe::output(config, booted, &[path.as_os_str(), "--version".as_ref()], booted.environment.clone());
     let text = text.unwrap_or_default();
     match text.split_whitespace().next() {
-        Some(PINNED_VERSION) => Check::ok("Claude CLI", format!("{PINNED_VERSION} at {}", path.display())),
+        Some(version) if version == pinned => Check::ok(NAME, format!("{version} at {} ({how})", path.display())),
         Some(version) => Check::note(
-            "Claude CLI",
-            format!("{version} at {}; this claudebox was tested with {PINNED_VERSION}", path.display()),
+            NAME,
+            format!("{version} at {} ({how}); this claudebox was tested with {pinned}", path.display()),
         ),
         None => Check::wrong(
-            "Claude CLI",
+            NAME,
             format!("{} does not say its version", path.display()),
-            format!("install it anew (npm install -g @anthropic-ai/claude-code@{PINNED_VERSION})"),
+            format!("have one installed (leave {} out, then: claudebox cli install)", name::CLAUDE_BIN),
         ),
+    }
+}
+
+/// What is known of a version in the store; what is wrong with it, otherwise.
+fn checked(store: &Store, version: &Version) -> Result<String, impl FnOnce(&'static str) -> Check> {
+    match store.verify(version) {
+        Ok(_) if *version == store.pins().version => {
+            Ok("installed; its checksum is the one that claudebox pins".to_owned())
+        }
+        Ok(_) => Ok("installed; its checksum is what it was then".to_owned()),
+        Err(unfit) => {
+            let path = store.executable(version).display().to_string();
+            let remedy = match unfit {
+                Unfit::Unreadable(_) => "mend the store, or set CLAUDEBOX_CLI_DIR to another folder",
+                Unfit::Missing | Unfit::Changed { .. } => "claudebox cli install, or start the box anew",
+            };
+            Err(move |name| Check::wrong(name, format!("{path} {unfit}"), remedy))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,7 +30,13 @@ type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<u64>>>>>;
 
 impl Helper {
     /// Listens to PID 1 on a thread: a message is rare, and a blocking read the simplest way to wait for one.
-    pub(super) fn listen(link: Arc<Link>, stop: CancellationToken, why: Arc<OnceLock<String>>) -> io::Result<Self> {
+    /// What PID 1 says of the CLI goes into `cli`.
+    pub(super) fn listen(
+        link: Arc<Link>,
+        stop: CancellationToken,
+        why: Arc<OnceLock<String>>,
+        cli: watch::Sender<Option<String>>,
+    ) -> io::Result<Self> {
         let waiting = Waiting::default();
         let (socket, listeners) = (Arc::clone(&link), Arc::clone(&waiting));
         let runtime = tokio::runtime::Handle::current();
@@ -52,6 +58,9 @@ impl Helper {
                         let link = Arc::clone(&socket);
                         // The runtime answers, not this thread: what hangs is silent. So is a link that is full.
                         runtime.spawn(async move { drop(link.try_send(&Message::Pong)) });
+                    }
+                    Ok(Some(Message::Cli(state))) => {
+                        cli.send_replace(state);
                     }
                     Ok(Some(Message::Ready | Message::Done | Message::Pong | Message::End { .. })) => {}
                     Ok(Some(Message::Stop)) => break stop.cancel(),

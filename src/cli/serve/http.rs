@@ -15,8 +15,8 @@ use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary;
 use crate::cli::Failure;
 use crate::config::environment::ProcessEnvironment;
-use crate::config::name;
 use crate::config::server::HttpConfig;
+use crate::config::{Config, name};
 use crate::doors::http::app::{self, App, Parts, Surroundings};
 use crate::doors::http::auth::Authenticator;
 use crate::doors::http::ephemeral;
@@ -51,7 +51,7 @@ pub(super) struct Inside {
     pub(super) workspaces: Workspaces,
     pub(super) fetcher: Arc<Fetcher>,
     pub(super) registry: Arc<Registry>,
-    pub(super) claude_bin: String,
+    pub(super) config: Config,
     /// The workspaces folder.
     pub(super) root: PathBuf,
 }
@@ -84,9 +84,11 @@ impl<'config> HttpDoor<'config> {
         grace: Duration,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let Inside { engine, workspaces, fetcher, registry, claude_bin, root } = inside;
+        let Inside { engine, workspaces, fetcher, registry, config, root } = inside;
+        let held = engine.clone();
         let readiness = Arc::new(move || {
-            binary::locate(&claude_bin, &ProcessEnvironment).map_err(|error| error.to_string())?;
+            held.held().map_or(Ok(()), Err)?;
+            binary::of_box(&config, &ProcessEnvironment).map_err(|error| error.to_string())?;
             why_none_is_writable(&root).map_or(Ok(()), Err)
         });
         let models = Arc::new(Models::new(self.config.openai_models.clone()));

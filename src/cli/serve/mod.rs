@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::cron::CronDoor;
@@ -22,6 +23,7 @@ use self::ending::Helper;
 use self::http::{HttpDoor, Inside};
 use super::{Failure, log, roles};
 use crate::boot::workspaces::why_none_is_writable;
+use crate::claude::binary::Source;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment, spellings};
 use crate::config::server::ServerConfig;
@@ -93,7 +95,8 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let stop = CancellationToken::new();
     stop_at_signals(&stop).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     let deaf = Arc::new(OnceLock::new());
-    let helper = link.clone().map(|link| Helper::listen(link, stop.clone(), Arc::clone(&deaf)));
+    let (cli, its_state) = watch::channel(not_checked(config, link.is_some()));
+    let helper = link.clone().map(|link| Helper::listen(link, stop.clone(), Arc::clone(&deaf), cli));
     let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
 
     let state_dir = state_folder(config)?;
@@ -113,7 +116,8 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
     let config_dir = config_folder(config).ok_or_else(nowhere)?;
     let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
-    let engine = Engine::start(server.engine.clone(), sessions, workers.clone(), metrics).await;
+    let held = its_state.borrow().clone();
+    let engine = Engine::start_held(server.engine.clone(), sessions, workers.clone(), metrics, held).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config).ok_or_else(nowhere)?;
@@ -146,7 +150,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
             workspaces,
             fetcher: Arc::clone(&fetcher),
             registry: Arc::new(registry),
-            claude_bin: config.claude_bin.clone(),
+            config: config.clone(),
             root: config.workspaces_dir.clone(),
         };
         http.serve(inside, server.engine.runs, grace, stop.clone()).await
@@ -185,7 +189,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let (result, telegram) = tokio::select! {
         (result, telegram, (), (), ()) = async { tokio::join!(http, telegram_door, cron, local, end) } => (result, telegram),
         never = async {
-            tokio::join!(deliverer.work(&engine), prune(&engine), idle::watch(&engine, server.idle_exit, link.as_deref(), &stop))
+            tokio::join!(deliverer.work(&engine), prune(&engine), follow_cli(&engine, its_state), idle::watch(&engine, server.idle_exit, link.as_deref(), &stop))
         } => match never {},
     };
     result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
@@ -234,6 +238,25 @@ fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
         });
     }
     Ok(())
+}
+
+/// Why no run may start until PID 1 says that the CLI is what it should be, if it is PID 1 that looks after it.
+fn not_checked(config: &Config, pid1_speaks: bool) -> Option<String> {
+    let path = std::env::var_os("PATH");
+    let source = Source::of_box(config, path.as_deref(), &ProcessEnvironment);
+    (pid1_speaks && matches!(source, Source::Store(_))).then(|| "the Claude CLI is being checked".to_owned())
+}
+
+/// Lets runs in when the CLI is there, and none while it is not.
+async fn follow_cli(engine: &Engine, mut state: watch::Receiver<Option<String>>) -> std::convert::Infallible {
+    loop {
+        let why = state.borrow_and_update().clone();
+        engine.hold(why);
+        if state.changed().await.is_err() {
+            // There is no PID 1, or it has gone: this server ends.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn prune(engine: &Engine) -> std::convert::Infallible {

@@ -230,6 +230,7 @@ fn refused(error: &SubmitError) -> Refused {
         SubmitError::Busy { .. } => {
             (format!("{error}; wait for its end, or use --busy queue or replace"), Refusal::NotNow)
         }
+        SubmitError::NotReady(_) => (error.to_string(), Refusal::NotReady),
         SubmitError::Ledger(_) => {
             tracing::error!("a run of the local door: {error}");
             (error.to_string(), Refusal::Fault)

@@ -92,6 +92,8 @@ pub enum Refusal {
     Workspace,
     /// Not now: the workspace is busy, too many wait, the budget is spent, or the server stops.
     NotNow,
+    /// There is nothing to carry it out with yet.
+    NotReady,
     /// Whoever asks may not.
     Forbidden,
     /// The server has a fault.

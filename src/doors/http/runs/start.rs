@@ -99,7 +99,12 @@ pub(super) async fn run(
         // One that has a run already is that run's.
         (
             Some(name),
-            Err(SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } | SubmitError::OverBudget(_)),
+            Err(
+                SubmitError::QueueFull { .. }
+                | SubmitError::OverShare { .. }
+                | SubmitError::OverBudget(_)
+                | SubmitError::NotReady(_),
+            ),
         ) => {
             ephemeral::delete(app.workspaces.clone(), name).await;
         }
@@ -191,6 +196,9 @@ pub(in crate::doors) fn refused(error: SubmitError) -> Problem {
         }
         SubmitError::KeyReused { before } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", said).with("runId", before.to_string())
+        }
+        SubmitError::NotReady(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", said).retry_after(RETRY_SECONDS)
         }
         SubmitError::Closed => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", said).retry_after(RETRY_SECONDS)

@@ -1,0 +1,229 @@
+//! Installing the CLI: one file of its npm package, into the store, checked, whole or not at all.
+//!
+//! The images do not hold the CLI, which nobody but its maker may hand out: a box fetches it from npm's registry, or from the one
+//! that it is told. The package is fetched into a file without a name and unpacked only if its checksum is right. The pinned
+//! version's checksums are in this binary; another version's is the one that the registry names.
+//!
+//! A box does this in a process of its own (`claudebox cli install`, and what PID 1 starts): PID 1 knows neither HTTP nor TLS.
+
+mod error;
+mod lock;
+mod package;
+mod registry;
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::time::Duration;
+
+pub use error::{InstallError, Why};
+
+use self::lock::Lock;
+use self::package::Unusable;
+use self::registry::{Registry, shown};
+use crate::claude::store::version::Version;
+use crate::claude::store::{Note, Store, Unfit};
+
+/// How long what may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patience {
+    /// Until somebody answers.
+    pub connect: Duration,
+    /// Without a byte.
+    pub stall: Duration,
+    /// Tries before it is given up.
+    pub tries: u32,
+    /// Before the second try; it doubles.
+    pub delay: Duration,
+    /// While another box installs.
+    pub lock: Duration,
+}
+
+/// What is installed from where.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The registry's address, without a slash at its end.
+    pub registry: String,
+    /// How long what may take.
+    pub patience: Patience,
+}
+
+/// Which version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This one.
+    Version(Version),
+    /// The one that the registry has under this name: `latest`.
+    Named(String),
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another box installs, or this one in another process, and this is what it says.
+    Waiting(Option<String>),
+    /// Its package is being fetched.
+    Fetching {
+        /// The version.
+        version: Version,
+        /// Bytes that are here.
+        done: u64,
+        /// All of them, if that is known.
+        total: Option<u64>,
+    },
+    /// What was fetched is unpacked.
+    Unpacking(Version),
+    /// A try has failed.
+    Again {
+        /// Why.
+        said: String,
+        /// How long until the next one.
+        delay: Duration,
+    },
+    /// The checksum of this version is the registry's word alone.
+    OnTrust(Version, String),
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const MEGABYTE: u64 = 1_000_000;
+        match self {
+            Self::Waiting(None) => out.write_str("waiting for another start, which is installing the Claude CLI"),
+            Self::Waiting(Some(said)) => write!(out, "waiting for another start, which is {said}"),
+            Self::Fetching { version, done, total: None } => {
+                write!(out, "installing the Claude CLI {version}: {} MB", done / MEGABYTE)
+            }
+            Self::Fetching { version, done, total: Some(total) } => write!(
+                out,
+                "installing the Claude CLI {version}: {} of {} MB ({} %)",
+                done / MEGABYTE,
+                total.div_ceil(MEGABYTE),
+                done.saturating_mul(100).checked_div(*total).unwrap_or(100)
+            ),
+            Self::Unpacking(version) => write!(out, "installing the Claude CLI {version}: unpacking it"),
+            Self::Again { said, delay } => {
+                write!(out, "the Claude CLI did not come ({said}): trying again in {:.0} s", delay.as_secs_f64().ceil())
+            }
+            Self::OnTrust(version, registry) => write!(
+                out,
+                "{version} is not the version that this claudebox pins: {registry} alone says what its checksum is"
+            ),
+        }
+    }
+}
+
+/// A version that is installed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The version.
+    pub version: Version,
+    /// Whether this call has installed it; it was there otherwise.
+    pub new: bool,
+}
+
+/// Installs a version that is not there, or not what it should be.
+pub async fn install(
+    store: &Store,
+    wanted: &Wanted,
+    terms: &Terms,
+    tell: &mut impl FnMut(Step),
+) -> Result<Installed, InstallError> {
+    let what = match wanted {
+        Wanted::Version(version) => version.to_string(),
+        Wanted::Named(name) => name.clone(),
+    };
+    try_to(store, wanted, terms, tell).await.map_err(|why| InstallError { what, why })
+}
+
+async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl FnMut(Step)) -> Result<Installed, Why> {
+    let storage = || Why::storage(store.root());
+    match DirBuilder::new().recursive(true).mode(0o755).create(store.folder()) {
+        // Who may not write there may wait for who may.
+        Err(error) if !store.root().is_dir() => return Err(storage()(error)),
+        _ => {}
+    }
+    let lock = Lock::take(store, terms.patience.lock, tell).await?;
+    if let Wanted::Version(version) = wanted
+        && let Some(installed) = there_is(store, version)?
+    {
+        return Ok(installed);
+    }
+    fs::create_dir_all(store.folder()).and_then(|()| store.tidy()).map_err(storage())?;
+    let registry = Registry::new(&terms.registry, &terms.patience)?;
+    let (version, integrity) = match wanted {
+        Wanted::Version(version) if *version == store.pins().version => {
+            (version.clone(), store.pins().integrity.clone())
+        }
+        Wanted::Version(version) => on_trust(&registry, version.as_str(), terms, tell).await?,
+        Wanted::Named(name) => {
+            let (version, integrity) = on_trust(&registry, name, terms, tell).await?;
+            if let Some(installed) = there_is(store, &version)? {
+                return Ok(installed);
+            }
+            (version, integrity)
+        }
+    };
+    let mut say = |step: Step| {
+        if matches!(step, Step::Fetching { .. } | Step::Unpacking(_)) {
+            lock.say(&step.to_string());
+        }
+        tell(step);
+    };
+    let place = || tempfile::tempfile_in(store.folder()).map_err(storage());
+    let fetched = registry.fetch(&version, &integrity, place, &mut say).await.map_err(|why| match why {
+        // It has no name of its own.
+        Why::Storage { source, .. } => storage()(source),
+        why => why,
+    })?;
+    say(Step::Unpacking(version.clone()));
+    unpack(store, fetched, &version, integrity, &registry.url(&version))?;
+    Ok(Installed { version, new: true })
+}
+
+/// A version that is there. One that is not what it should be is removed at once: nobody is to run it meanwhile.
+fn there_is(store: &Store, version: &Version) -> Result<Option<Installed>, Why> {
+    match store.verify(version) {
+        Ok(_) => return Ok(Some(Installed { version: version.clone(), new: false })),
+        Err(Unfit::Missing) => {}
+        Err(unfit) => tracing::warn!("the Claude CLI {version} in {} {unfit}", store.folder_of(version).display()),
+    }
+    store.remove(version).map_err(Why::storage(store.root()))?;
+    Ok(None)
+}
+
+/// A version whose checksum the registry knows, and nobody else.
+async fn on_trust(
+    registry: &Registry<'_>,
+    name: &str,
+    terms: &Terms,
+    tell: &mut impl FnMut(Step),
+) -> Result<(Version, String), Why> {
+    let versions = registry.versions(tell).await?;
+    let found = versions.find(name).ok_or_else(|| Why::Unknown { registry: shown(&terms.registry) })?;
+    tell(Step::OnTrust(found.0.clone(), shown(&terms.registry)));
+    Ok(found)
+}
+
+fn unpack(store: &Store, mut package: File, version: &Version, integrity: String, url: &str) -> Result<(), Why> {
+    use std::io::Seek;
+
+    let storage = || Why::storage(store.root());
+    let wrong = |said: String| Why::Wrong { url: shown(url), said };
+    package.rewind().map_err(storage())?;
+    let folder = store.begin().map_err(storage())?;
+    let unpacked = package::unpack(package, folder.path()).map_err(|unusable| match unusable {
+        Unusable::Package(said) => wrong(said),
+        Unusable::Folder(error) => storage()(error),
+    })?;
+    let pins = store.pins();
+    if *version == pins.version && (&unpacked.sha256, unpacked.bytes) != (&pins.sha256, pins.bytes) {
+        return Err(wrong(format!("the checksum of its executable is {}, not {}", unpacked.sha256, pins.sha256)));
+    }
+    let note = Note {
+        version: version.to_string(),
+        sha256: unpacked.sha256,
+        bytes: unpacked.bytes,
+        integrity,
+        from: shown(url),
+    };
+    store.finish(folder, version, &note).map_err(storage())
+}
