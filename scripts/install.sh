@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=6c6b2c7b6acfc380f2669c6ffcce770f2fbcd46a2e1fa3f0e950db0e0e6327ee
+checksum=b581a2bf2c28577f3ef859d2173faea5c8db0290ffa5fe6388f7b729aaf0a3c5
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -5,7 +5,7 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 57] = [
+const SETTINGS: [&str; 58] = [
     name::USER,
     name::CLAUDE_BIN,
     name::WORKSPACE,
@@ -62,6 +62,7 @@ const SETTINGS: [&str; 57] = [
     name::CLAUDE_MD,
     name::RUN_ID,
     name::WATCHED,
+    name::CALL_VARIABLES,
     name::RESTARTS,
 ];
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.
