@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=c26f6cc6e4c54d339e7f715ed4b17d580e0ddb418719deb14179458ca6a4baae
+checksum=cb2d513d03702a4932c23bcba075a7f99467a88faad1600b37e1c9d780fe1ba4
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -17,6 +17,7 @@ use super::roles::{collect_prompt, is_watched, not_opened};
 use crate::boot;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;
+use crate::config::call::Variables;
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::doors::local::wire::{self, Answer, Ask, End, Refusal};
@@ -64,6 +65,7 @@ pub(super) fn run(
         format: args.output_format,
         workspace: workspace(config),
         busy: args.busy.unwrap_or(Busy::Queue),
+        variables: Variables::of_call(env),
         options: args.options,
     };
     let mut question = serde_json::to_vec(&ask).map_err(|error| Failure::new(ExitCode::Usage, error))?;

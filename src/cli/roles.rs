@@ -22,6 +22,7 @@ use crate::claude::binary::{self, Source};
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{cli_options, first_run, model, settings, standing};
+use crate::config::call::Variables;
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::LogFormat;
 use crate::config::{Config, name, unknown};
@@ -294,6 +295,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
         memory: config.max_memory,
         settings,
         offline: config.offline,
+        variables: Variables::default(),
     };
     let is_watched = is_watched(&config, env);
     let finished =
@@ -358,6 +360,19 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
         return Ok(ExitCode::Ok);
     }
+    // What its call has brought along is part of its settings, too.
+    let env = &job.variables.over(env);
+    let config = if job.variables.is_empty() {
+        config
+    } else {
+        match Config::read(env) {
+            Ok(of_call) => Config { git: of_call.git, system_hint: of_call.system_hint, ..config },
+            Err(error) => {
+                refuse(&error)?;
+                return Ok(ExitCode::Ok);
+            }
+        }
+    };
     let program = match binary::of_box(&config, env) {
         Ok(program) => program,
         Err(error) => {
@@ -401,6 +416,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         memory: config.max_memory,
         settings,
         offline: config.offline,
+        variables: job.variables.clone(),
     };
     let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
     if let Some(notice) = finished.notice() {

@@ -3,6 +3,7 @@
 //! `CLAUDEBOX_X` is the canonical name of a setting; where the predecessor had it as `CLAUDE_X`, that name is accepted
 //! too and the canonical one wins. An empty value counts as unset, because compose files write those.
 
+pub mod call;
 pub mod environment;
 pub mod offline;
 pub mod server;
@@ -157,6 +158,8 @@ pub mod name {
     pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
     /// Whether a person reads standard error on a terminal that this process does not see; the host command says so of each call.
     pub const WATCHED: &str = "CLAUDEBOX_STDERR_IS_TERMINAL";
+    /// Names of the variables that a call of the host command brings along.
+    pub const CALL_VARIABLES: &str = "CLAUDEBOX_CALL_VARIABLES";
     /// How often `serve` was started again since the box's start; PID 1 tells it.
     pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
 }

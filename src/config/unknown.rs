@@ -5,7 +5,7 @@ use super::name;
 
 const PREFIX: &str = "CLAUDEBOX_";
 /// Every setting, as `name` has them; a test compares the two.
-const SETTINGS: [&str; 60] = [
+const SETTINGS: [&str; 61] = [
     name::USER,
     name::USER_IDS,
     name::CLAUDE_BIN,
@@ -65,6 +65,7 @@ const SETTINGS: [&str; 60] = [
     name::CLAUDE_MD,
     name::RUN_ID,
     name::WATCHED,
+    name::CALL_VARIABLES,
     name::RESTARTS,
 ];
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.

@@ -21,6 +21,7 @@ use super::schedule::Admission;
 use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
 use super::table::{self, Table};
 use crate::claude::sessions::Sessions;
+use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
 
 /// The run engine. Clones are the same one.
@@ -69,6 +70,12 @@ impl Engine {
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
     pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
+        self.submit_with(new, Variables::default()).await
+    }
+
+    /// The same with variables of its own in its environment. They are never kept: a run that has some and waits ends with this
+    /// process.
+    pub async fn submit_with(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
             && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.who(), key).await?
@@ -79,11 +86,12 @@ impl Engine {
             session_hidden: self.hides_session(&new).await?,
             cost_per_day: new.origin.cost_per_day,
             max_runs: new.origin.max_runs,
+            has_variables: !variables.is_empty(),
             offline: self.shared.config.offline,
         };
         let (live, admission) = {
             let mut table = self.shared.table();
-            match table.admit(&self.shared.config, &new, key.as_ref(), terms)? {
+            match table.admit(&self.shared.config, &new, key.as_ref(), terms, variables)? {
                 Ok(admitted) => admitted,
                 Err((before, known)) => {
                     drop(table);
@@ -324,7 +332,7 @@ impl Shared {
 
     /// Takes up a run that an earlier server has accepted.
     pub(super) fn take_up(&self, run: Run) {
-        let live = Arc::new(Live::new(run));
+        let live = Arc::new(Live::new(run, Variables::default()));
         live.accept(true);
         self.table().take_up(&self.config, live);
     }

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::config::call::Variables;
+
 use super::run::{Cancel, End, Requester, Run, State, Terms};
 use super::schedule::Place;
 
@@ -22,6 +24,8 @@ pub(super) struct Live {
     pub(super) most: Option<f64>,
     /// What its requester may do.
     pub(super) terms: Terms,
+    /// Variables of its environment that are its own.
+    pub(super) variables: Variables,
     run: Mutex<Run>,
     /// How far it is.
     pub(super) progress: watch::Sender<Progress>,
@@ -43,8 +47,9 @@ pub(super) struct Progress {
 
 impl Live {
     /// `run`, before the ledger has it.
-    pub(super) fn new(run: Run) -> Self {
+    pub(super) fn new(run: Run, variables: Variables) -> Self {
         Self {
+            variables,
             id: run.id,
             workspace: run.workspace.clone(),
             requester: run.who(),
@@ -132,18 +137,21 @@ mod tests {
 
     fn live(state: State) -> Live {
         let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
-        Live::new(Run {
-            id: Uuid::now_v7(),
-            workspace: "/w".into(),
-            door: "http".into(),
-            requester: "r".into(),
-            state,
-            request,
-            terms: Terms::default(),
-            created_at: 1,
-            started_at: (state == State::Running).then_some(1),
-            end: None,
-        })
+        Live::new(
+            Run {
+                id: Uuid::now_v7(),
+                workspace: "/w".into(),
+                door: "http".into(),
+                requester: "r".into(),
+                state,
+                request,
+                terms: Terms::default(),
+                created_at: 1,
+                started_at: (state == State::Running).then_some(1),
+                end: None,
+            },
+            Variables::default(),
+        )
     }
 
     /// Told that it runs, the ledger would never learn when it was started.

@@ -103,7 +103,8 @@ impl Engine {
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
         let mut queued = Vec::new();
         for run in ledger.unfinished().await? {
-            if run.state == State::Queued {
+            // Without its variables it would be another run.
+            if run.state == State::Queued && !run.terms.has_variables {
                 queued.push(run);
             } else {
                 interrupt(&ledger, &logs, &workers, run).await?;

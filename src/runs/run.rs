@@ -104,6 +104,9 @@ pub struct Terms {
     pub cost_per_day: Option<f64>,
     /// Most runs of this requester at once.
     pub max_runs: Option<usize>,
+    /// The run has variables of its own, which only the server that accepted it knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_variables: bool,
     /// The offline model answers: what the run says, and what it costs, is made up.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::child::Ended;
 use super::engine::Engine;
 use crate::claude::arguments::Options;
+use crate::config::call::Variables;
 use crate::worker::job::Job;
 use crate::worker::shell::Shell;
 
@@ -44,6 +45,7 @@ impl Engine {
             silence: None,
             verbose: false,
             shell: Some(Shell { command, output }),
+            variables: Variables::default(),
         };
         let (ended, leaving) = workers.carry_out(worker, &job, cancel, &mut |_| {}).await;
         leaving.wait().await;

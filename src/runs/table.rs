@@ -10,6 +10,7 @@ use super::live::Live;
 use super::run::{self, NewRun, Requester, Run, State, Terms};
 use super::schedule::{Admission, Place, Schedule};
 use super::submission::SubmitError;
+use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
 
 /// What is going on now.
@@ -62,6 +63,7 @@ impl Table {
         new: &NewRun,
         key: Option<&(String, String)>,
         terms: Terms,
+        variables: Variables,
     ) -> Result<Admitted, SubmitError> {
         if self.closed {
             return Err(SubmitError::Closed);
@@ -111,7 +113,7 @@ impl Table {
         if let (Some(key), Some((_, digest))) = (full_key, key) {
             self.keys.insert(key, (id, digest.clone()));
         }
-        let live = Arc::new(Live::new(run));
+        let live = Arc::new(Live::new(run, variables));
         self.live.insert(id, Arc::clone(&live));
         Ok(Ok((live, admission)))
     }

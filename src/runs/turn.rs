@@ -91,6 +91,7 @@ impl Shared {
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,
             shell: None,
+            variables: live.variables.clone(),
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };

@@ -25,6 +25,7 @@ use crate::claude::arguments::Options;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
+use crate::config::call::Variables;
 use crate::process::events::{self, Interest, Signals};
 
 /// First byte of an event's line.
@@ -54,6 +55,9 @@ pub struct Job {
     /// A shell command to carry out in the CLI's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Shell>,
+    /// Variables of the CLI's environment that are this run's own.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    pub variables: Variables,
 }
 
 /// How it ended.

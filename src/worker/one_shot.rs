@@ -1,5 +1,6 @@
 //! A run from a terminal or a script: prompt in, answer out, exit code.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::claude::prompt_files::PromptFiles;
 use crate::claude::schema::Schema;
 use crate::claude::sessions::{Opened, Sessions};
 use crate::claude::transcript::{End, Rest, Transcript};
+use crate::config::call::Variables;
 use crate::config::name;
 use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
@@ -54,6 +56,8 @@ pub struct Request {
     pub settings: String,
     /// Whether the offline model answers.
     pub offline: bool,
+    /// Variables of its environment that are its own.
+    pub variables: Variables,
 }
 
 /// A run that has ended, and every process of it.
@@ -166,14 +170,23 @@ impl Attempt<'_> {
         let files = PromptFiles::write(&mut options, standing, &request.sessions.state_dir, run_id)?;
         command.extend(arguments::one_shot(&options, session, files.append(standing), &request.settings));
         command.extend(files.arguments());
+        let tools = request.sessions.config_dir.join("bin");
+        let own = request.variables.each().map(|(name, value)| match (name, value) {
+            // The user's own scripts come first, as for everybody in the box.
+            ("PATH", Some(path)) => (name, Some(format!("{}:{path}", tools.display()))),
+            (name, value) => (name, value.map(str::to_owned)),
+        });
+        let mut environment: Vec<(String, Option<OsString>)> =
+            own.map(|(name, value)| (name.into(), value.map(Into::into))).collect();
+        environment.extend([
+            (name::RUN_ID.into(), Some(run_id.to_string().into())),
+            // Says when nothing is left to do.
+            ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS".into(), Some("1".into())),
+        ]);
         let launch = Launch {
             command,
             workspace: request.workspace.clone(),
-            environment: vec![
-                (name::RUN_ID.into(), Some(run_id.to_string().into())),
-                // Says when nothing is left to do.
-                ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS".into(), Some("1".into())),
-            ],
+            environment,
             input: request.options.input(&request.prompt),
             deadline,
             silence: request.silence,

@@ -302,3 +302,87 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     assert!(!testbox.path("workspaces/a/started").exists());
     stop(running);
 }
+
+/// The files below `folder` that hold this text.
+fn holding(folder: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| match fs::symlink_metadata(&path) {
+        Ok(entry) if entry.is_dir() => holding(&path, text),
+        Ok(entry) if entry.is_file() => {
+            let has = fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes());
+            if has { vec![path] } else { Vec::new() }
+        }
+        _ => Vec::new(),
+    });
+    found.collect()
+}
+
+/// A key or a token of a call is its prompt's alone: nothing keeps it, and the next call has none of it.
+#[test]
+fn variables_go_with_a_call_and_are_kept_nowhere() {
+    let Some(testbox) = TestBox::new() else { return };
+    // What the engine gives every process of the box.
+    let of_box = [("CLAUDEBOX_ENV_A", "box"), ("CLAUDEBOX_ENV_C", "box"), ("CLAUDEBOX_DEBUG", "1")];
+    let mut running = of_box.iter().fold(launch(&testbox), |launch, (name, value)| launch.env(name, value)).start();
+    running.until("serve is ready", ready);
+    make_workspace(&testbox, "a");
+    let seen = |given: &[(&str, &str)]| {
+        let prompt = r#"printf %s "A=$A B=$B C=$C HOME=$HOME PATH=${PATH%%:*} $CLAUDEBOX_CALL_VARIABLES" >seen"#;
+        let mut command = run(&running, &testbox, &[prompt, "--output-format", "json-verbose"]);
+        let output = command.envs(of_box).envs(given.iter().copied()).output().unwrap();
+        let (code, out, err) = says(&output);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(!out.contains("s3cret") && !err.contains("s3cret"), "{out} {err}");
+        fs::read_to_string(testbox.path("workspaces/a/seen")).unwrap()
+    };
+    let home = testbox.path("home").display().to_string();
+    let rest = format!("HOME={home} PATH={home}/.claude/bin ");
+    let usual = format!("A=box B= C=box {rest}");
+    assert_eq!(seen(&[]), usual);
+    let names = ("CLAUDEBOX_CALL_VARIABLES", "CLAUDEBOX_ENV_A CLAUDEBOX_ENV_B CLAUDEBOX_ENV_HOME CLAUDEBOX_ENV_PATH");
+    let path = ("CLAUDEBOX_ENV_PATH", "/usr/bin:/bin");
+    let given = [
+        names,
+        ("CLAUDEBOX_ENV_A", "s3cret-a"),
+        ("CLAUDEBOX_ENV_B", "s3cret-b"),
+        ("CLAUDEBOX_ENV_HOME", "/root"),
+        path,
+    ];
+    assert_eq!(seen(&given), format!("A=s3cret-a B=s3cret-b C= {rest}"));
+    assert_eq!(seen(&[]), usual);
+    let listed = serde_json::to_string(&runs(running.pid1())).unwrap();
+    assert!(!listed.contains("s3cret"), "{listed}");
+    running.signal(libc::SIGTERM);
+    let log = running.finish().exits(0).err;
+    assert!(!log.contains("s3cret"), "{log}");
+    let held = holding(&testbox.path("home"), "s3cret");
+    assert!(held.is_empty(), "{held:?}");
+}
+
+/// The next server does not know its variables: without them it would be another run.
+#[test]
+fn a_prompt_with_variables_does_not_outlive_its_server_in_the_queue() {
+    let Some(testbox) = TestBox::new() else { return };
+    let mut running = start(&testbox);
+    let mut first = begin(&mut run(&running, &testbox, &["touch first; until_there go"]));
+    running.until("the first runs", |_| testbox.path("workspaces/a/first").exists());
+    let given = [
+        ("CLAUDEBOX_CALL_VARIABLES", "CLAUDEBOX_ENV_A"),
+        ("CLAUDEBOX_ENV_A", "x"),
+        ("CLAUDEBOX_STDERR_IS_TERMINAL", "1"),
+    ];
+    let mut second = begin(run(&running, &testbox, &["touch started"]).envs(given));
+    Stream::read(second.stderr.take().unwrap()).expect("waiting: 1 run").unwrap();
+    let all = running.processes();
+    let serve = all.iter().find(|process| process.command().get(1).is_some_and(|role| role == "serve")).unwrap();
+    claudebox::sys::kill(serve.pid, libc::SIGKILL).unwrap();
+    assert_eq!((first.wait().unwrap().code(), second.wait().unwrap().code()), (Some(74), Some(74)));
+    let states = |running: &mut Running| {
+        running.until("serve is ready again", ready);
+        let listed = runs(running.pid1());
+        listed.iter().map(|run| run["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&mut running), ["interrupted", "interrupted"]);
+    assert!(!testbox.path("workspaces/a/started").exists());
+    stop(running);
+}

@@ -208,8 +208,11 @@ fn a_killed_supervisor_of_a_run_leaves_nothing_behind() {
 #[test]
 fn a_session_that_is_not_there_is_named_before_a_terminal_opens() {
     let Some(testbox) = TestBox::new() else { return };
-    let mut running = prompt(&testbox, "touch started", &["--resume", "abc123-def456"]).on_terminal().start();
-    running.expect(r#"there is no session "abc123-def456": leave --resume out to go on with the last one"#);
+    let mut running =
+        prompt(&testbox, "touch started", &["--resume", "99999999-2222-4333-8444-555555555555"]).on_terminal().start();
+    running.expect(
+        r#"there is no session "99999999-2222-4333-8444-555555555555": leave --resume out to go on with the last one"#,
+    );
     running.finish().exits(66);
     assert!(!testbox.path("work/started").exists());
 }

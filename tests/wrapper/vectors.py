@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 import unittest
 
 from double_engine import COMMAND, HASH, IMAGE, SHELL, Place, read_calls, read_values
@@ -20,7 +21,16 @@ HOSTILE = [
 CLI_VOLUME = "type=volume,source=claudebox-cli,target=/var/lib/claudebox/cli"
 # A path cannot hold everything.
 PATHS = [text for text in HOSTILE if "/" not in text and len(os.fsencode(text)) < 200 and text not in ("--", "~")]
+# What goes with a call, and needs no other box.
+OF_CALL = re.compile("ANTHROPIC_API_KEY|CLAUDE_CODE_OAUTH_TOKEN|TZ|(CLAUDEBOX|CLAUDE)_(ENV_.*|GIT_NAME|GIT_EMAIL|SYSTEM_HINT)")
 OPTIONS = ["--model", "--system-prompt", "--append-system-prompt", "--json-schema", "--effort", "--resume", "--output-format"]
+
+
+def without_variables(vector):
+    """The engine's call, without what goes into its environment."""
+    first = vector.index("claudebox")
+    kept = [word for at, word in enumerate(vector[:first]) if word != "--env" and vector[at - 1] != "--env"]
+    return kept + vector[first:]
 
 
 def csv(field):
@@ -67,7 +77,10 @@ class Case(unittest.TestCase):
         hash_ = words[words.index("--env") + 1].removeprefix("CLAUDEBOX_HOST_SETTINGS=")
         self.assertRegex(hash_, HASH)
         local = ["--env", "CLAUDEBOX_MODE_LOCAL=1", "--env", "CLAUDEBOX_IDLE_EXIT_SECONDS=900"]
-        if kind == "session":
+        if kind in ("session", "prog"):
+            # Given as all that the box gets, whichever way.
+            of_call = sorted([*of_call, *(variable for variable in env if OF_CALL.fullmatch(variable))])
+            env = [variable for variable in env if not OF_CALL.fullmatch(variable)]
             label = ["--label", f"claudebox.variables={' '.join(of_call)}"]
             first = label + [word for variable in reversed(of_call) for word in ("--env", variable)]
         else:
@@ -89,6 +102,9 @@ class Case(unittest.TestCase):
     def asked(self, call, name, hash_, *words):
         """The last exec is this prompt."""
         vector = call.named("exec")[-1]
+        variables = [vector[at + 1] for at, word in enumerate(vector[:vector.index(name)]) if word == "--env"]
+        self.assertEqual(variables[0], f"CLAUDEBOX_CALL_VARIABLES={' '.join(reversed(variables[1:]))}")
+        vector = without_variables(vector)
         self.assertEqual(vector[:6], ["exec", "--interactive", name, "claudebox", "call", "run"])
         self.assertEqual(vector[6], hash_)
         self.assertTrue(vector[7].isdigit(), vector[7])
@@ -232,15 +248,30 @@ def _(self):
 @case(Values, "a_changed_value_makes_the_box_again")
 def _(self):
     place = self.place()
-    one = self.created(place, place.run("x", env={"CLAUDEBOX_ENV_X": "one"}), env=["CLAUDEBOX_ENV_X"])
+    one = self.created(place, place.run("x", env={"CLAUDEBOX_MAX_RUNS": "1"}), env=["CLAUDEBOX_MAX_RUNS"])
     # The double takes any hash; the box compares. So it is stopped, to have the host command look.
     place.run("stop")
     name = container(place.workspace) + "_prog"
     (place.double / "containers" / name).write_text(f"exited id-{name} 0 sha256:one {one}\n")
-    call = place.run("x", env={"CLAUDEBOX_ENV_X": "two"})
-    two = self.created(place, call, env=["CLAUDEBOX_ENV_X"])
+    call = place.run("x", env={"CLAUDEBOX_MAX_RUNS": "2"})
+    two = self.created(place, call, env=["CLAUDEBOX_MAX_RUNS"])
     self.assertNotEqual(one, two)
     self.assertIn(f"claudebox: the settings have changed: the box {name} is made again; sessions stay, what was installed in it goes\n", call.err)
+
+
+@case(Values, "a_changed_variable_goes_with_the_call_and_leaves_the_box")
+def _(self):
+    place = self.place()
+    one = self.created(place, place.run("x", env={"CLAUDEBOX_ENV_X": "one"}), env=["CLAUDEBOX_ENV_X"])
+    for env in {"CLAUDEBOX_ENV_X": "two"}, {"CLAUDE_ENV_Y": "three", "ANTHROPIC_API_KEY": "k"}, {}:
+        call = place.run("x", env=env)
+        self.asked(call, container(place.workspace) + "_prog", one, "x")
+        self.assertEqual([words[0] for words in call.engine], ["exec"])
+        (told,) = [word for word in call.named("exec")[-1] if word.startswith("CLAUDEBOX_CALL_VARIABLES=")]
+        self.assertEqual(told, f"CLAUDEBOX_CALL_VARIABLES={' '.join(sorted(env))}")
+        for name, value in env.items():
+            self.assertEqual(call.values[name], value)
+            self.assertFalse([word for word in call.named("exec")[-1] if value == word], "a value is no argument")
 
 
 def mount_case(number, value, expected):
@@ -424,7 +455,7 @@ def _(self):
         folder = place.root / path
         folder.mkdir(parents=True, exist_ok=True)
         call = place.run("x", cwd=folder)
-        names.add(call.named("exec")[-1][2])
+        names.add(without_variables(call.named("exec")[-1])[2])
     self.assertEqual(len(names), len(pairs))
 
 
@@ -537,7 +568,7 @@ class Streams(Case):
         watched = ["--env", "CLAUDEBOX_STDERR_IS_TERMINAL=1"]
         _, _, calls = on_terminal(place, "x", out=False)
         call = [vector for vector in calls if vector[0] == "exec"][-1]
-        self.assertEqual(call[1:4], [*watched, f"{container(place.workspace)}_prog"])
+        self.assertEqual(call[1:3], watched)
         self.assertNotIn(watched[1], place.run("x").named("exec")[-1])
 
     def test_what_was_taken_is_not_asked_twice(self):
@@ -1100,7 +1131,7 @@ class Recreation(Case):
         call = place.run("x")
         self.assertEqual((call.code, call.named("run"), call.named("rm")), (0, [], []), call.err)
         self.assertIn(f"claudebox: there is a newer image, but {name} is in use", call.err)
-        self.assertEqual(call.named("exec")[-1][6], settings)
+        self.assertEqual(without_variables(call.named("exec")[-1])[6], settings)
 
     def test_one_that_does_not_start_shows_its_log_once_and_is_not_left_behind(self):
         place = self.place()
@@ -1229,7 +1260,7 @@ class Users(Case):
                 (words,) = call.named("run")
                 self.assertEqual(words[words.index("--name") + 1], own)
                 self.assertIn(f"CLAUDEBOX_CONTAINER_NAME={own}", words)
-                self.assertEqual(call.named("exec")[-1][2], own)
+                self.assertEqual(without_variables(call.named("exec")[-1])[2], own)
 
     def test_a_service_of_somebody_else_is_left_alone(self):
         place = self.place()
@@ -1321,7 +1352,7 @@ class Users(Case):
                         call = place.run("x", wrap=drop, env={"CLAUDEBOX_ENGINE": str(self.strict(place))})
                         self.assertEqual((call.code, call.err, call.named("rm"), call.named("stop"), call.named("rename")), (0, "", [], [], []), (user, turn))
                         self.assertEqual(len(call.named("run")), int(turn == 0), (user, turn))
-                        boxes.setdefault(user, set()).add(call.named("exec")[-1][2])
+                        boxes.setdefault(user, set()).add(without_variables(call.named("exec")[-1])[2])
                 names = [name for found in boxes.values() for name in found]
                 self.assertEqual((len(names), len(set(names))), (3, 3))
 
@@ -1725,7 +1756,9 @@ class DryRuns(Case):
             self.assertEqual((dry.code, dry.engine, dry.err), (0, [], ""))
             real = place.run(*words)
             # A shell reads it as the very words; two commands, of which a prompt may hold line feeds.
-            expected = ["docker"] + real.named("run")[0] + ["docker"] + real.named("exec")[-1][:7] + ["ID"] + real.named("exec")[-1][8:]
+            last = real.named("exec")[-1]
+            id_ = last.index("call") + 3
+            expected = ["docker"] + real.named("run")[0] + ["docker"] + last[:id_] + ["ID"] + last[id_ + 1:]
             self.assertEqual(shlex.split(dry.out), expected)
 
     def test_secrets_are_masked(self):

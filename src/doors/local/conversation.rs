@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
+use crate::config::environment::ProcessEnvironment;
 use crate::runs::engine::Engine;
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
@@ -208,7 +209,8 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
         webhook_url: None,
         stays: false,
     };
-    engine.submit(new).await.map_err(|error| refused(&error))
+    let variables = ask.variables.beside(&ProcessEnvironment);
+    engine.submit_with(new, variables).await.map_err(|error| refused(&error))
 }
 
 /// Where a workspace really is: two names of one folder are one workspace.

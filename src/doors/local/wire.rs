@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::config::call::Variables;
 use crate::runs::run::Busy;
 
 /// The socket's name in the state folder.
@@ -37,6 +38,9 @@ pub struct Ask {
     pub workspace: PathBuf,
     /// What to do if the workspace is busy.
     pub busy: Busy,
+    /// Variables that come with the call.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    pub variables: Variables,
 }
 
 /// What becomes of it.
@@ -119,6 +123,7 @@ mod tests {
             format: OutputFormat::Text,
             workspace: "/w".into(),
             busy: Busy::Queue,
+            variables: Variables::default(),
         };
         let text = serde_json::to_vec(&ask).unwrap();
         assert!(text.len() < LONGEST_ASK);
