@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=fb401795753af6cd158d89490b16aea9517908de9fe0b38e034148643bc22871
+checksum=f2400e6079bf957d52ef2b4f5b9349c3567f9ef6b5e34afc2146b8a345349307
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'
