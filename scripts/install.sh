@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=cb2d513d03702a4932c23bcba075a7f99467a88faad1600b37e1c9d780fe1ba4
+checksum=be47f67bcc6a606890db0c3b9bd2d87a04abb361de2279b1a89aa660704b8107
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

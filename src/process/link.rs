@@ -87,7 +87,7 @@ impl fmt::Display for RunId {
 
 /// A text that cannot be the id of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the id of a run is 1 to {LONGEST_RUN_ID} letters, digits, -, _ and .")]
+#[error("a run's id is 1 to {LONGEST_RUN_ID} letters, digits, dots, hyphens and underscores")]
 pub struct NotARunId;
 
 impl Message {
