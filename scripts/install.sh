@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=be47f67bcc6a606890db0c3b9bd2d87a04abb361de2279b1a89aa660704b8107
+checksum=d41419a5db8154315e040d67298a1d3c85e8c278854685236c79ee31e14c19d9
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

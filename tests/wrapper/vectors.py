@@ -1320,6 +1320,29 @@ class Users(Case):
                 self.assertEqual(found, [f"CLAUDEBOX_USER_IDS={ids}"] if ids else [])
 
     @unittest.skipUnless(os.getuid() == 0, "needs root")
+    def test_roots_data_folder_stays_with_the_user_who_has_it(self):
+        place = self.place()
+        data = place.home / ".claude"
+        own = place.home / ".local" / "share" / "claudebox"
+        # (its owner, the workspace's owner, the folder that is mounted)
+        for owner, workspace, expected in (
+            (0, 0, data), (0, 4001, data), (4001, 4001, data), (1000, 0, data),
+            (4001, 4002, own / "claude-4002"), (4001, 4002, own / "claude-4002"), (4001, 0, own / "claude-1000"),
+        ):
+            with self.subTest(owner=owner, workspace=workspace):
+                os.chown(data, owner, owner)
+                os.chown(place.workspace, workspace, workspace)
+                is_new = not expected.exists()
+                call = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": f"claude-{owner}-{workspace}-{is_new}"})
+                (words,) = call.named("run")
+                self.assertIn(bind(expected, "/home/claude/.claude")[1], words)
+                self.assertEqual(call.err.count("with a sign-in of its own"), int(is_new), call.err)
+                self.assertEqual(data.stat().st_uid, owner)
+                named = place.run("x", env={"CLAUDEBOX_CONTAINER_NAME": f"claude-named-{owner}-{workspace}-{is_new}", "CLAUDEBOX_DATA_DIR": str(data)})
+                (words,) = named.named("run")
+                self.assertIn(bind(data, "/home/claude/.claude")[1], words)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root")
     def test_people_in_one_folder_do_not_take_turns_in_making_one_box(self):
         for owner, had_state, shared in (0, False, False), (4002, False, False), (4003, True, False), (4001, False, True), (4003, True, True):
             with self.subTest(owner=owner, had_state=had_state, shared=shared):
