@@ -28,6 +28,9 @@ MASKS = [
     # Few fonts have it.
     ("⏵", "▸"),
 ]
+# The columns of the CLI's drawing, and the lines that have it: what stands beside it, or nothing.
+DRAWING = 11
+MOVING = rf"(?=.{{{DRAWING}}}(?:Claude Code v|\w+ [\d.]+ · |/home/ada/))|[ ~·*▐▛█▜▌▝▘▀▄▖▗▙▟]+$"
 BASE = ["#1d1f21", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#c8ccd4",
         "#7f848e", "#ef8f98", "#b5d99c", "#f0d399", "#8cc6f5", "#d9a0e8", "#83cdd6", "#ffffff"]
 BACK, INK = "#16181d", "#d7dae0"
@@ -108,8 +111,21 @@ def palette(number):
     return "#%02x%02x%02x" % tuple(55 + 40 * part if part else 0 for part in (number // 36, number // 6 % 6, number % 6))
 
 
+def cut(found, columns):
+    """The same line with spaces in its first columns."""
+    kept, at = [(" " * columns, INK, None, False)], 0
+    for text, *style in found:
+        if len(rest := text[max(0, columns - at) :]):
+            kept.append((rest, *style))
+        at += len(text)
+    return kept
+
+
 def masked(found):
     kept = []
+    # The drawing beside the CLI's name moves.
+    if re.match(MOVING, "".join(text for text, *_ in found)):
+        found = cut(found, DRAWING)
     for text, *style in found:
         for pattern, instead in MASKS:
             text = re.sub(pattern, instead, text)
