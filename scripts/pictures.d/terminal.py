@@ -16,6 +16,8 @@ import surroundings
 COLUMNS, ROWS = 93, 22
 CELL, LINE, FONT = 8.4, 18, 14
 MARGIN, BAR = 16, 30
+# So many looks in a row that see the same.
+CALM = 5
 # How long a picture stays, milliseconds.
 KEY, ENTER, READ, LONG = 90, 500, 1800, 3200
 MASKS = [
@@ -55,15 +57,14 @@ def plain():
 
 def screen():
     """The screen's lines with their colours, once it has stopped changing."""
-    last = [None]
+    last = [None] * CALM
 
     def calm():
-        now = tmux("capture-pane", "-p", "-e", "-N", "-t", "0")
-        same, last[0] = now == last[0], now
-        return same
+        last.append(tmux("capture-pane", "-p", "-e", "-N", "-t", "0"))
+        return len(set(last[-CALM:])) == 1
 
     surroundings.until("a screen that stands still", calm)
-    return [spans(line) for line in last[0].split("\n")[:ROWS]]
+    return [spans(line) for line in last[-1].split("\n")[:ROWS]]
 
 
 def spans(line):
@@ -148,9 +149,10 @@ def record():
     frames.append((screen(), ENTER))
     for typed, shown, stays in STEPS:
         for end in [*range(4, len(typed), 4), len(typed)]:
+            before = plain()
             # At the end of a word tmux takes a semicolon for its own.
             tmux("send-keys", "-t", "0", "-l", "--", re.sub(";$", r"\;", typed[(end - 1) // 4 * 4 : end]))
-            surroundings.until(typed, lambda: typed[:end].replace(" ", "") in re.sub(r"\s", "", plain()), plain)
+            surroundings.until(typed, lambda: plain() != before and typed[:end].replace(" ", "") in re.sub(r"\s", "", plain()), plain)
             frames.append((screen(), KEY if end < len(typed) else ENTER))
         tmux("send-keys", "-t", "0", "Enter")
         surroundings.until(shown, lambda: re.search(shown, plain()), plain)
