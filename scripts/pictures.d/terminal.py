@@ -13,7 +13,7 @@ import sys
 
 import surroundings
 
-COLUMNS, ROWS = 93, 22
+COLUMNS, ROWS = 92, 22
 CELL, LINE, FONT = 8.4, 18, 14
 MARGIN, BAR = 16, 30
 # So many looks in a row that see the same.
