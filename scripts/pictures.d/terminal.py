@@ -13,9 +13,11 @@ import sys
 
 import surroundings
 
-COLUMNS, ROWS = 93, 22
+COLUMNS, ROWS = 92, 22
 CELL, LINE, FONT = 8.4, 18, 14
 MARGIN, BAR = 16, 30
+# So many looks in a row that see the same.
+CALM = 5
 # How long a picture stays, milliseconds.
 KEY, ENTER, READ, LONG = 90, 500, 1800, 3200
 MASKS = [
@@ -28,6 +30,9 @@ MASKS = [
     # Few fonts have it.
     ("⏵", "▸"),
 ]
+# The columns of the CLI's drawing, and the lines that have it: what stands beside it, or nothing.
+DRAWING = 11
+MOVING = rf"(?=.{{{DRAWING}}}(?:Claude Code v|\w+ [\d.]+ · |/home/ada/))|[ ~·*▐▛█▜▌▝▘▀▄▖▗▙▟]+$"
 BASE = ["#1d1f21", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#c8ccd4",
         "#7f848e", "#ef8f98", "#b5d99c", "#f0d399", "#8cc6f5", "#d9a0e8", "#83cdd6", "#ffffff"]
 BACK, INK = "#16181d", "#d7dae0"
@@ -52,15 +57,14 @@ def plain():
 
 def screen():
     """The screen's lines with their colours, once it has stopped changing."""
-    last = [None]
+    last = [None] * CALM
 
     def calm():
-        now = tmux("capture-pane", "-p", "-e", "-N", "-t", "0")
-        same, last[0] = now == last[0], now
-        return same
+        last.append(tmux("capture-pane", "-p", "-e", "-N", "-t", "0"))
+        return len(set(last[-CALM:])) == 1
 
     surroundings.until("a screen that stands still", calm)
-    return [spans(line) for line in last[0].split("\n")[:ROWS]]
+    return [spans(line) for line in last[-1].split("\n")[:ROWS]]
 
 
 def spans(line):
@@ -108,8 +112,21 @@ def palette(number):
     return "#%02x%02x%02x" % tuple(55 + 40 * part if part else 0 for part in (number // 36, number // 6 % 6, number % 6))
 
 
+def cut(found, columns):
+    """The same line with spaces in its first columns."""
+    kept, at = [(" " * columns, INK, None, False)], 0
+    for text, *style in found:
+        if len(rest := text[max(0, columns - at) :]):
+            kept.append((rest, *style))
+        at += len(text)
+    return kept
+
+
 def masked(found):
     kept = []
+    # The drawing beside the CLI's name moves.
+    if re.match(MOVING, "".join(text for text, *_ in found)):
+        found = cut(found, DRAWING)
     for text, *style in found:
         for pattern, instead in MASKS:
             text = re.sub(pattern, instead, text)
@@ -132,9 +149,10 @@ def record():
     frames.append((screen(), ENTER))
     for typed, shown, stays in STEPS:
         for end in [*range(4, len(typed), 4), len(typed)]:
+            before = plain()
             # At the end of a word tmux takes a semicolon for its own.
             tmux("send-keys", "-t", "0", "-l", "--", re.sub(";$", r"\;", typed[(end - 1) // 4 * 4 : end]))
-            surroundings.until(typed, lambda: typed[:end].replace(" ", "") in re.sub(r"\s", "", plain()), plain)
+            surroundings.until(typed, lambda: plain() != before and typed[:end].replace(" ", "") in re.sub(r"\s", "", plain()), plain)
             frames.append((screen(), KEY if end < len(typed) else ENTER))
         tmux("send-keys", "-t", "0", "Enter")
         surroundings.until(shown, lambda: re.search(shown, plain()), plain)

@@ -173,6 +173,8 @@ fn after_tools(outcomes: &[Outcome]) -> String {
         let Outcome { tool, text, failed } = outcome;
         let tool = if tool.is_empty() { "A" } else { tool };
         let verb = if *failed { "tool failed" } else { "tool answered" };
+        // What follows in brackets is for the model alone, as it says itself.
+        let text = if tool == "Agent" { text.split(" (").next().unwrap_or_default() } else { text };
         format!("The {tool} {verb}: {}", capped(text, OUTPUT_SHOWN))
     });
     quoted.collect::<Vec<_>>().join("\n")

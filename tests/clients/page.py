@@ -147,6 +147,18 @@ def files(page, workspace):
     step("files are listed, uploaded and downloaded, whatever their name")
 
 
+def sub_agent(page, workspace):
+    run_prompt(page, workspace, "offline:agent offline:tool echo from within")
+    expect(page.locator("#run-facts .state.good")).to_be_visible()
+    expect(page.locator("#events .agent").first).to_have_text("Sub-agent")
+    expect(page.get_by_text("Sub-agent", exact=True)).to_have_count(1)
+    expect(page.locator("#events .answer.agent").last).to_contain_text("from within")
+    # The answer is not the sub-agent's, and a session that goes on with its report has begun once.
+    expect(page.locator("#events > li").last).not_to_have_class("answer agent")
+    expect(page.locator("#events > li", has_text="Session started")).to_have_count(1)
+    step("what a sub-agent says is set apart")
+
+
 def problem(page):
     page.get_by_label("Workspace").fill("../outside")
     page.get_by_label("Prompt").fill("hello")
@@ -222,6 +234,7 @@ def main():
         recent(page, workspace)
         files(page, workspace)
         shot(page, given.screenshots, "files")
+        sub_agent(page, workspace)
         watch.assert_clean()
         problem(page)
         # The call that was refused is in the console, and nothing else may be.

@@ -90,6 +90,16 @@ fn the_second_turn_quotes_the_tool(#[case] failed: bool, #[case] words: &str) {
     assert_eq!(texts(&message), format!("{LABEL} {words}"));
 }
 
+#[test]
+fn what_the_agent_tool_says_to_the_model_alone_is_not_quoted() {
+    let message = answer(&json!({"tools": [{"name": "Agent"}], "messages": [
+        user("offline:agent hello"),
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "Agent", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "Launched. (This is metadata.)\nagentId: 1"}]},
+    ]}));
+    assert_eq!(texts(&message), format!("{LABEL} The Agent tool answered: Launched."));
+}
+
 fn schema_tool() -> Value {
     json!({"name": SCHEMA_TOOL, "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}}})
 }

@@ -77,7 +77,7 @@ function showPrompt(prompt) {
 }
 
 function addEvent(kind, ...children) {
-  byId('events').append(h('li', { class: kind }, ...children));
+  byId('events').append(h('li', { class: shown.agent ? `${kind} agent` : kind }, ...children));
 }
 
 function addText(text) {
@@ -103,8 +103,16 @@ function resultText(block) {
 
 // One event of the CLI. Kinds that are not known say nothing: the CLI adds some with every version.
 function showEvent(event) {
+  const agent = event.parent_tool_use_id ?? event.parentToolUseId ?? null;
+  if (event.type === 'assistant' || event.type === 'user') {
+    if (agent && agent !== shown.agent) addEvent('soft agent', 'Sub-agent');
+    shown.agent = agent;
+  }
   if (event.type === 'system' && event.subtype === 'init') {
-    addEvent('soft', ['Session started', event.model].filter(Boolean).join(', '));
+    // Each turn says it anew.
+    const session = event.session_id ?? event.sessionId;
+    if (session !== shown.session) addEvent('soft', ['Session started', event.model].filter(Boolean).join(', '));
+    shown.session = session;
   } else if (event.type === 'assistant') {
     for (const block of blocksOf(event)) {
       if (block.type === 'text') addText(block.text ?? '');
@@ -117,6 +125,7 @@ function showEvent(event) {
       addEvent(failed ? 'failed' : 'soft', folded(failed ? 'The tool failed' : 'Tool result', resultText(block)));
     }
   } else if (event.type === 'result') {
+    shown.agent = null;
     showResult(event);
   }
 }
@@ -172,6 +181,7 @@ async function openRun(run, prompt) {
   await attempt(async () => {
     const end = await follow(mine.id, mine.abort.signal);
     if (!end || shown !== mine) return;
+    mine.agent = null;
     showResult(end);
     showRun(end);
     await Promise.all([loadRuns(), loadFiles(), loadStatus()]);
