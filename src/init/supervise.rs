@@ -212,6 +212,9 @@ impl Supervisor {
             sys::kill(std::process::id().cast_signed(), libc::SIGSTOP)?;
         }
         if let Some(tty) = self.tty.as_ref().filter(|tty| !under_a_shell || tty.is_own()) {
+            if !under_a_shell && signal == libc::SIGTSTP {
+                tty.deny_suspension();
+            }
             tty.lend(main);
         }
         sys::kill(-main, libc::SIGCONT)

@@ -10,6 +10,9 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
 use crate::sys;
 
+/// Two lines up, to the line's beginning, and clear from there on.
+const CLEAR_TWO_LINES: &[u8] = b"\x1b[2A\r\x1b[J";
+
 /// The terminal on standard input, as it was before the main child got it.
 pub struct Tty {
     stdin: Stdin,
@@ -29,6 +32,13 @@ impl Tty {
     pub fn lend(&self, group: i32) {
         // Refused when the terminal is not this session's own; then there is no job control to hand over.
         let _ = tcsetpgrp(&self.stdin, Pid::from_raw(group));
+    }
+
+    /// Takes off the screen what the CLI has just said in two lines: that it is suspended, and to come back with `fg`, which nobody
+    /// can type here. It goes on, on a screen of its own, and they would be read after its end.
+    pub fn deny_suspension(&self) {
+        // One that is open for reading alone stays as it is.
+        let _ = nix::unistd::write(&self.stdin, CLEAR_TWO_LINES);
     }
 
     /// Whether this process's own group is in the foreground.

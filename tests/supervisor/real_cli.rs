@@ -237,6 +237,23 @@ fn a_result_has_the_cost_of_its_run_and_that_of_its_session() {
 }
 
 #[test]
+fn ctrl_z_leaves_no_advice_on_the_screen_that_nobody_can_follow() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = claude(&testbox, &[]) else { return };
+    let mut running = launch.on_terminal().start();
+    running.expect("bypass");
+    running.write("\x1a");
+    // Two lines, which are then cleared: where it says something else, what is cleared has to be another.
+    running.expect("Claude Code is suspended. Run `fg` to bring it back.");
+    running.expect("press ctrl+_.\r\n\x1b[2A\r\x1b[J");
+    running.expect("bypass");
+    running.write("offline:echo on\r");
+    running.expect("model]");
+    running.signal(libc::SIGTERM);
+    running.finish().exits(143);
+}
+
+#[test]
 fn a_terminal_is_told_that_the_api_is_asked_again() {
     let Some(testbox) = TestBox::new() else { return };
     let Some(launch) = claude(&testbox, &["offline:error 529"]) else { return };

@@ -29,7 +29,7 @@ OPTIONS = ["--model", "--system-prompt", "--append-system-prompt", "--json-schem
 def without_variables(vector):
     """The engine's call, without what goes into its environment."""
     first = vector.index("claudebox")
-    kept = [word for at, word in enumerate(vector[:first]) if word != "--env" and vector[at - 1] != "--env"]
+    kept = [word for at, word in enumerate(vector[:first]) if at == 0 or "--env" not in (word, vector[at - 1])]
     return kept + vector[first:]
 
 
