@@ -96,6 +96,7 @@ fn a_run_tells_what_was_asked_and_how_it_ended_as_often_as_one_likes() {
     let run = api.http.look(&id);
     assert_eq!((&run["outcome"], &run["error"], &run["status"]), (&json!("ok"), &Value::Null, &json!("completed")));
     assert_eq!(run["costUsd"], finished["costUsd"]);
+    assert!(run["offline"] == true && finished["offline"] == true, "{run} {finished}");
     assert_eq!((&run["sessionId"], &run["result"]["result"]), (&finished["sessionId"], &finished["result"]));
     for _ in 0..3 {
         assert_eq!(result(&api.http), finished);

@@ -79,6 +79,7 @@ fn the_menu_and_what_needs_no_run() {
     let cost = bot.api.says(ANN, "/cost");
     let shown = bot.api.answer(ANN, cost, "(1 run)").text;
     assert!(shown.contains("Today (UTC): $") && !shown.contains("Today (UTC): $0.0000"), "{shown}");
+    assert!(shown.contains("is made up"), "{shown}");
     // What one chat has asked and spent is nobody else's business.
     for (command, nothing) in [("/runs", "no runs in this chat"), ("/cost", "(0 runs)"), ("/status", "Nothing")] {
         let asked = bot.api.says(BOB, command);
