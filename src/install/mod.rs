@@ -11,8 +11,8 @@ mod lock;
 mod package;
 mod registry;
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 pub use error::{InstallError, Why};
@@ -136,10 +136,12 @@ pub async fn install(
 
 async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl FnMut(Step)) -> Result<Installed, Why> {
     let storage = || Why::storage(store.root());
-    match DirBuilder::new().recursive(true).mode(0o755).create(store.folder()) {
+    let made = store.make();
+    if let Err(error) = made
         // Who may not write there may wait for who may.
-        Err(error) if !store.root().is_dir() => return Err(storage()(error)),
-        _ => {}
+        && (error.kind() == io::ErrorKind::NotADirectory || !store.root().is_dir())
+    {
+        return Err(storage()(error));
     }
     let lock = Lock::take(store, terms.patience.lock, tell).await?;
     if let Wanted::Version(version) = wanted
@@ -147,7 +149,7 @@ async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl F
     {
         return Ok(installed);
     }
-    fs::create_dir_all(store.folder()).and_then(|()| store.tidy()).map_err(storage())?;
+    store.make().and_then(|()| store.tidy()).map_err(storage())?;
     let registry = Registry::new(&terms.registry, &terms.patience)?;
     let (version, integrity) = match wanted {
         Wanted::Version(version) if *version == store.pins().version => {

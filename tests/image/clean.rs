@@ -138,12 +138,11 @@ fn a_store_with_the_real_cli_is_all_it_takes() {
 fn fill(root: &Path, cli: &Path) {
     let pins = Pins::of_this_build().expect("this build has pins");
     let store = Store::new(root, pins.clone());
-    fs::create_dir_all(store.folder()).expect("it can be made");
+    store.make().expect("it can be made");
     let place = store.begin().expect("it can be begun");
     let executable = place.path().join("claude");
     fs::copy(cli, &executable).expect("there is room for it");
     fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let note = Note {
         version: pins.version.to_string(),
         sha256: pins.sha256.clone(),

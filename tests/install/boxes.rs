@@ -131,6 +131,8 @@ fn a_box_that_is_killed_while_it_installs_is_no_obstacle() {
     let mut running = of_store(&testbox, &AUTH, &package, &registry.url).shared_network().start();
     running.until("a package is being fetched", |_| registry.fetched() > 0);
     running.kill();
+    // One that unpacks has a folder, which nobody who was killed could remove.
+    fs::create_dir(store(&testbox, &package).folder().join(".unfinished-x")).unwrap();
     registry.behave(Manner::Good);
     let finished = of_store(&testbox, &AUTH, &package, &registry.url).shared_network().start().finish().exits(0);
     assert_eq!(finished.out, "hello\n");

@@ -14,9 +14,9 @@
 pub mod pins;
 pub mod version;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -199,12 +199,26 @@ impl Store {
         Ok(found)
     }
 
+    /// Makes the folders that are not there yet. Everybody may look into them, whatever the umask is.
+    pub fn make(&self) -> io::Result<()> {
+        for folder in [self.root(), &self.folder()] {
+            match fs::symlink_metadata(folder) {
+                Ok(found) if found.is_dir() => {}
+                // Whoever shares the store must not have this box write elsewhere.
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(folder)?;
+                    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// A folder to install into; it is no version yet. Only whoever holds the lock makes one.
     pub fn begin(&self) -> io::Result<tempfile::TempDir> {
-        tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir_in(self.folder())
+        tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(self.folder())
     }
 
     /// Makes what is in `folder` this version, with this note. What was there before is gone after that.
@@ -213,6 +227,8 @@ impl Store {
         let mut text = serde_json::to_vec_pretty(note)?;
         text.push(b'\n');
         fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         for name in [NOTE, EXECUTABLE] {
             File::open(folder.path().join(name))?.sync_all()?;
         }
@@ -268,7 +284,6 @@ fn sync(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const PINNED: &[u8] = b"the pinned executable";
 
@@ -280,7 +295,7 @@ mod tests {
             bytes: PINNED.len() as u64,
         };
         let store = Store::new(root, pins);
-        fs::create_dir_all(store.folder()).unwrap();
+        store.make().unwrap();
         store
     }
 
@@ -288,7 +303,7 @@ mod tests {
         let folder = store.begin().unwrap();
         let path = folder.path().join(EXECUTABLE);
         fs::write(&path, executable).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         let note = Note {
             version: version.into(),
             sha256: hex(&Sha256::digest(executable)),
@@ -358,6 +373,19 @@ mod tests {
         fs::remove_file(&executable).unwrap();
         fs::write(&executable, PINNED).unwrap();
         assert!(!store.has(&version), "it may not be executed");
+    }
+
+    #[test]
+    fn a_store_that_is_a_link_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        let store = store(&elsewhere);
+        fs::remove_dir_all(store.folder()).unwrap();
+        symlink("/etc", store.folder()).unwrap();
+        assert_eq!(store.make().unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        symlink(&elsewhere, folder.path().join("link")).unwrap();
+        let link = Store::new(&folder.path().join("link"), store.pins().clone());
+        assert_eq!(link.make().unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
