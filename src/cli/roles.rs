@@ -38,7 +38,7 @@ use crate::process::events::Signals;
 use crate::process::mark;
 use crate::process::spawn::own_executable;
 use crate::sys;
-use crate::worker::job;
+use crate::worker::job::{self, Received};
 use crate::worker::one_shot::{self, Request};
 use crate::worker::output;
 use crate::worker::prompt::{self, PromptError};
@@ -340,7 +340,8 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
-    let Some(job) = job::receive(&mut input, &signals).map_err(internal)? else { return Ok(ExitCode::Ok) };
+    let received = job::receive(&mut input, &signals).map_err(internal)?;
+    let Some(Received { job, cancelled }) = received else { return Ok(ExitCode::Ok) };
     // Before the CLI is there: from here on everything belongs to the run, whatever becomes of this process.
     let marked = job.run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
     if let Err(error) = marked {
@@ -351,6 +352,10 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         job::refuse(&job, outcome, &why.to_string(), out.lock()).map_err(internal)
     };
     let refuse = |why: &dyn std::fmt::Display| refuse_as(&Outcome::Truncated, why);
+    if cancelled {
+        refuse_as(&Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
+        return Ok(ExitCode::Ok);
+    }
     // A link may have taken the folder's place since the run was accepted.
     if !std::fs::canonicalize(&job.workspace).is_ok_and(|real| real == job.workspace) {
         refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;

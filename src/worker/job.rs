@@ -77,8 +77,17 @@ pub struct Report {
     pub reaped: u64,
 }
 
+/// A job that has come.
+#[derive(Debug)]
+pub struct Received {
+    /// What to do.
+    pub job: Job,
+    /// It was cancelled before anybody had it.
+    pub cancelled: bool,
+}
+
 /// Waits for a job. `None`: there will be none.
-pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<Option<Job>> {
+pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<Option<Received>> {
     let mut text = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -92,8 +101,9 @@ pub fn receive(input: &mut (impl Read + AsFd), signals: &Signals) -> io::Result<
                 0 => return Ok(None),
                 count => text.extend_from_slice(&buffer[..count]),
             }
-            if let Some(end) = text.iter().rposition(|&byte| byte == b'\n') {
-                return Ok(Some(serde_json::from_slice(&text[..end])?));
+            if let Some(end) = text.iter().position(|&byte| byte == b'\n') {
+                let job = serde_json::from_slice(&text[..end])?;
+                return Ok(Some(Received { job, cancelled: text.len() > end + 1 }));
             }
         } else {
             events::wait(signals, &[Interest::readable(&input.as_fd())], None)?;
@@ -198,5 +208,46 @@ impl<W: Write> Audience for Wire<W> {
     fn stuck(&mut self) {
         // Nobody there to help: what can be ended has been.
         let _ = self.out.write_all(&[STUCK, b'\n']).and_then(|()| self.out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::path::Path;
+
+    fn received(bytes: &[u8]) -> io::Result<Option<Received>> {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        File::from(writer).write_all(bytes).unwrap();
+        receive(&mut File::from(reader), &Signals::block_all().unwrap())
+    }
+
+    fn line() -> Vec<u8> {
+        let job = Job {
+            run_id: Uuid::now_v7(),
+            prompt: "p".into(),
+            options: Options::default(),
+            workspace: "/w".into(),
+            silence: None,
+            verbose: false,
+            shell: None,
+            variables: Variables::default(),
+        };
+        [serde_json::to_vec(&job).unwrap(), b"\n".to_vec()].concat()
+    }
+
+    #[test]
+    fn a_job_comes_whole_or_not_at_all() {
+        let found = received(&line()).unwrap().unwrap();
+        assert_eq!((found.job.workspace.as_path(), found.cancelled), (Path::new("/w"), false));
+        assert!(received(&line()[..10]).unwrap().is_none());
+        assert!(received(b"").unwrap().is_none());
+    }
+
+    /// Whoever cancels at once writes before the job is read.
+    #[test]
+    fn a_cancel_right_behind_the_job_is_one() {
+        assert!(received(&[&line(), CANCEL].concat()).unwrap().unwrap().cancelled);
     }
 }
