@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=d41419a5db8154315e040d67298a1d3c85e8c278854685236c79ee31e14c19d9
+checksum=cd3337bd019816a2135d704506163da7d68a0516f94b0d963bbf0c3d729d5bac
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'
