@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=cd3337bd019816a2135d704506163da7d68a0516f94b0d963bbf0c3d729d5bac
+checksum=849632cdfd146a7ca65d619db34eca1e305e74ce973644cf2018cb49894885d4
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

@@ -1627,6 +1627,14 @@ def _(self):
     self.assertIn(f"removed 2 containers\nleft as they are:\n  {place.home}/.claude (sessions, sign-in, settings)\n", call.out)
 
 
+@case(Commands, "doctor_shows_what_is_mounted")
+def _(self):
+    place = self.place()
+    said = place.run("doctor", env={"CLAUDEBOX_MOUNT_MORE": "/usr:/more:ro"}).out
+    self.assertIn(f"ok     mount         {place.workspace}\n", said)
+    self.assertIn("ok     mount         /usr:/more:ro (CLAUDEBOX_MOUNT_MORE)\n", said)
+
+
 @case(Commands, "doctor_tells_of_ended_boxes")
 def _(self):
     place = self.place()
