@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("atomic_file", &[]),
+    ("plain_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
     ("json_file", &["atomic_file", "json_text"]),
@@ -19,9 +20,9 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("process", &["exit_code", "privilege", "sys"]),
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
     ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
-    ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "process"]),
+    ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "plain_file", "process"]),
     ("install", &["claude"]),
-    ("manifest", &["atomic_file", "boot", "config", "privilege", "sys"]),
+    ("manifest", &["atomic_file", "boot", "config", "plain_file", "privilege", "sys"]),
     ("worker", &["claude", "config", "exit_code", "json_text", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),

@@ -4,16 +4,18 @@
 //! later ones. A prompt gets the default again, as a fresh session does: by the CLI's own order, except that `--model default` alone
 //! would pass over what the settings say.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::config::environment::Environment;
+use crate::plain_file;
 
 const VARIABLE: &str = "ANTHROPIC_MODEL";
 /// The CLI's word for what the account has without a choice.
 const DEFAULT: &str = "default";
+/// No settings are longer.
+const LONGEST_BYTES: u64 = 1024 * 1024;
 const OF_THE_ORGANIZATION: &str = "/etc/claude-code/managed-settings.json";
 
 /// The model to name for a session that goes on. `None`: the CLI finds it, in the environment. `of_command_line` is the value of its
@@ -29,7 +31,8 @@ pub fn of_resumed(
         return None;
     }
     let project = workspace.join(".claude");
-    let file = |path: PathBuf| fs::read_to_string(path).ok();
+    // Those of the project are Claude's to write.
+    let file = |path: PathBuf| String::from_utf8(plain_file::read(&path, LONGEST_BYTES).ok()?).ok();
     let texts = [
         file(OF_THE_ORGANIZATION.into()),
         Some(of_command_line.to_owned()),
@@ -50,6 +53,7 @@ pub fn of_resumed(
 mod tests {
     use std::collections::HashMap;
     use std::ffi::OsString;
+    use std::fs;
 
     use super::*;
 
@@ -71,6 +75,11 @@ mod tests {
         fs::write(workspace.join(".claude/settings.local.json"), "{").unwrap();
         assert_eq!(model("{}").as_deref(), Some("opus"));
         assert_eq!(model(r#"{"env":{"ANTHROPIC_MODEL":"x"}}"#), None);
+        // A pipe of an agent's must not hold up the next run.
+        let local = workspace.join(".claude/settings.local.json");
+        fs::remove_file(&local).unwrap();
+        nix::unistd::mkfifo(&local, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(model("{}").as_deref(), Some("opus"));
         let env: HashMap<String, OsString> = [("ANTHROPIC_MODEL".to_owned(), "x".into())].into();
         assert_eq!(of_resumed("{}", &workspace, &config_dir, &env), None);
     }

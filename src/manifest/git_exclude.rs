@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file;
+use crate::{atomic_file, plain_file};
 
 /// The line before ours, by which ours is found again.
 const MARK: &str = "# claudebox: its own CLAUDE.md, until there is something of yours in it";
@@ -23,7 +23,7 @@ pub(super) fn settle(workspace: &Path, is_ours: bool) -> io::Result<()> {
     let Some(pattern) = workspace.strip_prefix(&root).ok().and_then(pattern) else { return Ok(()) };
     let file = info.join("exclude");
     let text = match fs::symlink_metadata(&file) {
-        Ok(found) if found.is_file() && found.len() <= LONGEST_BYTES => fs::read(&file)?,
+        Ok(found) if found.is_file() && found.len() <= LONGEST_BYTES => plain_file::read(&file, LONGEST_BYTES)?,
         // A link leads to somebody's file for several repositories.
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -61,9 +61,9 @@ fn find(workspace: &Path) -> Option<(PathBuf, PathBuf)> {
     let root = workspace.ancestors().find(|folder| fs::symlink_metadata(folder.join(".git")).is_ok())?;
     let mut store = root.join(".git");
     if store.is_file() {
-        let text = fs::read(&store).ok()?;
+        let text = plain_file::read(&store, LONGEST_BYTES).ok()?;
         store = root.join(path(text.strip_prefix(b"gitdir: ")?));
-        if let Ok(text) = fs::read(store.join("commondir")) {
+        if let Ok(text) = plain_file::read(&store.join("commondir"), LONGEST_BYTES) {
             store = store.join(path(&text));
         }
     }

@@ -14,9 +14,9 @@
 pub mod pins;
 pub mod version;
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ use sha2::{Digest, Sha256};
 use super::envelope::hex;
 use pins::{PLATFORM, Pins};
 use version::Version;
+
+use crate::plain_file;
 
 /// Where it is unless told otherwise.
 pub const DEFAULT_FOLDER: &str = "/var/lib/claudebox/cli";
@@ -271,10 +273,9 @@ pub fn relink(link: &Path, target: &Path) -> io::Result<()> {
     fs::rename(new, link)
 }
 
-/// A file, and nothing that only looks like one: a link would lead elsewhere, a pipe would hold the reader up.
+/// A file of the store; a link would lead elsewhere.
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+    plain_file::open(path, libc::O_NOFOLLOW)
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
