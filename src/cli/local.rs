@@ -73,7 +73,7 @@ pub(super) fn run(
     stream.set_nonblocking(true).map_err(internal)?;
     let is_watched = is_watched(config, env);
     let mut client = Client {
-        connection: Connection { stream, unsent: question.clone().into(), heard: Vec::new(), searched: 0, open: true },
+        connection: Connection::new(stream, &question),
         printer: Printer::new(io::stdout().lock(), ask.format, is_watched),
         says_place: is_watched,
         has_result: false,
@@ -87,8 +87,7 @@ pub(super) fn run(
                 events::wait(&signals, &[], Some(Instant::now() + CHECK_PAUSE)).map_err(internal)?;
                 let Some(stream) = connect(config, env) else { break Last::Nothing };
                 stream.set_nonblocking(true).map_err(internal)?;
-                client.connection =
-                    Connection { stream, unsent: question.clone().into(), heard: Vec::new(), searched: 0, open: true };
+                client.connection = Connection::new(stream, &question);
             }
             last => break last,
         }
@@ -260,6 +259,11 @@ struct Connection {
 }
 
 impl Connection {
+    /// One that has yet to send `question`.
+    fn new(stream: UnixStream, question: &[u8]) -> Self {
+        Self { stream, unsent: question.to_vec().into(), heard: Vec::new(), searched: 0, open: true }
+    }
+
     fn wait(&self, signals: &Signals) -> io::Result<()> {
         let readable = Interest::readable(&self.stream);
         if self.unsent.is_empty() {
