@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use super::restart::delay_after;
 use crate::process::events;
 use crate::process::link::LONGEST_STATE;
 use crate::process::spawn::{Spawn, Streams, spawn};
@@ -105,9 +106,8 @@ impl Installer {
     }
 
     fn failed(&mut self) {
-        let nominal = FIRST_DELAY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_DELAY);
+        let delay = delay_after(self.failures, FIRST_DELAY, LONGEST_DELAY, sys::chance());
         self.failures = self.failures.saturating_add(1);
-        let delay = nominal.mul_f64(0.5 + sys::chance() / 2.0);
         self.due = Some(Instant::now() + delay);
         let said = std::mem::take(&mut self.said);
         tracing::warn!("no run can be started; the Claude CLI is tried again in {:.0} s", delay.as_secs_f64());

@@ -28,6 +28,13 @@ pub enum Loudness {
     Nothing,
 }
 
+/// The delay after so many failures before this one: `first`, doubling, at most `longest`, and between half of that and all of it
+/// by `chance`, 0.0 to 1.0.
+#[must_use]
+pub fn delay_after(failures: u32, first: Duration, longest: Duration, chance: f64) -> Duration {
+    first.saturating_mul(1 << failures.min(16)).min(longest).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
 /// Counts a server's deaths and says how long to wait before the next start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backoff {
@@ -42,9 +49,9 @@ impl Backoff {
         if uptime >= HEALTHY_AFTER {
             self.deaths = 0;
         }
-        let nominal = FIRST_DELAY.saturating_mul(1 << self.deaths.min(16)).min(LONGEST_DELAY);
+        let delay = delay_after(self.deaths, FIRST_DELAY, LONGEST_DELAY, chance);
         self.deaths = self.deaths.saturating_add(1);
-        nominal.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+        delay
     }
 
     /// How loud the last death is.
