@@ -32,9 +32,19 @@ impl Signals {
     }
 
     /// The next pending signal's number, if there is one.
+    ///
+    /// A write of this process that fails (nobody reads the pipe, the file is at its limit) raises a signal too, which
+    /// the kernel keeps because it is blocked, even where it is ignored. The error of the write says the same: that signal
+    /// is dropped, or it would be forwarded to a child that has nothing to do with it.
     pub fn next(&self) -> io::Result<Option<i32>> {
-        let info = self.fd.read_signal()?;
-        Ok(info.and_then(|info| i32::try_from(info.ssi_signo).ok()))
+        loop {
+            let Some(info) = self.fd.read_signal()? else { return Ok(None) };
+            let Ok(signal) = i32::try_from(info.ssi_signo) else { continue };
+            let is_of_a_write = matches!(signal, libc::SIGPIPE | libc::SIGXFSZ) && info.ssi_pid == std::process::id();
+            if !is_of_a_write {
+                return Ok(Some(signal));
+            }
+        }
     }
 }
 
@@ -82,4 +92,29 @@ pub fn wait(signals: &Signals, interests: &[Interest<'_>], deadline: Option<Inst
 pub fn is_readable(fd: &impl AsFd) -> io::Result<bool> {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write as _};
+
+    use super::Signals;
+
+    #[test]
+    fn a_write_that_nobody_reads_is_no_signal_to_this_process() {
+        let signals = Signals::block_all().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(writer.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(signals.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_at_its_limit_is_no_signal_to_this_process() {
+        let signals = Signals::block_all().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE, 1, 1).unwrap();
+        assert!(file.write_all(b"two").is_err());
+        assert_eq!(signals.next().unwrap(), None);
+    }
 }
