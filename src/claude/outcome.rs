@@ -3,13 +3,17 @@
 //! Success is a last `result` event with `is_error: false`, and with a schema also `structured_output`. Never the exit
 //! code of the CLI, which is 0 after an interrupt, and never `subtype`, which is "success" next to an API error.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exit_code::ExitCode;
 use crate::process::status::ChildStatus;
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As JSON it is what two processes of the same claudebox say to each other. Everybody else gets its [`name`](Self::name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The answer is there.
     Ok,
@@ -177,9 +181,18 @@ impl Outcome {
         all.into_iter().find(|outcome| outcome.name() == name)
     }
 
+    /// When the rate limit resets that ended the run, in seconds since 1970.
+    #[must_use]
+    pub const fn resets_at(self) -> Option<u64> {
+        match self {
+            Self::RateLimited { resets_at } => resets_at,
+            _ => None,
+        }
+    }
+
     /// Its stable name in JSON.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::ModelError => "model_error",
@@ -198,7 +211,7 @@ impl Outcome {
 
     /// The exit code of a process whose run ended so.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(self) -> ExitCode {
         match self {
             Self::Ok => ExitCode::Ok,
             Self::ModelError => ExitCode::Failure,
@@ -213,6 +226,25 @@ impl Outcome {
             Self::Oom => ExitCode::from_signal(libc::SIGKILL),
             Self::Truncated => ExitCode::Truncated,
         }
+    }
+}
+
+/// An outcome in a note of a door: its name, and nothing of what only some have.
+pub mod by_name {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::Outcome;
+
+    /// Writes the name.
+    pub fn serialize<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
+        outcome.map(Outcome::name).serialize(serializer)
+    }
+
+    /// Reads a name. One that is not known is a later version's: it is no outcome here.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Outcome>, D::Error> {
+        let name = Option::<String>::deserialize(deserializer)?;
+        Ok(name.and_then(|name| Outcome::from_envelope(&name, &Value::Null)))
     }
 }
 
@@ -321,7 +353,7 @@ mod tests {
             Outcome::Truncated,
         ];
         let mut codes: Vec<u8> = all.iter().map(|outcome| outcome.exit_code().code()).collect();
-        let mut names: Vec<&str> = all.iter().map(Outcome::name).collect();
+        let mut names: Vec<&str> = all.iter().copied().map(Outcome::name).collect();
         codes.sort_unstable();
         codes.dedup();
         names.sort_unstable();
@@ -339,5 +371,17 @@ mod tests {
     fn an_outcome_is_told_from_its_name_and_envelope(#[case] outcome: Outcome, #[case] envelope: Value) {
         assert_eq!(Outcome::from_envelope(outcome.name(), &envelope), Some(outcome));
         assert_eq!(Outcome::from_envelope("cancelled", &envelope), None);
+    }
+
+    #[test]
+    fn a_note_has_the_name_alone_and_one_of_a_later_version_is_none() {
+        #[derive(Serialize, Deserialize)]
+        struct Note(#[serde(with = "by_name")] Option<Outcome>);
+        let note = serde_json::to_value(Note(Some(Outcome::RateLimited { resets_at: Some(7) }))).unwrap();
+        assert_eq!(note, json!("rate_limited"));
+        assert_eq!(serde_json::from_value::<Note>(note).unwrap().0, Some(Outcome::RateLimited { resets_at: None }));
+        for other in [json!(null), json!("melted")] {
+            assert_eq!(serde_json::from_value::<Note>(other).unwrap().0, None);
+        }
     }
 }

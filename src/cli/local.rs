@@ -219,21 +219,20 @@ impl<W: Write> Client<W> {
     fn finish(mut self, end: End) -> io::Result<ExitCode> {
         let End { outcome, mut complaint, result: mut envelope } = end;
         // A run that never started was taken out of the queue.
-        let named = outcome.and_then(|name| Outcome::from_envelope(&name, &envelope));
-        let mut outcome = named.unwrap_or(Outcome::Killed { signal: None });
+        let mut outcome = outcome.unwrap_or(Outcome::Killed { signal: None });
         // What the server sent to its CLI is not what this process was sent.
-        if let (Outcome::Killed { .. }, Some(signal)) = (&outcome, self.stopped) {
+        if let (Outcome::Killed { .. }, Some(signal)) = (outcome, self.stopped) {
             outcome = Outcome::Killed { signal: Some(signal) };
             envelope["signal"] = signal.into();
             complaint = Some(ended_by(Some(signal)));
         }
         let code = outcome.exit_code();
-        match self.printer.finish(&Ending { outcome: outcome.clone(), envelope, has_result: self.has_result }) {
+        match self.printer.finish(&Ending { outcome, envelope, has_result: self.has_result }) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
         }
         if let Some(complaint) = complaint {
-            tell(&complaint, &outcome);
+            tell(&complaint, outcome);
         }
         Ok(code)
     }

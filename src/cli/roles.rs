@@ -301,7 +301,7 @@ pub(super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCo
     let finished =
         one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock()).map_err(internal)?;
     if let Some(complaint) = finished.complaint() {
-        output::tell(&complaint, &finished.outcome);
+        output::tell(&complaint, finished.outcome);
     }
     if let Some(notice) = finished.notice() {
         tracing::warn!("{notice}");
@@ -348,12 +348,12 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
         tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
     }
     let out = io::stdout();
-    let refuse_as = |outcome: &Outcome, why: &dyn std::fmt::Display| {
+    let refuse_as = |outcome: Outcome, why: &dyn std::fmt::Display| {
         job::refuse(&job, outcome, &why.to_string(), out.lock()).map_err(internal)
     };
-    let refuse = |why: &dyn std::fmt::Display| refuse_as(&Outcome::Truncated, why);
+    let refuse = |why: &dyn std::fmt::Display| refuse_as(Outcome::Truncated, why);
     if cancelled {
-        refuse_as(&Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
+        refuse_as(Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
         return Ok(ExitCode::Ok);
     }
     // A link may have taken the folder's place since the run was accepted.
@@ -402,7 +402,7 @@ pub(super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
                 OpenError::InUse { .. } => Outcome::Truncated,
                 OpenError::Unknown(_) | OpenError::None { .. } => Outcome::SessionNotFound,
             };
-            refuse_as(&outcome, &error)?;
+            refuse_as(outcome, &error)?;
             return Ok(ExitCode::Ok);
         }
     };

@@ -160,15 +160,15 @@ mod tests {
     const NOON: i64 = 20_000 * DAY_MILLISECONDS + DAY_MILLISECONDS / 2;
 
     fn claim(run: u128, most: Option<f64>) -> Claim {
-        let requester = Requester::of("http", "me");
+        let requester = Requester::Token("me".into());
         Claim { run: Uuid::from_u128(run), requester, most, limit: None, own_limit: Some(1.0) }
     }
 
     #[test]
     fn a_limit_ends_the_day_for_all_or_for_one() {
         let mut budget = Budget::default();
-        budget.add(NOON, &Requester::of("http", "me"), 1.0);
-        budget.add(NOON, &Requester::of("http", "you"), 2.0);
+        budget.add(NOON, &Requester::Token("me".into()), 1.0);
+        budget.add(NOON, &Requester::Token("you".into()), 2.0);
         let ask = |limit, own_limit| Claim { limit, own_limit, ..claim(1, None) };
         assert_eq!(budget.reserve(NOON, &ask(Some(3.5), Some(1.5))), Ok(()));
         budget.release(Uuid::from_u128(1));
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_new_day_begins_with_nothing_spent() {
         let mut budget = Budget::default();
-        budget.add(NOON, &Requester::of("http", "me"), 1.0);
+        budget.add(NOON, &Requester::Token("me".into()), 1.0);
         assert!(budget.reserve(NOON, &claim(1, None)).is_err());
         assert_eq!(budget.reserve(NOON + DAY_MILLISECONDS / 2, &claim(1, None)), Ok(()));
     }
@@ -228,9 +228,9 @@ mod tests {
     #[test]
     fn a_job_and_a_token_of_one_name_have_budgets_of_their_own() {
         let mut budget = Budget::default();
-        budget.add(NOON, &Requester::of("cron", "me"), 5.0);
+        budget.add(NOON, &Requester::Job("me".into()), 5.0);
         assert_eq!(budget.reserve(NOON, &claim(1, None)), Ok(()));
-        budget.add(NOON, &Requester::of("openai", "me"), 5.0);
+        budget.add(NOON, &Requester::Token("me".into()), 5.0);
         assert!(budget.reserve(NOON, &claim(2, None)).is_err());
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::engine::Engine;
 use super::ledger::{Due, LedgerError};
-use super::run::{self, Run};
+use super::run::{self, Requester, Run};
 use super::webhook::{self, Delivery, SigningKey};
 use crate::fetch::Fetcher;
 
@@ -127,7 +127,7 @@ struct Lanes(HashMap<Uuid, Place>);
 #[derive(Debug, Clone)]
 struct Place {
     receiver: String,
-    requester: String,
+    requester: Option<Requester>,
 }
 
 impl Lanes {
@@ -167,7 +167,13 @@ mod tests {
     use super::*;
 
     fn due(url: &str, requester: &str) -> Due {
-        Due { run_id: Uuid::now_v7(), url: url.into(), attempts: 0, due_at: 0, requester: requester.into() }
+        Due {
+            run_id: Uuid::now_v7(),
+            url: url.into(),
+            attempts: 0,
+            due_at: 0,
+            requester: Some(Requester::Token(requester.into())),
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Engine {
     pub async fn submit_with(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
-            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.who(), key).await?
+            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
         {
             return self.used_before(before, &known, digest);
         }
@@ -361,9 +361,8 @@ impl Shared {
         let end = End {
             at: run::now(),
             outcome: None,
-            resets_at: None,
             error: Some(error.clone()),
-            result: run::result_without_cli(live.id, &live.workspace, "cancelled", &error),
+            result: run::result_without_cli(live.id, &live.workspace, None, &error),
             cost_usd: None,
             cost_estimated: false,
             session_id: None,

@@ -52,7 +52,7 @@ impl Live {
             variables,
             id: run.id,
             workspace: run.workspace.clone(),
-            requester: run.who(),
+            requester: run.requester.clone(),
             most: run.request.options.max_budget_usd,
             terms: run.terms.clone(),
             progress: watch::Sender::new(Progress { state: run.state, log_bytes: 0, ended: false }),
@@ -133,7 +133,8 @@ impl Live {
 mod tests {
     use super::*;
     use crate::claude::arguments::{Options, OutputFormat};
-    use crate::runs::run::Request;
+    use crate::claude::outcome::Outcome;
+    use crate::runs::run::{DoorName, Request};
 
     fn live(state: State) -> Live {
         let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
@@ -141,8 +142,8 @@ mod tests {
             Run {
                 id: Uuid::now_v7(),
                 workspace: "/w".into(),
-                door: "http".into(),
-                requester: "r".into(),
+                door: DoorName::Http,
+                requester: Requester::Token("r".into()),
                 state,
                 request,
                 terms: Terms::default(),
@@ -174,8 +175,7 @@ mod tests {
         let end_first = live(State::Running);
         let end = End {
             at: 2,
-            outcome: Some("ok".into()),
-            resets_at: None,
+            outcome: Some(Outcome::Ok),
             error: None,
             result: serde_json::Value::Null,
             cost_usd: None,

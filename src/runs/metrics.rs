@@ -9,7 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::run::Run;
+use super::run::{DoorName, Run};
+use crate::claude::outcome::Outcome;
 
 /// The engine's figures. Clones are the same ones.
 #[derive(Debug, Clone)]
@@ -28,13 +29,13 @@ pub struct Metrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Door {
-    door: String,
+    door: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
     state: &'static str,
-    outcome: String,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,14 +79,14 @@ impl Metrics {
     }
 
     /// Counts a run that was accepted.
-    pub fn accepted(&self, door: &str) {
-        self.accepted.get_or_create(&Door { door: door.to_owned() }).inc();
+    pub fn accepted(&self, door: DoorName) {
+        self.accepted.get_or_create(&Door { door: door.name() }).inc();
     }
 
     /// Counts a run that has ended.
     pub fn finished(&self, run: &Run) {
         let Some(end) = &run.end else { return };
-        let outcome = end.outcome.clone().unwrap_or_else(|| "none".into());
+        let outcome = end.outcome.map_or("none", Outcome::name);
         self.finished.get_or_create(&Ending { state: run.state.name(), outcome }).inc();
         if let Some(started) = run.started_at {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of a run are far below 2^52")]

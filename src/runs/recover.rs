@@ -16,6 +16,7 @@ use super::log::Logs;
 use super::metrics::Metrics;
 use super::run::{self, End, Run, State};
 use crate::atomic_file;
+use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 
@@ -168,12 +169,12 @@ async fn interrupt(ledger: &Ledger, logs: &Logs, workers: &Workers, run: Run) ->
     let cost_usd = tokio::task::spawn_blocking(move || cost_of_log(&logs, id)).await.ok().flatten();
     let error = "interrupted: the server or the box ended before the run did";
     tracing::warn!("run {} in {} was {error}", run.id, run.workspace.display());
+    let outcome = Outcome::Killed { signal: None };
     let end = End {
         at: run::now(),
-        outcome: Some("killed".into()),
-        resets_at: None,
+        outcome: Some(outcome),
         error: Some(error.into()),
-        result: run::result_without_cli(run.id, &run.workspace, "killed", error),
+        result: run::result_without_cli(run.id, &run.workspace, Some(outcome), error),
         cost_usd,
         cost_estimated: cost_usd.is_some(),
         session_id: None,

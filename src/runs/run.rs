@@ -1,12 +1,15 @@
 //! What a run is: what was asked for, where it stands, and how it ended.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::outcome::Outcome;
 
 /// A run to accept.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,10 +33,10 @@ pub struct NewRun {
 /// Who asks for a run, and through which door.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
-    /// The door's name: `http`, `openai`, `mcp`, `telegram`, `cron` or `local`.
-    pub door: &'static str,
-    /// The token's name, the chat, the job.
-    pub requester: String,
+    /// The door.
+    pub door: DoorName,
+    /// Who asks.
+    pub requester: Requester,
     /// Most this requester's runs may cost on a day (UTC), US dollars.
     pub cost_per_day: Option<f64>,
     /// Most runs of this requester at once.
@@ -47,49 +50,115 @@ pub struct Origin {
 impl Origin {
     /// A requester without limits of their own.
     #[must_use]
-    pub fn unlimited(door: &'static str, requester: impl Into<String>) -> Self {
-        Self { door, requester: requester.into(), cost_per_day: None, max_runs: None, max_queued: None, sees: None }
-    }
-
-    /// Who asks.
-    #[must_use]
-    pub fn who(&self) -> Requester {
-        Requester::of(self.door, self.requester.clone())
+    pub const fn unlimited(door: DoorName, requester: Requester) -> Self {
+        Self { door, requester, cost_per_day: None, max_runs: None, max_queued: None, sees: None }
     }
 }
 
-/// Who pays for a run and whose its idempotency key is: a token, a chat, a job, or a terminal of the box. A job and a
-/// token may have the same name.
+/// A way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DoorName {
+    /// The HTTP API and its page.
+    Http,
+    /// The OpenAI-compatible API.
+    OpenAi,
+    /// The Model Context Protocol.
+    Mcp,
+    /// The Telegram bot.
+    Telegram,
+    /// Jobs by the clock.
+    Cron,
+    /// The socket of `claudebox run`.
+    Local,
+}
+
+impl DoorName {
+    /// Every door.
+    pub const ALL: [Self; 6] = [Self::Http, Self::OpenAi, Self::Mcp, Self::Telegram, Self::Cron, Self::Local];
+
+    /// Its name in the ledger, in answers and in the file of tokens.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::OpenAi => "openai",
+            Self::Mcp => "mcp",
+            Self::Telegram => "telegram",
+            Self::Cron => "cron",
+            Self::Local => "local",
+        }
+    }
+
+    /// The door of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|door| door.name() == name)
+    }
+
+    /// Whether prompts that come through it are text and nothing else. Where the box's own people write them, in a shell
+    /// or in the file of jobs, the CLI's slash commands and `@file` work as in the CLI.
+    #[must_use]
+    pub const fn prompts_are_text(self) -> bool {
+        !matches!(self, Self::Local | Self::Cron)
+    }
+}
+
+impl fmt::Display for DoorName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Who pays for a run and whose its idempotency key is. A job and a token may have the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Requester {
-    kind: &'static str,
-    name: String,
+pub enum Requester {
+    /// A token of the web's doors, which have their tokens in common; its name.
+    Token(String),
+    /// A chat of Telegram; its id.
+    Chat(i64),
+    /// A job by the clock; its name.
+    Job(String),
+    /// A terminal of the box.
+    Local,
 }
 
 impl Requester {
-    /// Who is called `name` by the door `door`.
+    /// What the ledger calls a terminal of the box.
+    const LOCAL: &str = "local";
+    /// What stands before a chat's id in the ledger.
+    const CHAT: &str = "telegram:";
+
+    /// Who has this name among those of this kind. `None`: no such kind, or not a name of it.
     #[must_use]
-    pub fn of(door: &str, name: impl Into<String>) -> Self {
-        let kind = match door {
-            "telegram" => "telegram",
-            "cron" => "cron",
-            "local" => "local",
-            // The web's doors have their tokens in common.
-            _ => "token",
-        };
-        Self { kind, name: name.into() }
+    pub fn of(kind: &str, name: String) -> Option<Self> {
+        match kind {
+            "token" => Some(Self::Token(name)),
+            "telegram" => name.strip_prefix(Self::CHAT)?.parse().ok().map(Self::Chat),
+            "cron" => Some(Self::Job(name)),
+            Self::LOCAL => Some(Self::Local),
+            _ => None,
+        }
     }
 
     /// `token`, `telegram`, `cron` or `local`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        self.kind
+        match self {
+            Self::Token(_) => "token",
+            Self::Chat(_) => "telegram",
+            Self::Job(_) => "cron",
+            Self::Local => Self::LOCAL,
+        }
     }
 
-    /// Their name.
+    /// Their name, as answers and the ledger have it. Unique within a kind.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Token(name) | Self::Job(name) => name.into(),
+            Self::Chat(id) => format!("{}{id}", Self::CHAT).into(),
+            Self::Local => Self::LOCAL.into(),
+        }
     }
 }
 
@@ -121,13 +190,6 @@ pub struct Request {
     pub options: Options,
     /// Form of the result.
     pub format: OutputFormat,
-}
-
-/// Whether prompts that come through `door` are text and nothing else. Where the box's own people write them, in a shell
-/// or in the file of jobs, the CLI's slash commands and `@file` work as in the CLI.
-#[must_use]
-pub fn prompt_is_text(door: &str) -> bool {
-    !matches!(door, "local" | "cron")
 }
 
 /// What happens to a run whose workspace is busy.
@@ -235,9 +297,9 @@ pub struct Run {
     /// The workspace's folder.
     pub workspace: PathBuf,
     /// The door it came through.
-    pub door: String,
+    pub door: DoorName,
     /// Who asked.
-    pub requester: String,
+    pub requester: Requester,
     /// Where it stands.
     pub state: State,
     /// What was asked.
@@ -252,23 +314,13 @@ pub struct Run {
     pub end: Option<End>,
 }
 
-impl Run {
-    /// Who asked.
-    #[must_use]
-    pub fn who(&self) -> Requester {
-        Requester::of(&self.door, self.requester.clone())
-    }
-}
-
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
     /// When.
     pub at: i64,
-    /// The outcome's name; `None` for a run that never started.
-    pub outcome: Option<String>,
-    /// When a rate limit resets, in seconds since 1970.
-    pub resets_at: Option<u64>,
+    /// How it ended for the CLI; `None` for a run that never started. A run of a list has no signal and no cause of a hang.
+    pub outcome: Option<Outcome>,
     /// What went wrong, one line.
     pub error: Option<String>,
     /// The result as one JSON object.
@@ -283,11 +335,12 @@ pub struct End {
     pub reaped: u64,
 }
 
-/// A run that ended without the CLI saying so: its result as one JSON object.
+/// A run that ended without the CLI saying so: its result as one JSON object. `None`: it was cancelled before it began.
 #[must_use]
-pub fn result_without_cli(id: Uuid, workspace: &std::path::Path, outcome: &str, error: &str) -> Value {
+pub fn result_without_cli(id: Uuid, workspace: &Path, outcome: Option<Outcome>, error: &str) -> Value {
     serde_json::json!({
-        "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
+        "type": "result", "subtype": "error_no_result", "isError": true,
+        "outcome": outcome.map_or(State::Cancelled.name(), Outcome::name), "result": null,
         "errors": [error], "sessionId": null, "runId": id, "workspace": workspace, "leftoverProcesses": 0,
     })
 }
@@ -296,4 +349,27 @@ pub fn result_without_cli(id: Uuid, workspace: &std::path::Path, outcome: &str, 
 #[must_use]
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requester_is_told_from_its_kind_and_name() {
+        let all = [Requester::Token("ci".into()), Requester::Chat(-100), Requester::Job("ci".into()), Requester::Local];
+        for requester in &all {
+            let again = Requester::of(requester.kind(), requester.name().into_owned());
+            assert_eq!(again.as_ref(), Some(requester));
+        }
+        assert_eq!(Requester::of("telegram", "ci".into()), None);
+        assert_eq!(Requester::of("mail", "ci".into()), None);
+    }
+
+    #[test]
+    fn doors_have_their_names() {
+        let named = DoorName::ALL.map(|door| DoorName::from_name(door.name()));
+        assert_eq!(named, DoorName::ALL.map(Some));
+        assert_eq!(DoorName::from_name("HTTP"), None);
+    }
 }

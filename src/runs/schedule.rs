@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn place(number: u128, requester: &str) -> Place {
-        Place { run: id(number), requester: Requester::of("http", requester), max_runs: None }
+        Place { run: id(number), requester: Requester::Token(requester.into()), max_runs: None }
     }
 
     fn admit(schedule: &mut Schedule, workspace: &Path, number: u128, busy: Busy) -> Admission {
@@ -413,7 +413,7 @@ mod tests {
             let mut live: HashMap<Uuid, PathBuf> = HashMap::new();
             let mut begun: HashSet<Uuid> = HashSet::new();
             let names = ["ann", "bob", "cid"];
-            let who = |number: usize| Requester::of("http", names[number % names.len()]);
+            let who = |number: usize| Requester::Token(names[number % names.len()].into());
             let folder = |number: u8| PathBuf::from(format!("/{number}"));
             for (number, step) in steps.into_iter().enumerate() {
                 let run = id(number as u128 + 1);

@@ -71,7 +71,7 @@ impl Table {
         if let Some(why) = &self.held {
             return Err(SubmitError::NotReady(why.clone()));
         }
-        let full_key = key.map(|(key, _)| (new.origin.who(), key.clone()));
+        let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
         if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Err(before.clone()));
         }
@@ -79,13 +79,13 @@ impl Table {
         let id = Uuid::now_v7();
         let claim = Claim {
             run: id,
-            requester: new.origin.who(),
+            requester: new.origin.requester.clone(),
             most: least(new.request.options.max_budget_usd, config.cost_per_run),
             limit: config.cost_per_day,
             own_limit: new.origin.cost_per_day,
         };
         self.budget.reserve(run::now(), &claim)?;
-        let who = Place { run: id, requester: new.origin.who(), max_runs: new.origin.max_runs };
+        let who = Place { run: id, requester: new.origin.requester.clone(), max_runs: new.origin.max_runs };
         let admission = self.schedule.admit(&new.workspace, who, new.busy, new.origin.max_queued);
         if matches!(admission, Admission::Busy(_) | Admission::Full | Admission::OverShare { .. }) {
             self.budget.release(id);
@@ -101,7 +101,7 @@ impl Table {
         let run = Run {
             id,
             workspace: new.workspace.clone(),
-            door: new.origin.door.to_owned(),
+            door: new.origin.door,
             requester: new.origin.requester.clone(),
             state,
             request: new.request.clone(),

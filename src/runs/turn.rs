@@ -13,6 +13,9 @@ use crate::claude::arguments::OutputFormat;
 use crate::claude::outcome::Outcome;
 use crate::worker::job::{Job, Report};
 
+/// How a run ends that is cancelled before its CLI is there.
+const KILLED: Outcome = Outcome::Killed { signal: None };
+
 impl Shared {
     /// Carries a run out whose turn it is. `worker` was started already, or could not be, or is to be started here.
     pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, worker: Option<std::io::Result<Worker>>) {
@@ -36,14 +39,12 @@ impl Shared {
             }
         }
         let (state, end, traces) = match (live.cancelled(), begin, worker) {
-            (Some(why), ..) => (why.state(), self.without_report(&live, &cancelled_text(why), "killed", 0), None),
-            (None, Err((outcome, error)), _) => {
-                (State::Failed, self.without_report(&live, &error, outcome.name(), 0), None)
-            }
+            (Some(why), ..) => (why.state(), self.without_report(&live, &cancelled_text(why), KILLED, 0), None),
+            (None, Err((outcome, error)), _) => (State::Failed, self.without_report(&live, &error, outcome, 0), None),
             (None, Ok(_), None) => unreachable!("a worker was started, or could not be"),
             (None, Ok(_), Some(Err(error))) => {
                 let error = format!("its worker cannot be started: {error}");
-                (State::Failed, self.without_report(&live, &error, "truncated", 0), None)
+                (State::Failed, self.without_report(&live, &error, Outcome::Truncated, 0), None)
             }
             (None, Ok(most), Some(Ok(worker))) => {
                 let (state, end, traces) = self.converse(&live, most, worker).await;
@@ -51,7 +52,7 @@ impl Shared {
             }
         };
         tracing::info!(
-            run = %live.id, state = state.name(), outcome = end.outcome.as_deref(), reaped = end.reaped,
+            run = %live.id, state = state.name(), outcome = end.outcome.map(Outcome::name), reaped = end.reaped,
             "run in {} ended", live.workspace.display()
         );
         let rest = async {
@@ -80,7 +81,7 @@ impl Shared {
     async fn converse<'run>(&self, live: &'run Live, most: Option<f64>, worker: Worker) -> (State, End, Traces<'run>) {
         let request = live.run().request;
         let mut options = request.options;
-        options.literal = run::prompt_is_text(&live.run().door);
+        options.literal = live.run().door.prompts_are_text();
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         options.max_budget_usd = most;
         let job = Job {
@@ -107,7 +108,7 @@ impl Shared {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
-                (state, self.without_report(live, &why, "truncated", reaped))
+                (state, self.without_report(live, &why, Outcome::Truncated, reaped))
             }
         };
         if let Some(dropped) = log.dropped() {
@@ -121,13 +122,12 @@ impl Shared {
     }
 
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
-    fn without_report(&self, live: &Live, error: &str, outcome: &str, reaped: u64) -> End {
+    fn without_report(&self, live: &Live, error: &str, outcome: Outcome, reaped: u64) -> End {
         End {
             at: run::now(),
-            outcome: Some(outcome.to_owned()),
-            resets_at: None,
+            outcome: Some(outcome),
             error: Some(error.to_owned()),
-            result: run::result_without_cli(live.id, &live.workspace, outcome, error),
+            result: run::result_without_cli(live.id, &live.workspace, Some(outcome), error),
             cost_usd: None,
             cost_estimated: false,
             session_id: None,
@@ -137,10 +137,10 @@ impl Shared {
 }
 
 fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
-    let state = match (report.outcome.as_str(), cancel) {
+    let state = match (report.outcome, cancel) {
         // A cancel that came after the result has cancelled nothing.
-        ("ok", _) => State::Succeeded,
-        ("killed", Some(cancel)) => cancel.state(),
+        (Outcome::Ok, _) => State::Succeeded,
+        (Outcome::Killed { .. }, Some(cancel)) => cancel.state(),
         _ => State::Failed,
     };
     let mut result = report.envelope;
@@ -152,7 +152,6 @@ fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
     let end = End {
         at: run::now(),
         outcome: Some(report.outcome),
-        resets_at: report.resets_at,
         error,
         cost_usd: result["totalCostUsd"].as_f64(),
         cost_estimated: false,

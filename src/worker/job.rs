@@ -63,10 +63,8 @@ pub struct Job {
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The outcome's name, [`Outcome::name`].
-    pub outcome: String,
-    /// When a rate limit resets, in seconds since 1970.
-    pub resets_at: Option<u64>,
+    /// How the run ended.
+    pub outcome: Outcome,
     /// What went wrong and what to do, one line.
     pub complaint: Option<String>,
     /// The CLI's result with our fields, as one JSON object.
@@ -127,14 +125,12 @@ pub fn run(
 }
 
 /// Reports a job that cannot be carried out, and why.
-pub fn refuse(job: &Job, outcome: &Outcome, why: &str, mut out: impl Write) -> io::Result<()> {
-    let outcome = outcome.name();
+pub fn refuse(job: &Job, outcome: Outcome, why: &str, mut out: impl Write) -> io::Result<()> {
     let report = Report {
-        outcome: outcome.to_owned(),
-        resets_at: None,
+        outcome,
         complaint: Some(why.to_owned()),
         envelope: serde_json::json!({
-            "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
+            "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome.name(), "result": null,
             "errors": [why], "sessionId": null, "runId": job.run_id, "workspace": job.workspace,
             "leftoverProcesses": 0,
         }),
@@ -154,13 +150,8 @@ impl Finished {
         if verbose {
             self.transcript.add_details(&mut envelope);
         }
-        let resets_at = match self.outcome {
-            Outcome::RateLimited { resets_at } => resets_at,
-            _ => None,
-        };
         Report {
-            outcome: self.outcome.name().to_owned(),
-            resets_at,
+            outcome: self.outcome,
             complaint: self.complaint(),
             envelope,
             session_id: self.transcript.session_id().map(str::to_owned),

@@ -145,8 +145,8 @@ pub fn ended_by(signal: Option<i32>) -> String {
 }
 
 /// Tells a person what went wrong. Whoever has pressed Ctrl-C knows it, and is told that it was heard.
-pub fn tell(complaint: &str, outcome: &Outcome) {
-    if *outcome == (Outcome::Killed { signal: Some(libc::SIGINT) }) {
+pub fn tell(complaint: &str, outcome: Outcome) {
+    if outcome == (Outcome::Killed { signal: Some(libc::SIGINT) }) {
         tracing::info!("stopped");
     } else {
         tracing::error!("{complaint}");
@@ -160,7 +160,7 @@ impl Finished {
         if format == OutputFormat::JsonVerbose {
             self.transcript.add_details(&mut envelope);
         }
-        Ending { outcome: self.outcome.clone(), envelope, has_result: self.transcript.settled() }
+        Ending { outcome: self.outcome, envelope, has_result: self.transcript.settled() }
     }
 
     /// The run as one JSON object.

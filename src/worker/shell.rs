@@ -46,8 +46,7 @@ impl Shell {
         let ended = process::run(signals, Some(input.as_fd()), &launch, &mut wire)?;
         let timed_out = ended.intervention == Some(Intervention::TimedOut);
         let report = Report {
-            outcome: if timed_out { Outcome::Hung { silent: false } } else { Outcome::Ok }.name().to_owned(),
-            resets_at: None,
+            outcome: if timed_out { Outcome::Hung { silent: false } } else { Outcome::Ok },
             complaint: (!ended.stderr.is_empty()).then(|| ended.stderr.trim().to_owned()),
             envelope: serde_json::json!({
                 "exitCode": ended.status.exit_code().map(crate::exit_code::ExitCode::code),

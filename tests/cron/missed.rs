@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use claudebox::runs::ledger::{Ledger, Note};
+use claudebox::runs::run::DoorName;
 use serde_json::json;
 
 use crate::fixture::start;
@@ -16,12 +17,12 @@ fn was_there_until(testbox: &TestBox, job: &str, schedule: &str, until: DateTime
         let value = json!({"until": until.timestamp_millis(), "schedule": schedule, "timezone": "UTC"});
         // As the door itself writes it, or this test would prove nothing.
         let key = format!("last/{job}");
-        let written = ledger.note("cron", &key).await.unwrap().unwrap();
+        let written = ledger.note(DoorName::Cron, &key).await.unwrap().unwrap();
         assert!(
             written["until"].is_i64() && written["schedule"] == schedule && written["timezone"] == "UTC",
             "{written}"
         );
-        ledger.put_note("cron", Note { key, value }, None).await.unwrap();
+        ledger.put_note(DoorName::Cron, Note { key, value }, None).await.unwrap();
     });
 }
 

@@ -172,7 +172,7 @@ impl Folder {
     fn meta(&self, tick: &Tick, run: Option<&Run>, error: Option<&str>) -> Value {
         let options = &tick.request.options;
         let end = run.and_then(|run| run.end.as_ref());
-        let outcome = end.and_then(|end| Outcome::from_envelope(end.outcome.as_deref()?, &end.result));
+        let outcome = end.and_then(|end| end.outcome);
         let exit_code = outcome.map(|outcome| outcome.exit_code().code());
         json!({
             "name": tick.job,
@@ -185,7 +185,7 @@ impl Folder {
             "waits_until": tick.not_before.filter(|_| run.is_none_or(|run| run.state.is_final())).map(|at| time(tick, at)),
             "run_id": run.map(|run| run.id),
             "state": run.map(|run| run.state.name()),
-            "outcome": end.and_then(|end| end.outcome.as_deref()),
+            "outcome": outcome.map(Outcome::name),
             "exit_code": exit_code,
             "error": error.or_else(|| end?.error.as_deref()),
             "cost_usd": end.and_then(|end| end.cost_usd),

@@ -39,10 +39,11 @@ use super::chats::Chats;
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{LedgerError, Note};
+use crate::runs::run::DoorName;
 use crate::workspace::Workspaces;
 
 /// The name of this door.
-const DOOR: &str = "cron";
+const DOOR: DoorName = DoorName::Cron;
 /// What the keys of the notes begin with that say up to when a job's ticks were decided on.
 const HANDLED: &str = "last/";
 /// Longest it sleeps.

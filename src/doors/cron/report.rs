@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::DOOR;
 use super::tick::Tick;
+use crate::claude::outcome::Outcome;
 use crate::doors::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{Ledger, LedgerError, Note};
@@ -167,7 +168,7 @@ pub fn text(tick: &Tick, run: Result<&Run, &str>) -> Option<String> {
         State::Cancelled => Some("**Cancelled.**".to_owned()),
         State::Interrupted => Some(format!("**Interrupted**{attempts}: the server or the box ended before it did.")),
         State::Failed => {
-            let outcome = end.and_then(|end| end.outcome.as_deref()).unwrap_or("unknown");
+            let outcome = end.and_then(|end| end.outcome).map_or("unknown", Outcome::name);
             Some(format!("**Failed**{attempts} (`{outcome}`): {error}"))
         }
     }

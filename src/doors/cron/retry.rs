@@ -1,6 +1,7 @@
 //! What follows the end of a tick's run: nothing, or another try, and when.
 
 use super::tick::Tick;
+use crate::claude::outcome::Outcome;
 use crate::runs::run::{Run, State};
 
 /// How long after the first failure it is tried again, milliseconds; each time twice as long.
@@ -42,19 +43,17 @@ pub enum Why {
 /// Decides what follows `run`, the last try of `tick`.
 #[must_use]
 pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
-    let outcome = run.end.as_ref().and_then(|end| end.outcome.as_deref()).unwrap_or_default();
-    let earlier = |wanted: &dyn Fn(&str, &str) -> bool| {
-        let tried = tick.attempts.iter();
-        tried.filter(|try_| wanted(&try_.state, try_.outcome.as_deref().unwrap_or_default())).count()
+    let outcome = run.end.as_ref().and_then(|end| end.outcome);
+    let earlier = |wanted: fn(State, Option<Outcome>) -> bool| {
+        tick.attempts.iter().filter(|attempt| wanted(attempt.state, attempt.outcome)).count()
     };
     match run.state {
-        State::Failed if outcome == "rate_limited" => {
-            let waits = earlier(&|_, outcome| outcome == "rate_limited");
+        State::Failed if let Some(Outcome::RateLimited { resets_at }) = outcome => {
+            let waits = earlier(|_, outcome| matches!(outcome, Some(Outcome::RateLimited { .. })));
             if waits >= MOST_WAITS {
                 return Then::Over;
             }
-            let reset = run.end.as_ref().and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
-            let at = match reset {
+            let at = match resets_at.and_then(|at| i64::try_from(at).ok()) {
                 // One that is past already did not do it.
                 Some(at) => (at.saturating_mul(1000).saturating_add(MARGIN))
                     .max(now + doubled(FIRST_DELAY, waits, LONGEST_WAIT)),
@@ -62,11 +61,11 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
             };
             Then::Again { at, why: Why::RateLimited }
         }
-        State::Failed if outcome == "session_not_found" && run.request.options.resume.is_some() => {
+        State::Failed if outcome == Some(Outcome::SessionNotFound) && run.request.options.resume.is_some() => {
             Then::Again { at: now, why: Why::SessionGone }
         }
-        State::Failed | State::Interrupted if may_pass(run.state.name(), outcome) => {
-            let failures = earlier(&may_pass);
+        State::Failed | State::Interrupted if may_pass(run.state, outcome) => {
+            let failures = earlier(may_pass);
             if failures >= tick.retries as usize {
                 return Then::Over;
             }
@@ -78,10 +77,11 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
 
 /// Whether another try could end differently. A cancel is somebody's will; wrong credentials, a spent budget and a schema
 /// that was missed stay what they are.
-fn may_pass(state: &str, outcome: &str) -> bool {
+const fn may_pass(state: State, outcome: Option<Outcome>) -> bool {
+    use Outcome::{Hung, Killed, ModelError, Oom, Truncated};
     match state {
-        "failed" => matches!(outcome, "model_error" | "truncated" | "hung" | "oom" | "killed"),
-        state => state == "interrupted",
+        State::Failed => matches!(outcome, Some(ModelError | Truncated | Hung { .. } | Oom | Killed { .. })),
+        state => matches!(state, State::Interrupted),
     }
 }
 

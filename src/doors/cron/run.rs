@@ -20,8 +20,9 @@ use super::report::{self, Report};
 use super::retry::{Then, Why, then};
 use super::runner::Surroundings;
 use super::tick::{Attempt, Tick};
+use crate::claude::outcome::Outcome;
 use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::{Busy, Cancel, NewRun, Origin, Run, State, now};
+use crate::runs::run::{Busy, Cancel, NewRun, Origin, Requester, Run, State, now};
 use crate::runs::submission::SubmitError;
 
 const SESSIONS: &str = "session/";
@@ -186,7 +187,7 @@ impl<'runner> Work<'runner> {
             request.options.resume = self.session(&workspace).await;
         }
         let new = NewRun {
-            origin: Origin::unlimited(DOOR, self.tick.job.clone()),
+            origin: Origin::unlimited(DOOR, Requester::Job(self.tick.job.clone())),
             workspace,
             request,
             // Whether the job itself is busy was judged before; this is about others in its workspace.
@@ -282,14 +283,14 @@ impl<'runner> Work<'runner> {
     async fn remember_session(&self, run: &Run) {
         let key = format!("{SESSIONS}{}", self.tick.job);
         let ledger = self.around.engine.ledger();
-        let outcome = run.end.as_ref().and_then(|end| end.outcome.as_deref());
+        let outcome = run.end.as_ref().and_then(|end| end.outcome);
         match run.end.as_ref().and_then(|end| end.session_id.as_ref()) {
             Some(session) if self.tick.continues && run.state == State::Succeeded => {
                 let expires_at = Some(now() + SESSION_KEPT);
                 let value = json!({"session": session, "workspace": run.workspace.to_string_lossy()});
                 self.write(|| ledger.put_note(DOOR, Note { key: key.clone(), value: value.clone() }, expires_at)).await;
             }
-            _ if outcome == Some("session_not_found") => {
+            _ if outcome == Some(Outcome::SessionNotFound) => {
                 self.write(|| ledger.remove_note(DOOR, &key)).await;
             }
             _ => {}

@@ -9,8 +9,9 @@ use super::DOOR;
 use super::file::Job;
 use super::template::Values;
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::outcome::{Outcome, by_name};
 use crate::runs::ledger::{Ledger, LedgerError, Note};
-use crate::runs::run::{Request, Run};
+use crate::runs::run::{Request, Run, State};
 
 /// What the keys of the notes of ticks begin with.
 pub const NOTES: &str = "tick/";
@@ -60,10 +61,11 @@ pub async fn jobs_that_tell(ledger: &Ledger, chat: i64) -> Result<Vec<String>, L
 pub struct Attempt {
     /// Its run.
     pub run: Uuid,
-    /// How that ended: a state's name.
-    pub state: String,
-    /// And an outcome's.
-    pub outcome: Option<String>,
+    /// Where that stood in the end.
+    pub state: State,
+    /// And how it ended.
+    #[serde(default, with = "by_name")]
+    pub outcome: Option<Outcome>,
     /// What went wrong.
     pub error: Option<String>,
 }
@@ -75,8 +77,8 @@ impl Attempt {
         let end = run.end.as_ref();
         Self {
             run: run.id,
-            state: run.state.name().to_owned(),
-            outcome: end.and_then(|end| end.outcome.clone()),
+            state: run.state,
+            outcome: end.and_then(|end| end.outcome),
             error: end.and_then(|end| end.error.clone()),
         }
     }

@@ -25,7 +25,7 @@ use crate::doors::{mcp, openai};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Sight;
-use crate::runs::run::{Origin, Run, State as RunState};
+use crate::runs::run::{DoorName, Origin, Requester, Run, State as RunState};
 use crate::workspace::{PathError, Workspace, Workspaces};
 
 /// What every route works with. Cheap to clone: each request does, on every core.
@@ -85,9 +85,10 @@ pub fn router(app: App, around: Surroundings) -> Router {
         None => files,
     };
     let api = runs::router().merge(health::router());
-    let protected = auth::protect(api.merge(files), &around.authenticator, "http");
-    let openai = auth::protect(openai::router(), &around.authenticator, "openai");
-    let mcp = auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, "mcp");
+    let protected = auth::protect(api.merge(files), &around.authenticator, DoorName::Http);
+    let openai = auth::protect(openai::router(), &around.authenticator, DoorName::OpenAi);
+    let mcp =
+        auth::protect_with_query(mcp::router(app.clone(), around.upload_limit), &around.authenticator, DoorName::Mcp);
     let router = protected
         .merge(openai)
         .merge(mcp)
@@ -152,11 +153,11 @@ impl App {
     }
 
     /// `caller` as who asks for a run through `door`.
-    pub(in crate::doors) fn origin(&self, door: &'static str, caller: &Caller) -> Origin {
+    pub(in crate::doors) fn origin(&self, door: DoorName, caller: &Caller) -> Origin {
         let folders = |names: &Vec<String>| names.iter().map(|name| self.workspaces.root().join(name)).collect();
         Origin {
             door,
-            requester: caller.name.clone(),
+            requester: Requester::Token(caller.name.clone()),
             cost_per_day: caller.cost_per_day,
             max_runs: caller.max_runs,
             max_queued: caller.max_queued,

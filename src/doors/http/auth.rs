@@ -22,6 +22,7 @@ use super::rate::{Bucket, seconds};
 use super::tokens::{self, Stamp, Token, TokensError};
 use crate::config::name::{MODE_API_BIND, MODE_API_TOKEN, MODE_API_TOKENS_FILE};
 use crate::config::server::HttpConfig;
+use crate::runs::run::DoorName;
 
 /// Name of whoever presents the one token of the settings.
 pub(super) const DEFAULT: &str = "default";
@@ -42,7 +43,7 @@ pub struct Caller {
     /// Workspaces they may use; `None` is all.
     pub workspaces: Option<Vec<String>>,
     /// Doors they may use; `None` is all.
-    pub doors: Option<Vec<String>>,
+    pub doors: Option<Vec<DoorName>>,
     /// Most their runs of a day (UTC) may cost, US dollars.
     pub cost_per_day: Option<f64>,
     /// Most of their runs at once.
@@ -81,15 +82,15 @@ impl Caller {
 
     /// Whether they may use this door.
     #[must_use]
-    pub fn may_use_door(&self, door: &str) -> bool {
-        self.doors.as_ref().is_none_or(|doors| doors.iter().any(|allowed| allowed == door))
+    pub fn may_use_door(&self, door: DoorName) -> bool {
+        self.doors.as_ref().is_none_or(|doors| doors.contains(&door))
     }
 }
 
 /// Asks for a token in the header of every request to `router`'s routes. `door` is one of [`tokens::DOORS`].
 ///
 /// Call it after the routes were added: a route that is added later is not protected.
-pub fn protect<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: &'static str) -> Router<S>
+pub fn protect<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: DoorName) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -99,7 +100,7 @@ where
 
 /// As [`protect`], and a token in the query (`?apiToken=`) is as good as one in the header, for clients of MCP that
 /// are configured by a URL alone.
-pub fn protect_with_query<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: &'static str) -> Router<S>
+pub fn protect_with_query<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: DoorName) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -165,7 +166,7 @@ impl Authenticator {
     }
 
     /// Who presents `token` at this door.
-    fn admit(&self, token: Result<&[u8], &'static str>, door: &str, now: Instant) -> Result<Arc<Caller>, Problem> {
+    fn admit(&self, token: Result<&[u8], &'static str>, door: DoorName, now: Instant) -> Result<Arc<Caller>, Problem> {
         if self.is_open() {
             return Ok(Arc::new(Caller::unrestricted(ANONYMOUS)));
         }
@@ -180,7 +181,7 @@ impl Authenticator {
         };
         let caller = found.caller;
         if !caller.may_use_door(door) {
-            let allowed = caller.doors.clone().unwrap_or_default();
+            let allowed: Vec<&str> = caller.doors.iter().flatten().map(|door| door.name()).collect();
             let detail = format!(
                 "the token {:?} may not be used at the door {door}; it may at: {}",
                 caller.name,
@@ -256,7 +257,7 @@ fn find<'a>(tokens: impl Iterator<Item = &'a Token>, digest: &[u8; 32]) -> Optio
 #[derive(Debug, Clone)]
 struct Gate {
     authenticator: Arc<Authenticator>,
-    door: &'static str,
+    door: DoorName,
     query: bool,
 }
 

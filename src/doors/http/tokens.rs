@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 use super::auth::Caller;
 use crate::config::name::MODE_API_TOKENS_FILE;
 use crate::config::yaml;
+use crate::runs::run::DoorName;
 
 /// Doors that a token can be limited to.
-pub const DOORS: [&str; 3] = ["http", "openai", "mcp"];
+pub const DOORS: [DoorName; 3] = [DoorName::Http, DoorName::OpenAi, DoorName::Mcp];
 /// Names that mean something else: the one token of the settings, and nobody.
 const TAKEN: [&str; 2] = [super::auth::DEFAULT, super::auth::ANONYMOUS];
 /// Tokens that are none: what is tried first, and what instructions have in place of one.
@@ -172,11 +173,7 @@ impl Entry {
                 return Err(("workspaces", "names such as team or team/site; leave it out for all".into()));
             }
         }
-        if let Some(doors) = &self.doors
-            && (doors.is_empty() || !doors.iter().all(|door| DOORS.contains(&door.as_str())))
-        {
-            return Err(("doors", format!("some of {}; leave it out for all", DOORS.join(", "))));
-        }
+        let doors = self.doors.as_deref().map(doors).transpose().map_err(|allowed| ("doors", allowed))?;
         if self.cost_per_day_usd.is_some_and(|dollars| !dollars.is_finite() || dollars <= 0.0) {
             return Err(("cost_per_day_usd", "US dollars, a number above 0, such as 2.50".into()));
         }
@@ -194,13 +191,21 @@ impl Entry {
         let caller = Caller {
             name: self.name,
             workspaces: self.workspaces,
-            doors: self.doors,
+            doors,
             cost_per_day: self.cost_per_day_usd,
             max_runs: self.max_runs,
             max_queued: self.max_queued,
         };
         Ok(Token { digest, caller: Arc::new(caller), requests_per_minute: self.requests_per_minute })
     }
+}
+
+/// The doors of these names; what is allowed, if one is none that takes a token, or there is none.
+fn doors(names: &[String]) -> Result<Vec<DoorName>, String> {
+    let door_of = |name: &String| DOORS.into_iter().find(|door| door.name() == name);
+    let doors: Option<Vec<DoorName>> = names.iter().map(door_of).collect();
+    let allowed = || format!("some of {}; leave it out for all", DOORS.map(DoorName::name).join(", "));
+    doors.filter(|doors| !doors.is_empty()).ok_or_else(allowed)
 }
 
 fn hexadecimal(text: &str) -> Option<[u8; 32]> {

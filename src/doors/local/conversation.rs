@@ -16,11 +16,8 @@ use crate::config::environment::ProcessEnvironment;
 use crate::runs::engine::Engine;
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, NewRun, Origin, Request, Run};
+use crate::runs::run::{Cancel, DoorName, NewRun, Origin, Request, Requester, Run};
 use crate::runs::submission::{SubmitError, Submitted};
-
-/// The name of this door, and of whoever asks through it.
-const LOCAL: &str = "local";
 
 /// Answers a client. Returns when it has its answer or has gone.
 pub(super) async fn hold(stream: UnixStream, engine: &Engine, stop: &CancellationToken) {
@@ -201,7 +198,7 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
     }
     let workspace = settle(ask.workspace).await.map_err(|detail| (detail, Refusal::Workspace))?;
     let new = NewRun {
-        origin: Origin::unlimited(LOCAL, LOCAL),
+        origin: Origin::unlimited(DoorName::Local, Requester::Local),
         workspace,
         request: Request { prompt: ask.prompt, options: ask.options, format: ask.format },
         busy: ask.busy,

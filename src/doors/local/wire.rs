@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::claude::outcome::Outcome;
 use crate::config::call::Variables;
 use crate::runs::run::Busy;
 
@@ -78,8 +79,8 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct End {
-    /// The outcome's name; `None` for a run that never started.
-    pub outcome: Option<String>,
+    /// The outcome; `None` for a run that never started.
+    pub outcome: Option<Outcome>,
     /// What went wrong, one line.
     pub complaint: Option<String>,
     /// The result as one JSON object.

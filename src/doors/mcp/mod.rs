@@ -46,9 +46,10 @@ use self::server::Server;
 use self::sessions::Sessions;
 use super::http::app::App;
 use super::http::files::UploadLimit;
+use crate::runs::run::DoorName;
 
 /// The name of this door.
-const DOOR: &str = "mcp";
+const DOOR: DoorName = DoorName::Mcp;
 /// Where it is. With a slash at its end it is the same: clients of the predecessor have one there.
 const PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 

@@ -19,6 +19,7 @@ use super::answer::{Fault, with_text};
 use super::arguments::RunArguments;
 use super::server::Call;
 use super::{DOOR, progress};
+use crate::claude::outcome::Outcome;
 use crate::doors::http::app::App;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::queueing;
@@ -41,7 +42,7 @@ pub(super) struct RunAnswer {
     /// How it ended: ok, `model_error`, `rate_limited`, auth, budget, `max_turns`, `schema_missed`, `session_not_found`, killed,
     /// hung or truncated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
+    outcome: Option<&'static str>,
     /// The answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
@@ -82,7 +83,7 @@ impl RunAnswer {
             run_id: run.id.to_string(),
             workspace: run.workspace.to_string_lossy().into_owned(),
             state: run.state.name(),
-            outcome: end.and_then(|end| end.outcome.clone()),
+            outcome: end.and_then(|end| end.outcome).map(Outcome::name),
             result: of_cli("result").and_then(Value::as_str).map(str::to_owned),
             structured_output: of_cli("structuredOutput").cloned(),
             error: end.and_then(|end| end.error.clone()),
@@ -105,7 +106,7 @@ impl RunAnswer {
             State::Queued => format!("Run {id} waits for its turn. run_result gives its answer once it is there."),
             State::Running => format!("Run {id} is running. run_result gives its answer once it is there."),
             State::Failed | State::Cancelled | State::Interrupted => {
-                let outcome = self.outcome.as_deref().unwrap_or(self.state);
+                let outcome = self.outcome.unwrap_or(self.state);
                 let error = self.error.as_deref().unwrap_or("it ended without an answer");
                 format!("Run {id} did not succeed ({outcome}): {error}")
             }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Fault, invalid, structured};
 use super::run::{answer, follow};
 use super::server::Call;
+use crate::claude::outcome::Outcome;
 use crate::doors::http::runs::{ledger_failed, nothing_runs, time, unknown};
 use crate::runs::ledger::Filter;
 use crate::runs::run::{Cancel, Run, State};
@@ -68,12 +69,12 @@ struct RunStatus {
     position: Option<usize>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
+    outcome: Option<&'static str>,
     /// What went wrong, one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// The way it came in: http, openai, mcp, telegram, cron, local.
-    door: String,
+    door: &'static str,
     /// RFC 3339, UTC.
     created_at: String,
     /// RFC 3339, UTC.
@@ -102,9 +103,9 @@ fn status_of(call: &Call<'_>, run: &Run) -> RunStatus {
         workspace: run.workspace.to_string_lossy().into_owned(),
         state: run.state.name(),
         position: call.app.engine.ahead(run),
-        outcome: end.and_then(|end| end.outcome.clone()),
+        outcome: end.and_then(|end| end.outcome).map(Outcome::name),
         error: end.and_then(|end| end.error.clone()),
-        door: run.door.clone(),
+        door: run.door.name(),
         created_at: time(run.created_at),
         finished_at: end.map(|end| time(end.at)),
         prompt: run.request.prompt.chars().take(SHOWN_CHARS).collect(),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::PREFIX;
+use crate::claude::outcome::Outcome;
 use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::rate_limited;
 use crate::runs::run::{Run, State};
@@ -128,33 +129,33 @@ pub(super) fn of_run(run: &Run) -> Option<Problem> {
     }
     let end = run.end.as_ref();
     let said = end.and_then(|end| end.error.clone()).unwrap_or_else(|| "the run ended without an answer".into());
-    let outcome = end.and_then(|end| end.outcome.as_deref()).unwrap_or_default();
+    let outcome = end.and_then(|end| end.outcome);
     let api_status = end.and_then(|end| end.result["apiErrorStatus"].as_u64());
     let reason = end.and_then(|end| end.result["terminalReason"].as_str()).unwrap_or_default();
     // None of 408, 409, 429 and 5xx: a client would ask again by itself, and the work would be done and paid twice.
     let failed = |code| Problem::new(StatusCode::BAD_REQUEST, code, said.clone());
-    let problem = match (run.state, outcome, api_status) {
+    let problem = match (run.state, outcome.unwrap_or(Outcome::Truncated), api_status) {
         (State::Cancelled, ..) => failed("run_cancelled"),
         (State::Interrupted, ..) => failed("run_interrupted"),
-        (_, "rate_limited", _) => rate_limited(end, said.clone()),
-        (_, "model_error", _) if TOO_LONG.contains(&reason) => failed("context_length_exceeded"),
-        (_, "model_error", Some(404)) => {
+        (_, Outcome::RateLimited { .. }, _) => rate_limited(end, said.clone()),
+        (_, Outcome::ModelError, _) if TOO_LONG.contains(&reason) => failed("context_length_exceeded"),
+        (_, Outcome::ModelError, Some(404)) => {
             Problem::new(StatusCode::NOT_FOUND, "model_not_found", said.clone()).with("field", "model")
         }
-        (_, "model_error", Some(400)) => failed("model_refused"),
-        (_, "model_error", Some(413)) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", said.clone()),
-        (_, "model_error", Some(503 | 529)) => {
+        (_, Outcome::ModelError, Some(400)) => failed("model_refused"),
+        (_, Outcome::ModelError, Some(413)) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", said.clone()),
+        (_, Outcome::ModelError, Some(503 | 529)) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "run_overloaded", said.clone())
         }
-        (_, "session_not_found", _) => Problem::new(StatusCode::NOT_FOUND, "session_not_found", said.clone()),
-        (_, "hung", _) => failed("run_hung"),
-        (_, "oom", _) => failed("run_oom"),
+        (_, Outcome::SessionNotFound, _) => Problem::new(StatusCode::NOT_FOUND, "session_not_found", said.clone()),
+        (_, Outcome::Hung { .. }, _) => failed("run_hung"),
+        (_, Outcome::Oom, _) => failed("run_oom"),
         // Claude's own credentials: 401 would be said of the client's.
-        (_, "auth", _) => Problem::new(StatusCode::FORBIDDEN, "run_auth", said.clone()),
-        (_, "truncated" | "killed", _) => failed("run_truncated"),
-        (_, "budget", _) => Problem::new(StatusCode::PAYMENT_REQUIRED, "run_budget", said.clone()),
-        (_, "schema_missed", _) => failed("run_schema_missed"),
+        (_, Outcome::Auth, _) => Problem::new(StatusCode::FORBIDDEN, "run_auth", said.clone()),
+        (_, Outcome::Truncated | Outcome::Killed { .. }, _) => failed("run_truncated"),
+        (_, Outcome::Budget, _) => Problem::new(StatusCode::PAYMENT_REQUIRED, "run_budget", said.clone()),
+        (_, Outcome::SchemaMissed, _) => failed("run_schema_missed"),
         _ => failed("run_failed"),
     };
-    Some(problem.with("runId", run.id.to_string()).with("outcome", outcome))
+    Some(problem.with("runId", run.id.to_string()).with("outcome", outcome.map_or("", Outcome::name)))
 }

@@ -18,6 +18,7 @@ use super::models;
 use super::spoken::Spoken;
 use super::tools::Tools;
 use crate::claude::arguments::{Effort, Options, OutputFormat};
+use crate::claude::outcome::Outcome;
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::problem::Problem;
@@ -25,11 +26,11 @@ use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::http::server::Stopping;
 use crate::doors::queueing;
 use crate::runs::events::Events;
-use crate::runs::run::{Busy, NewRun, Request, Run};
+use crate::runs::run::{Busy, DoorName, NewRun, Request, Run};
 use crate::runs::submission::{Hold, SubmitError};
 
 /// The name of this door.
-pub(super) const DOOR: &str = "openai";
+pub(super) const DOOR: DoorName = DoorName::OpenAi;
 
 /// What a request asks for, whichever protocol it came in.
 pub(super) struct Wish {
@@ -263,7 +264,7 @@ impl Turn {
 
     /// Replaces what is asked by the whole conversation, if the run has ended because its session was gone.
     fn again(&mut self, run: &Run) -> bool {
-        let gone = run.end.as_ref().and_then(|end| end.outcome.as_deref()) == Some("session_not_found");
+        let gone = run.end.as_ref().and_then(|end| end.outcome) == Some(Outcome::SessionNotFound);
         match self.replay.take_if(|_| gone) {
             Some(replay) => {
                 self.new.request = replay;

@@ -48,8 +48,9 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
         State::Cancelled => partial("✋ Cancelled."),
         State::Interrupted => partial("⚠️ Interrupted: the server was stopped. Send it again to go on."),
         _ => {
-            let limit =
-                end.and_then(|end| end.resets_at).and_then(|at| chrono::DateTime::from_timestamp(at.cast_signed(), 0));
+            let limit = end
+                .and_then(|end| end.outcome?.resets_at())
+                .and_then(|at| chrono::DateTime::from_timestamp(at.cast_signed(), 0));
             let until =
                 limit.map_or_else(String::new, |at| format!(" It resets at {}.", at.format("%Y-%m-%d %H:%M UTC")));
             partial(&format!("❌ {}{until}", cut(error, 300)))

@@ -17,7 +17,7 @@ use super::text::{Text, cut, line};
 use super::{Inside, Key, show};
 use crate::claude::arguments::Effort;
 use crate::runs::ledger::{Filter, LedgerError};
-use crate::runs::run::{self, Cancel, Run};
+use crate::runs::run::{self, Cancel, Requester, Run};
 use crate::runs::submission::Cancelled;
 
 /// Runs that `/runs` lists.
@@ -133,7 +133,7 @@ impl Inside {
         let Ok(run) = Uuid::try_parse(run) else { return "That run is unknown.".into() };
         // A button can only be pressed in the chat it was sent to; what it says is looked at all the same.
         match self.engine.get(run).await {
-            Ok(Some(found)) if found.requester == Self::requester(chat) => self.end(run).await,
+            Ok(Some(found)) if found.requester == Requester::Chat(chat) => self.end(run).await,
             Ok(_) => "That run is unknown here.".into(),
             Err(error) => error.to_string(),
         }
@@ -348,7 +348,7 @@ impl Inside {
     }
 
     async fn own_listed(&self, chat: i64, limit: usize) -> Result<Vec<Run>, LedgerError> {
-        let filter = Filter { requester: Some(Self::requester(chat)), limit, ..Filter::default() };
+        let filter = Filter { requester: Some(Requester::Chat(chat)), limit, ..Filter::default() };
         self.engine.list(filter).await
     }
 

@@ -203,11 +203,6 @@ impl Inside {
     fn owed(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Owed>> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Who asks, as the ledger has it.
-    fn requester(chat: i64) -> String {
-        format!("telegram:{chat}")
-    }
 }
 
 /// Whether there is no use in trying again.

@@ -11,9 +11,9 @@ use super::incoming::Incoming;
 use super::wording::Saved;
 
 use crate::runs::ledger::{Ledger, LedgerError, Note};
-use crate::runs::run;
+use crate::runs::run::{self, DoorName};
 
-const DOOR: &str = "telegram";
+const DOOR: DoorName = DoorName::Telegram;
 const OFFSET: &str = "offset";
 const DAY: i64 = 24 * 3600 * 1000;
 /// How long a message that belongs to a run is known as such.

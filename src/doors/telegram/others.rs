@@ -12,7 +12,7 @@ use super::text::{Text, line};
 use super::{Inside, Key};
 use crate::doors::cron::tick;
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::Run;
+use crate::runs::run::{Requester, Run};
 
 impl Inside {
     /// Those that have not ended, the oldest first.
@@ -22,8 +22,9 @@ impl Inside {
         let mut others = Vec::new();
         for (id, ..) in self.engine.status().live {
             let Some(run) = self.engine.get(id).await? else { continue };
-            let is_here = own.as_ref() == Some(&run.workspace) && run.requester != Self::requester(chat);
-            if is_here || (run.door == "cron" && jobs.contains(&run.requester)) {
+            let is_here = own.as_ref() == Some(&run.workspace) && run.requester != Requester::Chat(chat);
+            let tells = matches!(&run.requester, Requester::Job(job) if jobs.contains(job));
+            if is_here || tells {
                 others.push(run);
             }
         }
@@ -47,7 +48,10 @@ impl Inside {
         let mut text = String::new();
         for run in &others {
             let prompt = line(&run.request.prompt, 80);
-            let who = if run.door == "cron" { format!("the job {}", run.requester) } else { run.door.clone() };
+            let who = match &run.requester {
+                Requester::Job(job) => format!("the job {job}"),
+                _ => run.door.to_string(),
+            };
             let at = running_for(run, self.engine.ahead(run));
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{at}, of {who}: {prompt}\n/cancel {}", run.id);
@@ -57,7 +61,7 @@ impl Inside {
 
     /// Ends a run that this chat may end: its own, or one of those.
     pub(super) async fn cancel_one(&self, place: Place, key: Key, run: Uuid) -> Result<(), LedgerError> {
-        let own = self.engine.get(run).await?.is_some_and(|found| found.requester == Self::requester(key.0));
+        let own = self.engine.get(run).await?.is_some_and(|found| found.requester == Requester::Chat(key.0));
         let text = if own || self.others(key.0).await?.iter().any(|other| other.id == run) {
             self.end(run).await
         } else {

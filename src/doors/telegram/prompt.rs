@@ -17,11 +17,9 @@ use super::wording::{self, Asked, Saved};
 use super::{Inside, follow};
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, NewRun, Origin, Request};
+use crate::runs::run::{Cancel, DoorName, NewRun, Origin, Request, Requester};
 use crate::runs::submission::SubmitError;
 
-/// The name of this door.
-const DOOR: &str = "telegram";
 /// How often a download is tried.
 const DOWNLOADS: u32 = 5;
 
@@ -69,7 +67,7 @@ impl Inside {
         };
         let asked = Asked { messages, files: &files, about: about.as_ref(), recent: &recent };
         let new = NewRun {
-            origin: Origin::unlimited(DOOR, Self::requester(first.chat)),
+            origin: Origin::unlimited(DoorName::Telegram, Requester::Chat(first.chat)),
             workspace: own.path(),
             request: request(&chat, wording::write(&asked), conversation, told.is_some()),
             busy: chat.busy,

@@ -131,7 +131,7 @@ pub struct Filter {
     /// Only those of this workspace.
     pub workspace: Option<PathBuf>,
     /// Only those that this requester asked for.
-    pub requester: Option<String>,
+    pub requester: Option<Requester>,
     /// Only those in this state.
     pub state: Option<State>,
     /// Only those accepted before this one.
@@ -220,8 +220,7 @@ impl Ledger {
         self.read(move |connection| {
             let sql = "SELECT kind, requester, SUM(cost_usd) FROM runs
                        WHERE finished_at >= ?1 AND cost_usd IS NOT NULL GROUP BY kind, requester";
-            let who =
-                |row: &Row<'_>| Ok((Requester::of(&row.get::<_, String>(0)?, row.get::<_, String>(1)?), row.get(2)?));
+            let who = |row: &Row<'_>| Ok((rows::requester(row, 1, 0)?, row.get(2)?));
             connection.prepare(sql)?.query_map([since], who)?.collect()
         })
         .await

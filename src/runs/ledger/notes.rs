@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
 use super::{Ledger, LedgerError};
+use crate::runs::run::DoorName;
 
 /// A door's note.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,36 +17,37 @@ pub struct Note {
 
 impl Ledger {
     /// Writes a note, in place of one with the same key. It goes at `expires_at` (milliseconds since 1970), if given.
-    pub async fn put_note(&self, door: &'static str, note: Note, expires_at: Option<i64>) -> Result<(), LedgerError> {
+    pub async fn put_note(&self, door: DoorName, note: Note, expires_at: Option<i64>) -> Result<(), LedgerError> {
         self.writer
             .write("write to", move |connection| {
                 let sql = "INSERT INTO notes (door, key, value, expires_at) VALUES (?1, ?2, ?3, ?4)
                            ON CONFLICT (door, key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at";
-                connection.execute(sql, params![door, note.key, note.value.to_string(), expires_at]).map(drop)
+                connection.execute(sql, params![door.name(), note.key, note.value.to_string(), expires_at]).map(drop)
             })
             .await
     }
 
     /// The note with this key.
-    pub async fn note(&self, door: &'static str, key: &str) -> Result<Option<Value>, LedgerError> {
+    pub async fn note(&self, door: DoorName, key: &str) -> Result<Option<Value>, LedgerError> {
         let key = key.to_owned();
         self.read(move |connection| {
             let sql = "SELECT value FROM notes WHERE door = ?1 AND key = ?2";
             let text: Option<String> =
-                connection.prepare_cached(sql)?.query_row(params![door, key], |row| row.get(0)).optional()?;
+                connection.prepare_cached(sql)?.query_row(params![door.name(), key], |row| row.get(0)).optional()?;
             Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
         })
         .await
     }
 
     /// The notes whose keys begin with `prefix`, by their keys.
-    pub async fn notes(&self, door: &'static str, prefix: &str) -> Result<Vec<Note>, LedgerError> {
+    pub async fn notes(&self, door: DoorName, prefix: &str) -> Result<Vec<Note>, LedgerError> {
         let prefix = prefix.to_owned();
         self.read(move |connection| {
             // Not LIKE: a key may hold its wildcards.
             let sql = "SELECT key, value FROM notes WHERE door = ?1 AND substr(key, 1, length(?2)) = ?2 ORDER BY key";
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params![door, prefix], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+            let rows =
+                statement.query_map(params![door.name(), prefix], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
             rows.filter_map(|row| match row {
                 Ok((key, text)) => serde_json::from_str(&text).ok().map(|value| Ok(Note { key, value })),
                 Err(error) => Some(Err(error)),
@@ -56,11 +58,13 @@ impl Ledger {
     }
 
     /// Removes the note with this key, if there is one.
-    pub async fn remove_note(&self, door: &'static str, key: &str) -> Result<(), LedgerError> {
+    pub async fn remove_note(&self, door: DoorName, key: &str) -> Result<(), LedgerError> {
         let key = key.to_owned();
         self.writer
             .write("write to", move |connection| {
-                connection.execute("DELETE FROM notes WHERE door = ?1 AND key = ?2", params![door, key]).map(drop)
+                connection
+                    .execute("DELETE FROM notes WHERE door = ?1 AND key = ?2", params![door.name(), key])
+                    .map(drop)
             })
             .await
     }
@@ -88,12 +92,12 @@ mod tests {
     async fn a_note_is_one_doors_and_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
-        ledger.put_note("cron", note("a", json!(1)), None).await.unwrap();
-        ledger.put_note("cron", note("a", json!({"b": [2]})), None).await.unwrap();
-        assert_eq!(ledger.note("cron", "a").await.unwrap(), Some(json!({"b": [2]})));
-        assert_eq!(ledger.note("mcp", "a").await.unwrap(), None);
-        ledger.remove_note("cron", "a").await.unwrap();
-        assert_eq!(ledger.note("cron", "a").await.unwrap(), None);
+        ledger.put_note(DoorName::Cron, note("a", json!(1)), None).await.unwrap();
+        ledger.put_note(DoorName::Cron, note("a", json!({"b": [2]})), None).await.unwrap();
+        assert_eq!(ledger.note(DoorName::Cron, "a").await.unwrap(), Some(json!({"b": [2]})));
+        assert_eq!(ledger.note(DoorName::Mcp, "a").await.unwrap(), None);
+        ledger.remove_note(DoorName::Cron, "a").await.unwrap();
+        assert_eq!(ledger.note(DoorName::Cron, "a").await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -101,9 +105,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         for key in ["a%1", "a%2", "ab3", "A%4"] {
-            ledger.put_note("cron", note(key, json!(key)), None).await.unwrap();
+            ledger.put_note(DoorName::Cron, note(key, json!(key)), None).await.unwrap();
         }
-        let keys: Vec<String> = ledger.notes("cron", "a%").await.unwrap().into_iter().map(|note| note.key).collect();
+        let keys: Vec<String> =
+            ledger.notes(DoorName::Cron, "a%").await.unwrap().into_iter().map(|note| note.key).collect();
         assert_eq!(keys, ["a%1", "a%2"]);
     }
 
@@ -112,10 +117,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         for (key, expires_at) in [("old", Some(99)), ("new", Some(100)), ("for ever", None)] {
-            ledger.put_note("cron", note(key, json!(key)), expires_at).await.unwrap();
+            ledger.put_note(DoorName::Cron, note(key, json!(key)), expires_at).await.unwrap();
         }
         ledger.prune_notes(100).await.unwrap();
-        let keys: Vec<String> = ledger.notes("cron", "").await.unwrap().into_iter().map(|note| note.key).collect();
+        let keys: Vec<String> =
+            ledger.notes(DoorName::Cron, "").await.unwrap().into_iter().map(|note| note.key).collect();
         assert_eq!(keys, ["for ever", "new"]);
     }
 }

@@ -6,28 +6,30 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Accepted, Entry, Filter, Finish};
-use crate::runs::run::{End, Request, Run, State};
+use crate::claude::outcome::Outcome;
+use crate::runs::run::{DoorName, End, Request, Requester, Run, State};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
-                                  outcome, resets_at, error, result, cost_usd, session_id, reaped, terms, cost_estimated";
+                                  outcome, resets_at, error, result, cost_usd, session_id, reaped, terms, cost_estimated, kind";
 
 /// The same for a list: the beginning of the prompt, no options, no result. A page of whole runs could be gigabytes.
 const LISTED: &str = "id, workspace, door, requester, state, \
                       json_object('prompt', substr(request ->> '$.prompt', 1, 200), 'options', json('{}'), \
                                   'format', request ->> '$.format'), \
                       created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped, \
-                      terms, cost_estimated";
+                      terms, cost_estimated, kind";
 
 pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
     let run = &entry.run;
     if let Some((key, _)) = &entry.idempotency {
         let sql = "SELECT id, idempotency_digest FROM runs WHERE kind = ?1 AND requester = ?2 AND idempotency_key = ?3";
         let before = connection
-            .query_row(sql, params![run.who().kind(), run.requester, key], |row| {
+            .query_row(sql, params![run.requester.kind(), run.requester.name(), key], |row| {
                 Ok(Accepted::Before(uuid(row, 0)?, row.get(1)?))
             })
             .optional()?;
@@ -41,8 +43,8 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
         params![
             run.id.to_string(),
             bytes(&run.workspace),
-            run.door,
-            run.requester,
+            run.door.name(),
+            run.requester.name(),
             run.state.name(),
             json(&run.request)?,
             entry.idempotency.as_ref().map(|(key, _)| key),
@@ -77,8 +79,8 @@ pub(super) fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Resu
             id,
             state.name(),
             end.at,
-            end.outcome,
-            end.resets_at.and_then(|at| i64::try_from(at).ok()),
+            end.outcome.map(Outcome::name),
+            end.outcome.and_then(Outcome::resets_at).and_then(|at| i64::try_from(at).ok()),
             end.error,
             json(&end.result)?,
             cost,
@@ -138,13 +140,14 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     let sql = format!(
         "SELECT {LISTED} FROM runs
          WHERE (?1 IS NULL OR workspace = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR id < ?3)
-               AND (?4 IS NULL OR requester = ?4)
+               AND (?4 IS NULL OR (kind = ?4 AND requester = ?5))
          ORDER BY id DESC"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let workspace = filter.workspace.as_deref().map(bytes);
     let before = filter.before.map(|id| id.to_string());
-    let mut rows = statement.query(params![workspace, filter.state.map(State::name), before, filter.requester])?;
+    let (kind, name) = (filter.requester.as_ref().map(Requester::kind), filter.requester.as_ref().map(Requester::name));
+    let mut rows = statement.query(params![workspace, filter.state.map(State::name), before, kind, name])?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
         if runs.len() == filter.limit {
@@ -172,11 +175,13 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
     let finished_at: Option<i64> = row.get(8)?;
     let end = finished_at.map(|at| end(row, at)).transpose()?;
     let state: String = row.get(4)?;
+    let door: String = row.get(2)?;
+    let door = DoorName::from_name(&door).ok_or_else(|| unreadable(2, format!("{door:?} is no door")))?;
     Ok(Run {
         id: uuid(row, 0)?,
         workspace: path(row.get(1)?),
-        door: row.get(2)?,
-        requester: row.get(3)?,
+        door,
+        requester: requester(row, 3, 18)?,
         state: State::from_name(&state).ok_or_else(|| unreadable(4, format!("{state:?} is no state")))?,
         request: parse(row, 5)?,
         terms: parse(row, 16)?,
@@ -187,17 +192,31 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
 }
 
 fn end(row: &Row<'_>, at: i64) -> rusqlite::Result<End> {
+    let result: Value = parse(row, 12)?;
+    let resets_at = row.get::<_, Option<i64>>(10)?.and_then(|at| u64::try_from(at).ok());
+    let outcome = row.get::<_, Option<String>>(9)?.and_then(|name| Outcome::from_envelope(&name, &result));
+    let outcome = outcome.map(|outcome| match outcome {
+        // Lists have no result.
+        Outcome::RateLimited { .. } => Outcome::RateLimited { resets_at },
+        outcome => outcome,
+    });
     Ok(End {
         at,
-        outcome: row.get(9)?,
-        resets_at: row.get::<_, Option<i64>>(10)?.and_then(|at| u64::try_from(at).ok()),
+        outcome,
         error: row.get(11)?,
-        result: parse(row, 12)?,
+        result,
         cost_usd: row.get(13)?,
         cost_estimated: row.get(17)?,
         session_id: row.get(14)?,
         reaped: row.get::<_, Option<i64>>(15)?.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(),
     })
+}
+
+/// The requester whose name and kind are in these columns.
+pub(super) fn requester(row: &Row<'_>, name: usize, kind: usize) -> rusqlite::Result<Requester> {
+    let (name, kind): (String, String) = (row.get(name)?, row.get(kind)?);
+    let unknown = format!("{name:?} is no {kind}");
+    Requester::of(&kind, name).ok_or_else(|| unreadable(3, unknown))
 }
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {

@@ -7,7 +7,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::runs::run::{self, Request, Requester, Terms};
+use crate::claude::outcome::Outcome;
+use crate::runs::run::{self, DoorName, Request, Requester, Terms};
+
+fn token(name: &str) -> Requester {
+    Requester::Token(name.into())
+}
 
 fn entry(state: State) -> Entry {
     let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
@@ -15,8 +20,8 @@ fn entry(state: State) -> Entry {
         run: Run {
             id: Uuid::now_v7(),
             workspace: PathBuf::from("/w/a"),
-            door: "http".into(),
-            requester: "me".into(),
+            door: DoorName::Http,
+            requester: token("me"),
             state,
             request,
             terms: Terms::default(),
@@ -32,8 +37,7 @@ fn entry(state: State) -> Entry {
 fn end(session: &str, total: f64) -> End {
     End {
         at: run::now(),
-        outcome: Some("ok".into()),
-        resets_at: Some(7),
+        outcome: Some(Outcome::RateLimited { resets_at: Some(7) }),
         error: None,
         result: json!({"result": "done", "big": 1}),
         cost_usd: Some(total),
@@ -90,7 +94,7 @@ async fn a_session_s_earlier_runs_are_not_paid_for_twice() {
     assert_eq!(finished(&ledger, "b", 2.0).await, Some(2.0));
     // It counts anew.
     assert_eq!(finished(&ledger, "a", 0.25).await, Some(0.25));
-    assert_eq!(ledger.cost_since(0).await.unwrap(), [(Requester::of("http", "me"), 3.75)]);
+    assert_eq!(ledger.cost_since(0).await.unwrap(), [(token("me"), 3.75)]);
 }
 
 #[tokio::test]
@@ -99,7 +103,7 @@ async fn a_key_names_one_run_of_one_requester() {
     let ledger = Ledger::open(folder.path()).unwrap();
     let with_key = |requester: &str| {
         let mut entry = entry(State::Queued);
-        entry.run.requester = requester.into();
+        entry.run.requester = token(requester);
         entry.idempotency = Some(("key".into(), "digest".into()));
         entry
     };
@@ -258,16 +262,16 @@ async fn an_older_ledger_gets_kinds_and_keeps_its_runs_and_keys() {
     drop(connection);
     let ledger = Ledger::open(folder.path()).unwrap();
     let known = Some((ids[0], "digest".to_owned()));
-    assert_eq!(ledger.by_key(&Requester::of("openai", "me"), "key").await.unwrap(), known);
-    assert_eq!(ledger.by_key(&Requester::of("http", "nightly"), "key").await.unwrap(), None);
+    assert_eq!(ledger.by_key(&token("me"), "key").await.unwrap(), known);
+    assert_eq!(ledger.by_key(&token("nightly"), "key").await.unwrap(), None);
     let mut costs = ledger.cost_since(0).await.unwrap();
-    costs.sort_by_key(|(who, _)| who.name().to_owned());
-    assert_eq!(costs, [(Requester::of("http", "me"), 1.5), (Requester::of("cron", "nightly"), 1.5)]);
+    costs.sort_by_key(|(who, _)| who.name().into_owned());
+    assert_eq!(costs, [(token("me"), 1.5), (Requester::Job("nightly".into()), 1.5)]);
     let run = ledger.get(ids[1]).await.unwrap().unwrap();
     assert!(run.terms == Terms::default() && !run.end.unwrap().cost_estimated);
     // A token of the job's name has keys of its own.
     let mut named = entry(State::Queued);
-    named.run.requester = "nightly".into();
+    named.run.requester = token("nightly");
     named.idempotency = Some(("key".into(), "digest".into()));
     assert_eq!(ledger.accept(named).await.unwrap(), Accepted::New);
 }

@@ -4,6 +4,7 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, rows};
+use crate::runs::run::Requester;
 
 /// A result to post now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct Due {
     pub attempts: u32,
     /// When it is due, milliseconds since 1970.
     pub due_at: i64,
-    /// Whose run it was; empty if the run is gone.
-    pub requester: String,
+    /// Whose run it was; `None` if the run is gone.
+    pub requester: Option<Requester>,
 }
 
 impl Ledger {
@@ -27,7 +28,7 @@ impl Ledger {
         choose: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<Due>>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
         self.read(move |connection| {
-            let sql = "SELECT run_id, url, attempts, due_at, COALESCE(requester, '')
+            let sql = "SELECT run_id, url, attempts, due_at, requester, kind
                        FROM webhooks LEFT JOIN runs ON runs.id = run_id WHERE webhooks.state = 'due' ORDER BY due_at";
             let mut statement = connection.prepare_cached(sql)?;
             let mut waiting = statement.query_map([], |row| {
@@ -36,7 +37,7 @@ impl Ledger {
                     url: row.get(1)?,
                     attempts: row.get(2)?,
                     due_at: row.get(3)?,
-                    requester: row.get(4)?,
+                    requester: row.get::<_, Option<String>>(4)?.map(|_| rows::requester(row, 4, 5)).transpose()?,
                 })
             })?;
             choose(&mut waiting)

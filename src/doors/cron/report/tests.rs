@@ -1,7 +1,7 @@
 use super::*;
 use crate::doors::cron::file;
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::{End, Terms};
+use crate::runs::run::{DoorName, End, Requester, Terms};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rstest::rstest;
@@ -20,11 +20,10 @@ fn tick(job: &str) -> Tick {
     Tick::new(&file::read(&path, Tz::UTC).unwrap()[0], at, at)
 }
 
-fn run(state: State, outcome: &str, result: Value) -> Run {
+fn run(state: State, outcome: Outcome, result: Value) -> Run {
     let end = End {
         at: 1,
-        outcome: Some(outcome.into()),
-        resets_at: None,
+        outcome: Some(outcome),
         error: Some("API Error: 500".into()),
         result,
         cost_usd: None,
@@ -35,8 +34,8 @@ fn run(state: State, outcome: &str, result: Value) -> Run {
     Run {
         id: Uuid::from_u128(7),
         workspace: "/w".into(),
-        door: "cron".into(),
-        requester: "j".into(),
+        door: DoorName::Cron,
+        requester: Requester::Job("j".into()),
         state,
         request: tick("j").request,
         terms: Terms::default(),
@@ -46,16 +45,18 @@ fn run(state: State, outcome: &str, result: Value) -> Run {
     }
 }
 
+const KILLED: Outcome = Outcome::Killed { signal: None };
+
 #[rstest]
-#[case(State::Succeeded, "ok", json!({"result": " # Done\n"}), Some("# Done"))]
-#[case(State::Succeeded, "ok", json!({"result": ""}), Some("Finished, with an empty answer."))]
-#[case(State::Failed, "model_error", json!({}), Some("**Failed** (`model_error`): API Error: 500"))]
-#[case(State::Interrupted, "killed", json!({}), Some("**Interrupted**: the server or the box ended before it did."))]
-#[case(State::Cancelled, "killed", json!({"cancelled": "asked"}), Some("**Cancelled.**"))]
-#[case(State::Cancelled, "killed", json!({"cancelled": "replaced"}), None)]
+#[case(State::Succeeded, Outcome::Ok, json!({"result": " # Done\n"}), Some("# Done"))]
+#[case(State::Succeeded, Outcome::Ok, json!({"result": ""}), Some("Finished, with an empty answer."))]
+#[case(State::Failed, Outcome::ModelError, json!({}), Some("**Failed** (`model_error`): API Error: 500"))]
+#[case(State::Interrupted, KILLED, json!({}), Some("**Interrupted**: the server or the box ended before it did."))]
+#[case(State::Cancelled, KILLED, json!({"cancelled": "asked"}), Some("**Cancelled.**"))]
+#[case(State::Cancelled, KILLED, json!({"cancelled": "replaced"}), None)]
 fn what_a_chat_is_told(
     #[case] state: State,
-    #[case] outcome: &str,
+    #[case] outcome: Outcome,
     #[case] result: Value,
     #[case] expected: Option<&str>,
 ) {
@@ -66,8 +67,8 @@ fn what_a_chat_is_told(
 fn a_chat_is_told_of_attempts_and_of_waits() {
     let mut tick = tick("j");
     assert_eq!(text(&tick, Err("no folder")).as_deref(), Some("**Failed**: no folder"));
-    tick.attempts = vec![Attempt::of(&run(State::Failed, "hung", json!({}))); 2];
-    let told = text(&tick, Ok(&run(State::Failed, "hung", json!({}))));
+    tick.attempts = vec![Attempt::of(&run(State::Failed, Outcome::Hung { silent: false }, json!({}))); 2];
+    let told = text(&tick, Ok(&run(State::Failed, Outcome::Hung { silent: false }, json!({}))));
     assert_eq!(told.as_deref(), Some("**Failed** after 3 attempts (`hung`): API Error: 500"));
     let told = waiting(&tick, tick.fired + 3_600_000);
     assert_eq!(told, "**Rate limited.** It is tried again at 2026-07-01 04:00:00 CEST.");

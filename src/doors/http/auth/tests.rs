@@ -42,7 +42,7 @@ fn tokens_file(text: &str) -> Kept {
 
 fn admitted(authenticator: &Authenticator, token: &str, now: Instant) -> Result<String, &'static str> {
     authenticator
-        .admit(Ok(token.as_bytes()), "http", now)
+        .admit(Ok(token.as_bytes()), DoorName::Http, now)
         .map(|caller| caller.name.clone())
         .map_err(|problem| problem.code())
 }
@@ -51,9 +51,9 @@ fn admitted(authenticator: &Authenticator, token: &str, now: Instant) -> Result<
 fn an_open_server_lets_everybody_do_everything() {
     let open = Authenticator::from_config(&config(None, None)).unwrap();
     assert!(open.is_open());
-    let caller = open.admit(Err("nothing was sent"), "http", Instant::now()).unwrap();
+    let caller = open.admit(Err("nothing was sent"), DoorName::Http, Instant::now()).unwrap();
     assert_eq!(*caller, Caller::unrestricted("anonymous"));
-    assert!(caller.may_use_workspace("") && caller.may_use_door("mcp"));
+    assert!(caller.may_use_workspace("") && caller.may_use_door(DoorName::Mcp));
 }
 
 #[test]
@@ -125,13 +125,13 @@ fn a_token_is_good_for_its_requests_per_minute_and_its_doors() {
     let known = Authenticator::from_config(&config(None, Some(&file.file))).unwrap();
     let now = Instant::now();
     assert!(admitted(&known, "few", now).is_ok() && admitted(&known, "few", now).is_ok());
-    let refused = known.admit(Ok(b"few"), "http", now).unwrap_err();
+    let refused = known.admit(Ok(b"few"), DoorName::Http, now).unwrap_err();
     assert_eq!((refused.status(), refused.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
     assert_eq!(refused.into_response().headers()[header::RETRY_AFTER], "30");
     assert!(admitted(&known, "few", now + Duration::from_secs(30)).is_ok());
-    let refused = known.admit(Ok(b"mcp"), "http", now).unwrap_err();
+    let refused = known.admit(Ok(b"mcp"), DoorName::Http, now).unwrap_err();
     assert_eq!((refused.status(), refused.code()), (StatusCode::FORBIDDEN, "door_not_allowed"));
-    assert_eq!(known.admit(Ok(b"mcp"), "mcp", now).unwrap().name, "mcp");
+    assert_eq!(known.admit(Ok(b"mcp"), DoorName::Mcp, now).unwrap().name, "mcp");
 }
 
 #[test]

@@ -12,17 +12,18 @@ use super::ask::{RunBody, invalid};
 use super::stream::{self, Framing, ServerSentEvent, Source};
 use super::view::ResultBody;
 use super::{about, ledger_failed, unknown, view, whole};
+use crate::claude::outcome::Outcome;
 use crate::doors::http::app::App;
 use crate::doors::http::auth::Caller;
 use crate::doors::http::ephemeral;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
-use crate::runs::run::{End, NewRun, Run, State as RunState, now};
+use crate::runs::run::{DoorName, End, NewRun, Run, State as RunState, now};
 use crate::runs::submission::{SubmitError, Submitted};
 
 /// The name of this door.
-const DOOR: &str = "http";
+const DOOR: DoorName = DoorName::Http;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
 pub(in crate::doors) const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
@@ -151,7 +152,7 @@ fn answer(run: &Run, result: serde_json::Value, strict: bool) -> Response {
     }
     let end = run.end.as_ref();
     let said = end.and_then(|end| end.error.clone()).unwrap_or_else(|| "the run ended without an answer".into());
-    let problem = if end.and_then(|end| end.outcome.as_deref()) == Some("rate_limited") {
+    let problem = if matches!(end.and_then(|end| end.outcome), Some(Outcome::RateLimited { .. })) {
         rate_limited(end, said)
     } else {
         Problem::new(StatusCode::BAD_GATEWAY, "run_failed", said)
@@ -161,7 +162,7 @@ fn answer(run: &Run, result: serde_json::Value, strict: bool) -> Response {
 
 /// The problem of a run that has met a rate limit, and when that resets.
 pub(in crate::doors) fn rate_limited(end: Option<&End>, said: String) -> Problem {
-    let reset = end.and_then(|end| end.resets_at).and_then(|at| i64::try_from(at).ok());
+    let reset = end.and_then(|end| end.outcome?.resets_at()).and_then(|at| i64::try_from(at).ok());
     let wait = reset.map_or(RETRY_SECONDS, |at| u64::try_from(at - now() / 1000).unwrap_or(0).max(1));
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "run_rate_limited", said).retry_after(wait)
 }

@@ -212,7 +212,7 @@ mod tests {
     use crate::config::server::EngineConfig;
     use crate::runs::child::{EndTree, Workers};
     use crate::runs::metrics::Metrics;
-    use crate::runs::run::{Busy, NewRun, Origin, Request};
+    use crate::runs::run::{Busy, DoorName, NewRun, Origin, Request, Requester};
 
     /// An engine in which every run waits for ever, and a run in it.
     async fn waiting(state_dir: &Path) -> (Engine, Uuid) {
@@ -233,7 +233,7 @@ mod tests {
         let metrics = Metrics::register(&mut Registry::default());
         let engine = Engine::start(config, sessions, workers, metrics).await.unwrap();
         let new = NewRun {
-            origin: Origin::unlimited("http", "me"),
+            origin: Origin::unlimited(DoorName::Http, Requester::Token("me".into())),
             workspace: "/w".into(),
             request: Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json },
             busy: Busy::Reject,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::claude::envelope::camel_case;
+use crate::claude::outcome::Outcome;
 use crate::runs::run::{Run, State};
 
 /// How much of a prompt a list shows.
@@ -25,7 +26,7 @@ pub(super) struct RunView {
     /// The same in the predecessor's words: running, completed, failed, cancelled.
     status: &'static str,
     /// The way it came in: http, openai, mcp, telegram, cron, local.
-    door: String,
+    door: &'static str,
     /// Name of the token that asked for it.
     requester: String,
     created_at: String,
@@ -35,7 +36,7 @@ pub(super) struct RunView {
     position: Option<usize>,
     /// How it ended: `ok`, `model_error`, `rate_limited`, `auth`, `budget`, `max_turns`, `schema_missed`,
     /// `session_not_found`, `killed`, `hung`, `truncated`.
-    outcome: Option<String>,
+    outcome: Option<&'static str>,
     /// What went wrong, one line.
     error: Option<String>,
     /// What it cost, US dollars; earlier runs of its session are not in it.
@@ -87,13 +88,13 @@ impl RunView {
             workspace: run.workspace.to_string_lossy().into_owned(),
             state: run.state.name(),
             status: status(run.state),
-            door: run.door.clone(),
-            requester: run.requester.clone(),
+            door: run.door.name(),
+            requester: run.requester.name().into_owned(),
             created_at: time(run.created_at),
             started_at: run.started_at.map(time),
             finished_at: end.map(|end| time(end.at)),
             position,
-            outcome: end.and_then(|end| end.outcome.clone()),
+            outcome: end.and_then(|end| end.outcome).map(Outcome::name),
             error: end.and_then(|end| end.error.clone()),
             cost_usd: end.and_then(|end| end.cost_usd),
             cost_estimated: end.filter(|end| end.cost_estimated).map(|_| true),
@@ -153,7 +154,7 @@ pub(super) struct ResultBody {
     position: Option<usize>,
     /// How it ended: `ok`, `model_error`, `rate_limited`, `auth`, `budget`, `max_turns`, `schema_missed`,
     /// `session_not_found`, `killed`, `hung`, `truncated`.
-    outcome: Option<String>,
+    outcome: Option<&'static str>,
     /// Whether it has no answer.
     is_error: Option<bool>,
     /// The answer.

@@ -13,6 +13,7 @@ use crate::config::server::{HttpConfig, Secret};
 use crate::doors::http::auth::{Authenticator, Caller, protect, protect_with_query};
 use crate::doors::http::parameters::Body;
 use crate::doors::http::server::{Limits, bind, serve};
+use crate::runs::run::DoorName;
 
 /// No test waits that long; one that does has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -34,9 +35,9 @@ fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
     let authenticator = Arc::new(Authenticator::from_config(&config).unwrap());
     let who = |Extension(caller): Extension<Caller>| async move { caller.name };
     let run = post(|Extension(caller): Extension<Caller>, Body(_): Body<Value>| async move { caller.name });
-    let api = protect(Router::new().route("/who", get(who)).route("/run", run), &authenticator, "http");
+    let api = protect(Router::new().route("/who", get(who)).route("/run", run), &authenticator, DoorName::Http);
     let address = |uri: Uri, Extension(caller): Extension<Caller>| async move { format!("{} at {uri}", caller.name) };
-    let mcp = protect_with_query(Router::new().route("/mcp", get(address)), &authenticator, "mcp");
+    let mcp = protect_with_query(Router::new().route("/mcp", get(address)), &authenticator, DoorName::Mcp);
     let router = api.merge(mcp).route("/health", get(|| async { "ok" }));
     let router = wrap(router, Origins::from_config(&config).unwrap(), BodyLimit(config.body_limit));
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();

@@ -3,7 +3,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
-use crate::runs::run::{End, Request, Terms};
+use crate::claude::outcome::Outcome;
+use crate::runs::run::{DoorName, End, Request, Requester, Terms};
 
 /// The text as it is shown, and the files that are sent.
 fn shown(markdown: &str) -> (String, Vec<String>) {
@@ -73,8 +74,7 @@ fn a_mark_that_is_said_sends_its_file_and_leaves_nothing_behind() {
 fn what_was_ended_with_the_run_is_said() {
     let end = |result| End {
         at: 1,
-        outcome: Some("ok".into()),
-        resets_at: None,
+        outcome: Some(Outcome::Ok),
         error: None,
         result,
         cost_usd: None,
@@ -85,8 +85,8 @@ fn what_was_ended_with_the_run_is_said() {
     let run = |result| Run {
         id: Uuid::from_u128(7),
         workspace: "/w".into(),
-        door: "telegram".into(),
-        requester: "telegram:5".into(),
+        door: DoorName::Telegram,
+        requester: Requester::Chat(5),
         state: State::Succeeded,
         terms: Terms::default(),
         request: Request { prompt: "build".into(), options: Options::default(), format: OutputFormat::Json },

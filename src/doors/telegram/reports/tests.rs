@@ -22,7 +22,7 @@ use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Filter;
 use crate::runs::metrics::Metrics;
-use crate::runs::run::{Busy, NewRun, Origin, Request};
+use crate::runs::run::{Busy, DoorName, NewRun, Origin, Request, Requester};
 use crate::workspace::Workspaces;
 
 /// A chat that keeps what it is told, and refuses what it is set to.
@@ -88,7 +88,7 @@ impl BotApi for Chat {
 
 fn new_run() -> NewRun {
     NewRun {
-        origin: Origin::unlimited("cron", "cron:nightly"),
+        origin: Origin::unlimited(DoorName::Cron, Requester::Job("nightly".into())),
         workspace: "/w".into(),
         request: Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json },
         busy: Busy::Queue,
@@ -201,7 +201,7 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
     };
     let asked = async |message: Message| {
         assert!(inside.ask(&[message], &CancellationToken::new()).await.is_ok());
-        let filter = Filter { requester: Some("telegram:5".into()), limit: 10, ..Filter::default() };
+        let filter = Filter { requester: Some(Requester::Chat(5)), limit: 10, ..Filter::default() };
         let newest = inside.engine.list(filter).await.unwrap().remove(0).id;
         inside.engine.get(newest).await.unwrap().unwrap().request
     };
