@@ -163,9 +163,8 @@ pub fn check_prompt(prompt: &str) -> Result<(), Refusal> {
 fn model(name: Option<String>) -> Result<Option<String>, Refusal> {
     let allowed = "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed";
     let name = argument(Field::Model, name)?;
-    let is_none = |name: &String| {
-        name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control)
-    };
+    let is_none =
+        |name: &String| name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control);
     if name.as_ref().is_some_and(is_none) { Err(Refusal::of_field(Field::Model, allowed)) } else { Ok(name) }
 }
 

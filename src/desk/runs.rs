@@ -1,14 +1,34 @@
 //! Runs that a caller may see: finding, following and ending them.
 
+use chrono::{DateTime, SecondsFormat};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Desk;
 use super::caller::Caller;
-use super::refusal::{Kind, Refusal, unknown_run};
+use super::refusal::{Kind, Refusal, left_waiting, unknown_run};
 use crate::runs::events::Events;
 use crate::runs::run::{Cancel, Run, State};
 use crate::runs::submission::Cancelled;
+
+/// How a client says which run it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// By its id.
+    Run(String),
+    /// By the workspace that it works in.
+    Workspace(String),
+}
+
+impl Named {
+    /// By its id if there is one, by its workspace otherwise. `None`: neither is named. An empty id is none; an empty workspace
+    /// is the folder of all of them.
+    #[must_use]
+    pub fn either(run: Option<String>, workspace: Option<String>) -> Option<Self> {
+        let run = run.filter(|id| !id.is_empty());
+        run.map(Self::Run).or_else(|| workspace.map(Self::Workspace))
+    }
+}
 
 /// What a cancel has done.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,21 +67,15 @@ impl Desk {
         self.engine.events(id, offset).await?.ok_or_else(|| unknown_run(&id.to_string()))
     }
 
-    /// Ends the run with this id, or the one that works in `workspace`; returns when its processes are gone.
-    pub async fn cancel(
-        &self,
-        caller: &Caller,
-        id: Option<String>,
-        workspace: Option<String>,
-    ) -> Result<Cancellation, Refusal> {
-        let id = match (id.filter(|id| !id.is_empty()), workspace) {
-            (Some(id), _) => id,
-            (None, Some(name)) => {
+    /// Ends a run; returns when its processes are gone.
+    pub async fn cancel(&self, caller: &Caller, named: Named) -> Result<Cancellation, Refusal> {
+        let id = match named {
+            Named::Run(id) => id,
+            Named::Workspace(name) => {
                 let workspace = self.workspace(caller, name, false).await?;
                 let holder = self.engine.running_in(&workspace.path);
                 holder.ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
             }
-            (None, None) => return Err(neither()),
         };
         let run = self.visible_run(&id, caller).await?;
         let cancelled = self.engine.cancel(run.id, Cancel::Asked).await?;
@@ -83,11 +97,7 @@ impl Desk {
         let run = tokio::select! {
             run = self.engine.wait(id) => run,
             () = stopped => match self.engine.get(id).await {
-                Ok(Some(run)) if run.state == State::Queued => {
-                    let detail = "the server is shutting down; the run waits for the next one";
-                    let refusal = Refusal::new(Kind::Unavailable, "shutting_down", detail);
-                    return Err(refusal.with("runId", id.to_string()));
-                }
+                Ok(Some(run)) if run.state == State::Queued => return Err(left_waiting(id)),
                 _ => self.engine.wait(id).await,
             },
         };
@@ -95,10 +105,33 @@ impl Desk {
     }
 }
 
+/// Milliseconds since 1970 as RFC 3339, UTC.
+#[must_use]
+pub fn time(milliseconds: i64) -> String {
+    DateTime::from_timestamp_millis(milliseconds)
+        .map_or_else(|| milliseconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
 fn nothing_runs(workspace: &str) -> Refusal {
     Refusal::new(Kind::Missing, "run_not_found", format!("nothing runs in the workspace {workspace:?}"))
 }
 
-fn neither() -> Refusal {
-    Refusal::new(Kind::Invalid, "invalid_parameter", "name a run or a workspace")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn a_run_is_named_before_its_workspace() {
+        let named = |run: Option<&str>, workspace: Option<&str>| {
+            Named::either(run.map(str::to_owned), workspace.map(str::to_owned))
+        };
+        assert_eq!(named(Some("r"), Some("w")), Some(Named::Run("r".into())));
+        assert_eq!(named(Some(""), Some("")), Some(Named::Workspace(String::new())));
+        assert_eq!(named(None, None), None);
+    }
 }

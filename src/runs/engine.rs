@@ -69,13 +69,9 @@ impl Engine {
     }
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
-    pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
-        self.submit_with(new, Variables::default()).await
-    }
-
-    /// The same with variables of its own in its environment. They are never kept: a run that has some and waits ends with this
-    /// process.
-    pub async fn submit_with(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
+    ///
+    /// `variables` of its environment are its own. They are never kept: a run that has some and waits ends with this process.
+    pub async fn submit(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
             && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::DOOR;
 use super::tick::Tick;
 use crate::claude::outcome::Outcome;
-use crate::doors::chats::{ChatError, ChatReport, Chats};
+use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{Ledger, LedgerError, Note};
 use crate::runs::run::{Cancel, Run, State, now};

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::auth::Caller;
 use crate::config::name::MODE_API_TOKENS_FILE;
 use crate::config::yaml;
+use crate::desk::caller::Caller;
 use crate::runs::run::DoorName;
 
 /// Doors that a token can be limited to.
