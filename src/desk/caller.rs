@@ -7,6 +7,11 @@ use crate::runs::ledger::Sight;
 use crate::runs::run::{DoorName, Origin, Requester};
 use crate::workspace::Workspaces;
 
+/// Name of whoever presents the one token of the settings.
+pub const DEFAULT: &str = "default";
+/// Name of everybody at an open server.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// Who a request comes from, and what they may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `caller` | who calls, and what they may do |
 //! | `ask` | what may be asked of a run, checked field by field; from there to the engine |
+//! | `field` | the names of what can be asked |
 //! | `refusal` | why something is not done, without a protocol |
 //! | `runs` | finding, following and ending runs that the caller may see |
 //! | `files` | workspaces as the caller may use them |
@@ -16,6 +17,7 @@
 pub mod ask;
 pub mod caller;
 pub mod chats;
+pub mod field;
 pub mod files;
 pub mod narrate;
 pub mod refusal;

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::ask::Field;
+use super::field::Field;
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{End, now};
 use crate::runs::submission::SubmitError;

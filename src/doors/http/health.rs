@@ -1,7 +1,5 @@
 //! Is it alive, can it take a run, and its figures.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,12 +9,9 @@ use prometheus_client::encoding::text::encode;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::Inside;
 use super::figures::Format;
+use super::inside::Inside;
 use crate::doors::web::problem::{Problem, ProblemBody};
-
-/// Says why no run can be started, if none can.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Routes that need no token.
 pub(super) fn open_routes() -> Router<Inside> {

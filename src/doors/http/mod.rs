@@ -6,19 +6,21 @@
 //! | `files` | the files of the workspaces |
 //! | `ephemeral` | workspaces that are there for one run |
 //! | `health`, `figures` | is it alive, can it take a run, its figures |
+//! | `inside` | what the routes work with |
 //! | `page` | the console |
 
 pub mod ephemeral;
 mod figures;
 pub mod files;
 mod health;
+mod inside;
 pub mod page;
 mod runs;
 
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use prometheus_client::registry::Registry;
@@ -26,7 +28,8 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use self::files::PathGuard;
-pub use self::health::Readiness;
+use self::inside::Inside;
+pub use self::inside::Readiness;
 pub use self::runs::webhook_body;
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
@@ -38,20 +41,6 @@ use crate::workspace::Workspaces;
 
 /// What this door serves, described.
 pub const DESCRIBED: Described = Described { make: described, error: "Problem" };
-
-/// What the routes of this door work with.
-#[derive(Clone)]
-struct Inside {
-    desk: Desk,
-    registry: Arc<Registry>,
-    readiness: Readiness,
-}
-
-impl FromRef<Inside> for Desk {
-    fn from_ref(inside: &Inside) -> Self {
-        inside.desk.clone()
-    }
-}
 
 /// What this door serves. `registry`: the figures. `upload`: longest file that may be put.
 #[must_use]

@@ -22,13 +22,9 @@ use super::rate::{Bucket, seconds};
 use super::tokens::{self, Stamp, Token, TokensError};
 use crate::config::name::{MODE_API_BIND, MODE_API_TOKEN, MODE_API_TOKENS_FILE};
 use crate::config::server::HttpConfig;
-use crate::desk::caller::Caller;
+use crate::desk::caller::{self, Caller};
 use crate::runs::run::DoorName;
 
-/// Name of whoever presents the one token of the settings.
-pub(super) const DEFAULT: &str = "default";
-/// Name of everybody at an open server.
-pub(super) const ANONYMOUS: &str = "anonymous";
 /// Parameter that holds a token where a client can set no header.
 const QUERY_TOKEN: &str = "apiToken";
 /// The tokens file is looked at no more often than this.
@@ -69,7 +65,7 @@ impl Authenticator {
         let now = Instant::now();
         let single = config.token.as_ref().map(|token| Token {
             digest: tokens::digest(token.reveal().as_bytes()),
-            caller: Arc::new(Caller::unrestricted(DEFAULT)),
+            caller: Arc::new(Caller::unrestricted(caller::DEFAULT)),
             requests_per_minute: None,
         });
         let file = config.tokens_file.clone();
@@ -104,7 +100,7 @@ impl Authenticator {
     /// Who presents `token` at this door.
     fn admit(&self, token: Result<&[u8], &'static str>, door: DoorName, now: Instant) -> Result<Arc<Caller>, Problem> {
         if self.is_open() {
-            return Ok(Arc::new(Caller::unrestricted(ANONYMOUS)));
+            return Ok(Arc::new(Caller::unrestricted(caller::ANONYMOUS)));
         }
         let token = token.map_err(unauthorized)?;
         let mut state = self.lock();

@@ -5,7 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::claude::arguments::{Effort, OutputFormat};
-use crate::desk::ask::{Field, Wish};
+use crate::desk::ask::Wish;
+use crate::desk::field::Field;
 use crate::desk::refusal::Refusal;
 use crate::runs::run::{Busy, Request};
 

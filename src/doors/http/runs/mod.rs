@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
 pub use self::view::webhook_body;
-use super::Inside;
+use super::inside::Inside;
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::desk::refusal::{Kind, Refusal};
