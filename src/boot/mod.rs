@@ -16,8 +16,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::environment::{Environment, spellings};
+use crate::config::mode::Mode;
 use crate::config::{Config, DEFAULT_USER, name};
-use crate::privilege::plan::Mode;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};

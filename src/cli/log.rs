@@ -20,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::environment::Environment;
-use crate::config::server::{LogFormat, LogTime};
+use crate::config::logs::{LogFormat, LogTime};
 use crate::config::{Config, ConfigError};
 
 /// How a line looks.

@@ -24,7 +24,7 @@ use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{cli_options, first_run, model, settings, standing};
 use crate::config::call::Variables;
 use crate::config::environment::{Environment, ProcessEnvironment};
-use crate::config::server::LogFormat;
+use crate::config::logs::LogFormat;
 use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;

@@ -5,7 +5,10 @@
 
 pub mod call;
 pub mod environment;
+pub mod logs;
+pub mod mode;
 pub mod offline;
+pub mod secret;
 pub mod server;
 pub mod unknown;
 pub(crate) mod yaml;
@@ -14,8 +17,8 @@ pub mod zone;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::privilege::plan::Mode;
 use environment::Environment;
+use mode::Mode;
 
 /// The user that Claude runs as, unless told otherwise.
 pub const DEFAULT_USER: &str = "claude";

@@ -1,6 +1,5 @@
 //! Settings of the servers: the HTTP door and the run engine behind all doors.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::environment::Environment;
+use super::logs::LogFormat;
+use super::secret::Secret;
 use super::{ConfigError, Settings, name, wrong, zone};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -107,66 +108,6 @@ pub struct EngineConfig {
     pub keep_bytes: u64,
     /// Whether the offline model answers.
     pub offline: bool,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text for people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-impl LogFormat {
-    /// Reads this setting alone, for the roles that have no other setting of a server.
-    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
-        Settings { env }.log_format()
-    }
-}
-
-/// When lines of text in logs begin with their time. Objects always have theirs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogTime {
-    /// In the log of a box with servers, unless it is a terminal. What a prompt says on standard error has none.
-    #[default]
-    Auto,
-    /// In every line.
-    Always,
-    /// In none.
-    Never,
-}
-
-impl LogTime {
-    /// Reads this setting alone.
-    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
-        Settings { env }.log_time()
-    }
-}
-
-/// A value that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `value`.
-    #[must_use]
-    pub const fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(..)")
-    }
 }
 
 impl ServerConfig {
@@ -304,25 +245,6 @@ impl<E: Environment> Settings<'_, E> {
             _ => Err(wrong(name, &part, "pairs with commas, such as gpt-4o=sonnet,*=default")),
         };
         self.list(name)?.into_iter().map(pair).collect()
-    }
-
-    fn log_time(&self) -> Result<LogTime, ConfigError> {
-        let Some((name, value)) = self.find(name::LOG_TIME)? else { return Ok(LogTime::default()) };
-        match value.as_str() {
-            "auto" => Ok(LogTime::Auto),
-            "always" => Ok(LogTime::Always),
-            "never" => Ok(LogTime::Never),
-            _ => Err(wrong(&name, &value, "allowed are auto, always and never")),
-        }
-    }
-
-    fn log_format(&self) -> Result<LogFormat, ConfigError> {
-        let Some((name, value)) = self.find(name::LOG_FORMAT)? else { return Ok(LogFormat::default()) };
-        match value.as_str() {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err(wrong(&name, &value, "allowed are text and json")),
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 use sha2::Sha256;
 
-use crate::config::server::Secret;
+use crate::config::secret::Secret;
 use crate::fetch::{FetchError, Fetcher};
 
 /// How long a receiver may take to answer.

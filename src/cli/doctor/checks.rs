@@ -19,8 +19,8 @@ use crate::claude::binary::{BinaryError, Source};
 use crate::claude::store::version::Version;
 use crate::claude::store::{Store, Unfit};
 use crate::config::environment::Environment;
+use crate::config::mode::Mode;
 use crate::config::{Config, name, unknown};
-use crate::privilege::plan::Mode;
 use crate::process::spawn::own_executable;
 
 const API_HOST: &str = "api.anthropic.com";

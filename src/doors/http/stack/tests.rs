@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::config::server::{HttpConfig, Secret};
+use crate::config::secret::Secret;
+use crate::config::server::HttpConfig;
 use crate::doors::http::auth::{Authenticator, Caller, protect, protect_with_query};
 use crate::doors::http::parameters::Body;
 use crate::doors::http::server::{Limits, bind, serve};
