@@ -10,6 +10,7 @@ pub mod mode;
 pub mod offline;
 pub mod secret;
 pub mod server;
+pub mod settings;
 pub mod unknown;
 pub(crate) mod yaml;
 pub mod zone;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use environment::Environment;
 use mode::Mode;
+
+pub use settings::name;
 
 /// The user that Claude runs as, unless told otherwise.
 pub const DEFAULT_USER: &str = "claude";
@@ -37,135 +40,10 @@ const SMALLEST_MEMORY: u64 = 256 << 20;
 const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_mins(10);
 const LONGEST_HOOK_SECONDS: u64 = 86_400;
 
-/// Names of the settings.
-pub mod name {
-    /// User that Claude runs as.
-    pub const USER: &str = "CLAUDEBOX_USER";
-    /// Ids of that user, `UID:GID`.
-    pub const USER_IDS: &str = "CLAUDEBOX_USER_IDS";
-    /// The claude executable: a path, or a name on PATH.
-    pub const CLAUDE_BIN: &str = "CLAUDEBOX_CLAUDE_BIN";
-    /// Folder of the Claude CLIs that are installed.
-    pub const CLI_DIR: &str = "CLAUDEBOX_CLI_DIR";
-    /// The npm registry that they are installed from.
-    pub const NPM_REGISTRY: &str = "CLAUDEBOX_NPM_REGISTRY";
-    /// The same, as npm has it.
-    pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
-    /// Workspace folder.
-    pub const WORKSPACE: &str = "CLAUDEBOX_WORKSPACE";
-    /// Root of the workspaces that server modes work in.
-    pub const WORKSPACES_DIR: &str = "CLAUDEBOX_WORKSPACES_DIR";
-    /// The CLI's own folder; its name is the CLI's.
-    pub const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
-    /// Folder for claudebox's own state.
-    pub const STATE_DIR: &str = "CLAUDEBOX_STATE_DIR";
-    /// This container's name, part of the default state folder.
-    pub const CONTAINER_NAME: &str = "CLAUDEBOX_CONTAINER_NAME";
-    /// Seconds between TERM and KILL at shutdown.
-    pub const GRACE_SECONDS: &str = "CLAUDEBOX_GRACE_SECONDS";
-    /// Whether nothing in the box can gain privileges.
-    pub const HARDENED: &str = "CLAUDEBOX_HARDENED";
-    /// What a failing init hook does to the start.
-    pub const HOOKS_ON_ERROR: &str = "CLAUDEBOX_HOOKS_ON_ERROR";
-    /// Seconds an init hook may take.
-    pub const HOOK_TIMEOUT: &str = "CLAUDEBOX_HOOK_TIMEOUT";
-    /// The image's tool manifest.
-    pub const MANIFEST: &str = "CLAUDEBOX_MANIFEST";
-    /// Which image this is; the image sets it.
-    pub const IMAGE_VARIANT: &str = "CLAUDEBOX_IMAGE_VARIANT";
-    /// Git's `user.name`.
-    pub const GIT_NAME: &str = "CLAUDEBOX_GIT_NAME";
-    /// Git's `user.email`.
-    pub const GIT_EMAIL: &str = "CLAUDEBOX_GIT_EMAIL";
-    /// Variables with this prefix reach Claude without it.
-    pub const FORWARD_PREFIX: &str = "CLAUDEBOX_ENV_";
-    /// Text that goes into the system prompt of every invocation.
-    pub const SYSTEM_HINT: &str = "CLAUDEBOX_SYSTEM_HINT";
-    /// Whether the built-in offline model answers.
-    pub const OFFLINE: &str = "CLAUDEBOX_OFFLINE";
-    /// Debug logs.
-    pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
-    /// Server modes.
-    pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
-    /// A server mode without a door of its own: prompts come through the local door alone.
-    pub const MODE_LOCAL: &str = "CLAUDEBOX_MODE_LOCAL";
-    /// Seconds without a run after which the box ends.
-    pub const IDLE_EXIT_SECONDS: &str = "CLAUDEBOX_IDLE_EXIT_SECONDS";
-    /// What the box was made with, as the host command knows it again.
-    pub const HOST_SETTINGS: &str = "CLAUDEBOX_HOST_SETTINGS";
-    /// Token of the Telegram bot.
-    pub const TELEGRAM_BOT_TOKEN: &str = "CLAUDEBOX_TELEGRAM_BOT_TOKEN";
-    /// The Telegram door's own settings, a YAML file.
-    pub const TELEGRAM_CONFIG: &str = "CLAUDEBOX_TELEGRAM_CONFIG";
-    /// Base URL of the Bot API, for a Bot API server of one's own.
-    pub const TELEGRAM_API_URL: &str = "CLAUDEBOX_TELEGRAM_API_URL";
-    /// The jobs, a YAML file.
-    pub const MODE_CRON_FILE: &str = "CLAUDEBOX_MODE_CRON_FILE";
-    /// Folder of the cron door: its jobs' history.
-    pub const MODE_CRON_HISTORY_DIR: &str = "CLAUDEBOX_MODE_CRON_HISTORY_DIR";
-    /// The box's time zone; its name is the system's.
-    pub const TZ: &str = "TZ";
-    /// Port of the HTTP door.
-    pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
-    /// Address of the HTTP door.
-    pub const MODE_API_BIND: &str = "CLAUDEBOX_MODE_API_BIND";
-    /// Bearer token of the HTTP door.
-    pub const MODE_API_TOKEN: &str = "CLAUDEBOX_MODE_API_TOKEN";
-    /// File of bearer tokens, each with what it may do.
-    pub const MODE_API_TOKENS_FILE: &str = "CLAUDEBOX_MODE_API_TOKENS_FILE";
-    /// Host names that requests may be addressed to, separated by commas.
-    pub const MODE_API_HOSTS: &str = "CLAUDEBOX_MODE_API_HOSTS";
-    /// Origins of web pages that may call, separated by commas.
-    pub const MODE_API_ORIGINS: &str = "CLAUDEBOX_MODE_API_ORIGINS";
-    /// Longest JSON body, megabytes.
-    pub const MODE_API_MAX_BODY_MB: &str = "CLAUDEBOX_MODE_API_MAX_BODY_MB";
-    /// Longest upload, megabytes.
-    pub const MODE_API_MAX_UPLOAD_MB: &str = "CLAUDEBOX_MODE_API_MAX_UPLOAD_MB";
-    /// Most connections at once.
-    pub const MODE_API_MAX_CONNECTIONS: &str = "CLAUDEBOX_MODE_API_MAX_CONNECTIONS";
-    /// Names of models for clients of OpenAI's protocol: `gpt-4o=sonnet,*=default`.
-    pub const OPENAI_MODELS: &str = "CLAUDEBOX_OPENAI_MODELS";
-    /// Most runs at once, over all workspaces.
-    pub const MAX_RUNS: &str = "CLAUDEBOX_MAX_RUNS";
-    /// Most runs that wait.
-    pub const MAX_QUEUED: &str = "CLAUDEBOX_MAX_QUEUED";
-    /// Longest a run may take, seconds.
-    pub const RUN_TIMEOUT_SECONDS: &str = "CLAUDEBOX_RUN_TIMEOUT_SECONDS";
-    /// Longest a run may be silent while no tool runs, seconds.
-    pub const RUN_SILENCE_SECONDS: &str = "CLAUDEBOX_RUN_SILENCE_SECONDS";
-    /// How long a run's background work may go on after the answer, seconds.
-    pub const BACKGROUND_SECONDS: &str = "CLAUDEBOX_BACKGROUND_SECONDS";
-    /// Most memory that a run's processes may take together: bytes, or with k, m or g.
-    pub const MAX_MEM: &str = "CLAUDEBOX_MAX_MEM";
-    /// Most a run may cost, US dollars.
-    pub const MAX_COST_PER_RUN: &str = "CLAUDEBOX_MAX_COST_PER_RUN";
-    /// Most all runs of a day may cost, US dollars.
-    pub const MAX_COST_PER_DAY: &str = "CLAUDEBOX_MAX_COST_PER_DAY";
-    /// How long finished runs are kept, days.
-    pub const RUNS_KEEP_DAYS: &str = "CLAUDEBOX_RUNS_KEEP_DAYS";
-    /// How much of finished runs' event logs is kept, megabytes.
-    pub const RUNS_KEEP_MB: &str = "CLAUDEBOX_RUNS_KEEP_MB";
-    /// Hosts with private addresses that may be fetched from, separated by commas.
-    pub const FETCH_ALLOW: &str = "CLAUDEBOX_FETCH_ALLOW";
-    /// Key that webhooks are signed with.
-    pub const WEBHOOK_SECRET: &str = "CLAUDEBOX_WEBHOOK_SECRET";
-    /// How logs are written.
-    pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
-    /// Whether lines of text in logs begin with their time.
-    pub const LOG_TIME: &str = "CLAUDEBOX_LOG_TIME";
-    /// Whether the workspace's CLAUDE.md tells what is in the box.
-    pub const CLAUDE_MD: &str = "CLAUDEBOX_CLAUDE_MD";
-    /// Secrets of claudebox's own doors: Claude and its tools never see them.
-    pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, TELEGRAM_BOT_TOKEN, WEBHOOK_SECRET];
-    /// The run a process belongs to; set on Claude and so on everything it starts.
-    pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
-    /// Whether a person reads standard error on a terminal that this process does not see; the host command says so of each call.
-    pub const WATCHED: &str = "CLAUDEBOX_STDERR_IS_TERMINAL";
-    /// Names of the variables that a call of the host command brings along.
-    pub const CALL_VARIABLES: &str = "CLAUDEBOX_CALL_VARIABLES";
-    /// How often `serve` was started again since the box's start; PID 1 tells it.
-    pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
-}
+/// The npm registry, as npm has it: not ours to define, and read where our own setting says nothing.
+pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
+/// Server modes with a door to the outside, each a setting.
+pub const DOOR_MODES: [&str; 3] = [name::MODE_API, name::MODE_TELEGRAM, name::MODE_CRON];
 
 /// A setting with a value that cannot be used. Values shown here are never secrets: no secret is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -256,7 +134,7 @@ impl Config {
     /// of the predecessor had that one folder. `is_mounted` says whether something is mounted at a folder or below it.
     pub fn find_root(&mut self, is_mounted: impl Fn(&Path) -> bool) {
         let (several, single) = (Path::new(WORKSPACES), Path::new(WORKSPACE));
-        let serves = self.server_modes.iter().any(|mode| name::MODES.contains(mode));
+        let serves = self.server_modes.iter().any(|mode| DOOR_MODES.contains(mode));
         if serves && self.workspaces_dir == several && !is_mounted(several) && is_mounted(single) {
             single.clone_into(&mut self.workspaces_dir);
         }
@@ -266,7 +144,7 @@ impl Config {
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
         let mut server_modes = Vec::new();
-        for mode in name::MODES.into_iter().chain([name::MODE_LOCAL]) {
+        for mode in DOOR_MODES.into_iter().chain([name::MODE_LOCAL]) {
             if settings.flag(mode)? {
                 server_modes.push(mode);
             }
@@ -302,7 +180,7 @@ impl Config {
                 .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)?
                 .unwrap_or(DEFAULT_BACKGROUND),
             max_memory: settings.size(name::MAX_MEM)?,
-            debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
+            debug: settings.flag(name::DEBUG)? || settings.flag(name::PLAIN_DEBUG)?,
             server_modes,
         })
     }
@@ -334,7 +212,7 @@ impl<E: Environment> Settings<'_, E> {
     /// An address without a slash at its end.
     fn registry(&self) -> Result<String, ConfigError> {
         let of_npm = || {
-            name::NPM_CONFIG_REGISTRY.iter().find_map(|&name| {
+            NPM_CONFIG_REGISTRY.iter().find_map(|&name| {
                 let value = self.env.get(name)?.into_string().ok().filter(|value| !value.is_empty())?;
                 Some((name.to_owned(), value))
             })

@@ -114,9 +114,9 @@ impl ServerConfig {
     /// Reads every setting from `env`.
     pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
         let settings = Settings { env };
-        let http = if settings.flag(name::MODES[0])? { Some(HttpConfig::read(&settings)?) } else { None };
-        let telegram = if settings.flag(name::MODES[1])? { Some(TelegramConfig::read(&settings)?) } else { None };
-        let cron = if settings.flag(name::MODES[2])? { Some(CronConfig::read(&settings)?) } else { None };
+        let http = if settings.flag(name::MODE_API)? { Some(HttpConfig::read(&settings)?) } else { None };
+        let telegram = if settings.flag(name::MODE_TELEGRAM)? { Some(TelegramConfig::read(&settings)?) } else { None };
+        let cron = if settings.flag(name::MODE_CRON)? { Some(CronConfig::read(&settings)?) } else { None };
         Ok(Self {
             http,
             telegram,

@@ -81,7 +81,7 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
 
 /// The file of jobs, if the box has some.
 fn jobs(config: &Config, env: &impl Environment) -> Option<Check> {
-    config.server_modes.contains(&name::MODES[2]).then(|| match cron::jobs(None, env) {
+    config.server_modes.contains(&name::MODE_CRON).then(|| match cron::jobs(None, env) {
         Ok((file, jobs)) => Check::ok("jobs", format!("{} in {}", jobs.len(), file.display())),
         Err(failure) => Check::wrong("jobs", failure.to_string(), "correct it, then: claudebox cron check"),
     })

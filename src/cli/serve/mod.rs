@@ -25,9 +25,9 @@ use super::{Failure, log, roles};
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::Source;
 use crate::claude::sessions::Sessions;
-use crate::config::environment::{Environment, ProcessEnvironment, spellings};
+use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
-use crate::config::{Config, name};
+use crate::config::{Config, DOOR_MODES, name, settings};
 use crate::doors::chats::Chats;
 use crate::doors::http::webhook_body;
 use crate::doors::local::Door;
@@ -59,7 +59,7 @@ pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = roles::configure_box(env)?;
     let server = ServerConfig::read(env).map_err(unusable)?;
     if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
-        let detail = format!("there is nothing to serve: set {} or {} to 1", name::MODES.join(", "), name::MODE_LOCAL);
+        let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::new(ExitCode::Config, detail));
     }
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
@@ -215,8 +215,7 @@ fn nowhere() -> Failure {
 
 /// What a run must not see of this process's environment.
 fn hidden_variables() -> Vec<String> {
-    let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
-    secrets.chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
+    settings::door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
 fn unusable(error: impl std::fmt::Display) -> Failure {
