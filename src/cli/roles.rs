@@ -24,7 +24,7 @@ use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
 use crate::claude::{cli_options, first_run, model, settings, standing};
 use crate::config::call::Variables;
 use crate::config::environment::{Environment, ProcessEnvironment};
-use crate::config::logs::LogFormat;
+use crate::config::server::ServerConfig;
 use crate::config::{Config, name, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::hooks;
@@ -57,7 +57,8 @@ pub(super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode
     if let Some(json) = intent::asks_for_doctor(args) {
         return check_up(json, env);
     }
-    let config = configure_box(env)?;
+    // What is wrong with the servers' settings is said before the box is booted for them.
+    let config = if args.is_empty() { configure_servers(env)?.0 } else { configure_box(env)? };
     for complaint in unknown::complaints(env) {
         tracing::warn!("{complaint}");
     }
@@ -201,7 +202,7 @@ fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place:
         },
         Err(_) => return prepared.map_err(unusable),
     };
-    let any = hooks::run(supervisor, config, &booted, LogFormat::read(env).unwrap_or_default()).map_err(|error| {
+    let any = hooks::run(supervisor, config, &booted, config.log_format).map_err(|error| {
         // Hooks before it may have left daemons.
         supervisor.give_up();
         Failure::new(error.exit_code(), error)
@@ -471,20 +472,28 @@ pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
 
 /// Reads the settings of a process that somebody has called for an answer.
 pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
-    configure_as(env, false)
+    read(env).map(|config| begin(config, false))
 }
 
 /// Reads the settings of a process whose standard error is the box's log.
 pub(super) fn configure_box(env: &impl Environment) -> Result<Config, Failure> {
-    configure_as(env, true)
+    read(env).map(|config| begin(config, true))
 }
 
-fn configure_as(env: &impl Environment, of_box: bool) -> Result<Config, Failure> {
-    let unusable = |error| Failure::new(ExitCode::Config, error);
-    let mut config = Config::read(env).map_err(unusable)?;
+/// Reads the settings of a box and of its servers, if it has some.
+pub(super) fn configure_servers(env: &impl Environment) -> Result<(Config, Option<ServerConfig>), Failure> {
+    let (config, server) = Config::read_with_servers(env).map_err(|errors| Failure::of_settings(&errors))?;
+    Ok((begin(config, true), server))
+}
+
+fn read(env: &impl Environment) -> Result<Config, Failure> {
+    Config::read(env).map_err(|errors| Failure::of_settings(&errors))
+}
+
+fn begin(mut config: Config, of_box: bool) -> Config {
     find_root(&mut config);
-    log::start(config.debug, log::Style::read(env, &config, of_box).map_err(unusable)?);
-    Ok(config)
+    log::start(config.debug, log::Style::of(&config, of_box));
+    config
 }
 
 /// Says what is mounted where the predecessor's later versions had their user's home: nothing here looks there.

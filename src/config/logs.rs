@@ -1,7 +1,9 @@
 //! How logs are written.
 
 use super::environment::Environment;
-use super::{ConfigError, Settings, name, wrong};
+use super::error::ConfigErrors;
+use super::name;
+use super::reader::Reader;
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,9 +16,15 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// Reads this setting alone, for the roles that have no other setting of a server.
-    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
-        Settings { env }.log_format()
+    const ALLOWED: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+
+    /// Reads this setting alone, for what is said before the others are read, or because they cannot be.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigErrors> {
+        Reader::all(env, Self::from)
+    }
+
+    pub(super) fn from(reader: &mut Reader<'_, impl Environment>) -> Self {
+        reader.choice(name::LOG_FORMAT, Self::ALLOWED).unwrap_or_default()
     }
 }
 
@@ -33,29 +41,9 @@ pub enum LogTime {
 }
 
 impl LogTime {
-    /// Reads this setting alone.
-    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
-        Settings { env }.log_time()
-    }
-}
+    const ALLOWED: &[(&str, Self)] = &[("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 
-impl<E: Environment> Settings<'_, E> {
-    fn log_time(&self) -> Result<LogTime, ConfigError> {
-        let Some((name, value)) = self.find(name::LOG_TIME)? else { return Ok(LogTime::default()) };
-        match value.as_str() {
-            "auto" => Ok(LogTime::Auto),
-            "always" => Ok(LogTime::Always),
-            "never" => Ok(LogTime::Never),
-            _ => Err(wrong(&name, &value, "allowed are auto, always and never")),
-        }
-    }
-
-    pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
-        let Some((name, value)) = self.find(name::LOG_FORMAT)? else { return Ok(LogFormat::default()) };
-        match value.as_str() {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err(wrong(&name, &value, "allowed are text and json")),
-        }
+    pub(super) fn from(reader: &mut Reader<'_, impl Environment>) -> Self {
+        reader.choice(name::LOG_TIME, Self::ALLOWED).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! Every setting of claudebox, defined once: its name, what it means, its default, and who hands it on.
 //!
 //! The constants in `name`, the names that a box knows (`unknown`), the secrets that Claude must not see, the variables of a call,
-//! the tables of docs/settings.md and docs/host-command.md, and the host command's lists of what it hands on
+//! the doctor's remedies, the tables of docs/settings.md and docs/host-command.md, and the host command's lists of what it hands on
 //! all follow from the table below. `tests/docs/settings --write` writes the last two; a test fails where they differ.
 //!
 //! A comment on an entry is its meaning: the first paragraph for everybody, a second one for the page alone.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{ConfigError, name};
+use crate::config::error::ConfigError;
+use crate::config::name;
 
 /// Hosts and networks whose addresses need not be public.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use address::is_public;
 use allow::Allow;
 pub use error::{FetchError, Refusal};

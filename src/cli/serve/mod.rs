@@ -56,12 +56,11 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let config = roles::configure_box(env)?;
-    let server = ServerConfig::read(env).map_err(unusable)?;
-    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
+    let (config, server) = roles::configure_servers(env)?;
+    let Some(server) = server else {
         let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::new(ExitCode::Config, detail));
-    }
+    };
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
     nix::sys::prctl::set_dumpable(false).map_err(|error| internal(error.into()))?;
