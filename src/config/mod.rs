@@ -6,6 +6,7 @@
 pub mod call;
 pub mod environment;
 pub mod error;
+pub mod fetch_allow;
 pub mod logs;
 pub mod mode;
 pub mod offline;

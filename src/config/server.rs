@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 
 use super::environment::{Environment, lookup};
 use super::error::{ConfigErrors, wrong};
+use super::fetch_allow::Allow;
 use super::reader::{MOST, Reader};
 use super::secret::Secret;
 use super::{name, zone};
@@ -33,7 +34,7 @@ pub struct ServerConfig {
     /// The run engine.
     pub engine: EngineConfig,
     /// Hosts whose private addresses may be fetched from, besides all public ones.
-    pub fetch_allow: Vec<String>,
+    pub fetch_allow: Allow,
     /// Key that webhooks are signed with; `None` leaves them unsigned.
     pub webhook_secret: Option<Secret>,
 }
@@ -148,6 +149,11 @@ impl ServerConfig {
         let http = Asked::of(reader, name::MODE_API).map(|_| HttpConfig::from(reader));
         let telegram = Asked::of(reader, name::MODE_TELEGRAM).and_then(|asked| TelegramConfig::from(reader, asked));
         let cron = Asked::of(reader, name::MODE_CRON).and_then(|asked| CronConfig::from(reader, asked));
+        let mut allow = Allow::default();
+        for entry in reader.list(name::FETCH_ALLOW) {
+            let added = allow.add(&entry);
+            reader.keep(added);
+        }
         Self {
             http,
             telegram,
@@ -155,7 +161,7 @@ impl ServerConfig {
             local: reader.flag(name::MODE_LOCAL),
             idle_exit: reader.seconds(name::IDLE_EXIT_SECONDS, LONGEST_IDLE_SECONDS).filter(|limit| !limit.is_zero()),
             engine: EngineConfig::from(reader),
-            fetch_allow: reader.list(name::FETCH_ALLOW),
+            fetch_allow: allow,
             webhook_secret: reader.text(name::WEBHOOK_SECRET).map(Secret::new),
         }
     }

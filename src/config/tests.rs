@@ -140,6 +140,9 @@ fn all_that_is_wrong_is_told_at_once() {
     assert_eq!(told(&perhaps), ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_API_PORT"]);
     // Whether it was to be on is not known, so nothing is missing.
     assert_eq!(told(&[("CLAUDEBOX_MODE_TELEGRAM", "perhaps")]), ["CLAUDEBOX_MODE_TELEGRAM"]);
+    let fetch =
+        [("CLAUDEBOX_MODE_LOCAL", "1"), ("CLAUDEBOX_FETCH_ALLOW", "*, n8n, 10.0.0.0/99"), ("CLAUDEBOX_MAX_RUNS", "0")];
+    assert_eq!(told(&fetch), ["CLAUDEBOX_FETCH_ALLOW", "CLAUDEBOX_FETCH_ALLOW", "CLAUDEBOX_MAX_RUNS"]);
     let conflict = [("CLAUDEBOX_MODE_API", "1"), ("CLAUDEBOX_API_MODE", "0"), ("CLAUDEBOX_WORKSPACE", "here")];
     assert_eq!(told(&conflict), ["CLAUDEBOX_MODE_API", "CLAUDEBOX_WORKSPACE"]);
     let errors = Config::read(&env(&wrong[..2])).unwrap_err();

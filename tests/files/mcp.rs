@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use claudebox::claude::sessions::Sessions;
+use claudebox::config::fetch_allow::Allow;
 use claudebox::config::server::{EngineConfig, HttpConfig};
 use claudebox::doors::http::app::{self, App, Parts, Surroundings};
 use claudebox::doors::http::auth::Authenticator;
@@ -65,7 +66,7 @@ fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
     let app = App::from(Parts {
         engine: engine.clone(),
         workspaces: fixture.workspaces.clone(),
-        fetcher: Arc::new(Fetcher::new(&[]).unwrap()),
+        fetcher: Arc::new(Fetcher::new(Allow::default())),
         models: Arc::default(),
         registry: Arc::default(),
         readiness: Arc::new(|| Ok(())),

@@ -100,7 +100,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
 
     let state_dir = state_folder(config)?;
     let _lock = Lock::take(&state_dir).map_err(not_started)?;
-    let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
+    let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
     let workspaces = open_workspaces(config)?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
