@@ -1,0 +1,118 @@
+//! `turn`: one run, for `serve`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::super::Failure;
+use super::surroundings::Surroundings;
+use super::{configure_box, time_left};
+use crate::claude::binary;
+use crate::claude::outcome::Outcome;
+use crate::claude::sessions::{OpenError, Side};
+use crate::claude::settings;
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::exit_code::ExitCode;
+use crate::process::events::Signals;
+use crate::process::mark;
+use crate::worker::job::{self, Received};
+use crate::worker::one_shot::Request;
+
+/// `turn`: a run for `serve`, already the box's user.
+pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure_box(env)?;
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let signals = Signals::block_all().map_err(internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
+    let received = job::receive(&mut input, &signals).map_err(internal)?;
+    let Some(Received { job, cancelled }) = received else { return Ok(ExitCode::Ok) };
+    // Before the CLI is there: from here on everything belongs to the run, whatever becomes of this process.
+    let marked = job.run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
+    if let Err(error) = marked {
+        tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
+    }
+    let out = io::stdout();
+    let refuse_as = |outcome: Outcome, why: &dyn std::fmt::Display| {
+        job::refuse(&job, outcome, &why.to_string(), out.lock()).map_err(internal)
+    };
+    let refuse = |why: &dyn std::fmt::Display| refuse_as(Outcome::Truncated, why);
+    if cancelled {
+        refuse_as(Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
+        return Ok(ExitCode::Ok);
+    }
+    // A link may have taken the folder's place since the run was accepted.
+    if !std::fs::canonicalize(&job.workspace).is_ok_and(|real| real == job.workspace) {
+        refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
+        return Ok(ExitCode::Ok);
+    }
+    if let Some(shell) = &job.shell {
+        shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
+        return Ok(ExitCode::Ok);
+    }
+    // What its call has brought along is part of its settings, too.
+    let env = &job.variables.over(env);
+    let config = if job.variables.is_empty() {
+        config
+    } else {
+        match Config::read(env) {
+            Ok(of_call) => Config { git: of_call.git, system_hint: of_call.system_hint, ..config },
+            Err(error) => {
+                refuse(&error)?;
+                return Ok(ExitCode::Ok);
+            }
+        }
+    };
+    let program = match binary::of_box(&config, env) {
+        Ok(program) => program,
+        Err(error) => {
+            refuse(&error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
+    let settings = match settings::of_command_line(config.offline, env, job.options.settings.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            refuse(&error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
+    let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
+    let began = Instant::now();
+    let standing = place.settle(&config, env);
+    let opened = match place.open(&job.options, Side::Prompt) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let outcome = match error {
+                OpenError::InUse { .. } => Outcome::Truncated,
+                OpenError::Unknown(_) | OpenError::None { .. } => Outcome::SessionNotFound,
+            };
+            refuse_as(outcome, &error)?;
+            return Ok(ExitCode::Ok);
+        }
+    };
+    let options = place.with_model(time_left(job.options.clone(), began), &opened, &settings, env);
+    let request = Request {
+        run_id: job.run_id,
+        claude_bin: program.to_string_lossy().into_owned(),
+        prompt: job.prompt.clone(),
+        options,
+        workspace: place.workspace,
+        opened,
+        sessions: place.sessions,
+        standing,
+        silence: job.silence,
+        background: config.background,
+        memory: config.max_memory,
+        settings,
+        offline: config.offline,
+        variables: job.variables.clone(),
+    };
+    let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
+    if let Some(notice) = finished.notice() {
+        tracing::warn!("run {}: {notice}", job.run_id);
+    }
+    Ok(ExitCode::Ok)
+}
