@@ -81,27 +81,35 @@ pub struct Options {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picks: Option<Vec<String>>,
-    /// A door's name for a conversation: the run continues the session that the conversation was last in, whatever
+}
+
+/// What a door says of a run besides its options: the CLI has no option for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FromDoor {
+    /// The door's name for a conversation: the run continues the session that the conversation was last in, whatever
     /// else has happened in the workspace, and is found by it the next time. Which session that is shows when the run
     /// begins, so those that wait behind each other continue each other.
-    #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
     /// Whether the prompt is text and nothing else: no slash command in it is carried out, no file named with `@` is read.
-    #[arg(skip)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_false")]
     pub literal: bool,
     /// Whether the result is to have every event of the run.
-    #[arg(skip)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_false")]
     pub all_events: bool,
     /// Content blocks of the Messages API that go before the prompt: images, documents, an earlier conversation.
-    #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Value>,
 }
 
-impl Options {
+impl FromDoor {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What the CLI reads on standard input for this prompt: one message of stream-json.
     #[must_use]
     pub fn input(&self, prompt: &str) -> String {

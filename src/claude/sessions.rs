@@ -134,14 +134,22 @@ pub struct Sessions {
 impl Sessions {
     /// The session that whoever starts the CLI with these options goes on with. It is theirs until what is returned is
     /// dropped, or until the CLI ends where it has been handed over.
-    pub fn open(&self, options: &Options, workspace: &Path, side: Side) -> Result<Opened, OpenError> {
+    ///
+    /// `conversation`: a door's name for the conversation that a prompt belongs to.
+    pub fn open(
+        &self,
+        options: &Options,
+        conversation: Option<&str>,
+        workspace: &Path,
+        side: Side,
+    ) -> Result<Opened, OpenError> {
         let workspace = fs::canonicalize(workspace).unwrap_or_else(|_| workspace.to_owned());
         let registry = Registry::lock(self.locks())
             .inspect_err(|error| tracing::warn!("sessions cannot be kept to one writer: {error}"))
             .ok();
         let look = Look { sessions: self, workspace: &workspace, registry: registry.as_ref() };
         let mut opened = match side {
-            Side::Prompt => look.for_prompt(options),
+            Side::Prompt => look.for_prompt(options, conversation),
             Side::Terminal => look.for_terminal(options),
         }?;
         if options.fork_session

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Desk;
 use super::field::Field;
 use super::refusal::{Kind, RETRY_SECONDS, Refusal, Remedy};
-use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::claude::arguments::{Effort, FromDoor, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
 use crate::claude::schema::Schema;
 use crate::config::call::Variables;
 use crate::runs::engine::Engine;
@@ -80,10 +80,10 @@ impl Wish {
             timeout: positive(Field::TimeoutSeconds, self.timeout_seconds, LONGEST_TIMEOUT)?
                 .map(Duration::from_secs_f64),
             include_partial_messages: self.include_partial_messages || self.all_events,
-            all_events: self.all_events,
             ..Options::default()
         };
-        Ok(Request { prompt: self.prompt, options, format: self.format })
+        let from_door = FromDoor { all_events: self.all_events, ..FromDoor::default() };
+        Ok(Request { options, from_door, ..Request::new(self.prompt, self.format) })
     }
 }
 

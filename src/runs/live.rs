@@ -132,12 +132,12 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claude::arguments::{Options, OutputFormat};
+    use crate::claude::arguments::OutputFormat;
     use crate::claude::outcome::Outcome;
     use crate::runs::run::{DoorName, Request};
 
     fn live(state: State) -> Live {
-        let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
+        let request = Request::new("p", OutputFormat::Json);
         Live::new(
             Run {
                 id: Uuid::now_v7(),

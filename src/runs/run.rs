@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 
 /// A run to accept.
@@ -183,13 +183,44 @@ pub struct Terms {
 
 /// What a run is asked to do. Kept in the ledger as JSON, so a field that is added needs a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Kept")]
 pub struct Request {
     /// The prompt.
     pub prompt: String,
     /// Options.
     pub options: Options,
+    /// What its door says besides.
+    #[serde(skip_serializing_if = "FromDoor::is_empty")]
+    pub from_door: FromDoor,
     /// Form of the result.
     pub format: OutputFormat,
+}
+
+impl Request {
+    /// A prompt without options.
+    #[must_use]
+    pub fn new(prompt: impl Into<String>, format: OutputFormat) -> Self {
+        Self { prompt: prompt.into(), options: Options::default(), from_door: FromDoor::default(), format }
+    }
+}
+
+/// A request as the ledger may have it: once the options held what a door says, too.
+#[derive(Deserialize)]
+struct Kept {
+    prompt: String,
+    options: Value,
+    from_door: Option<FromDoor>,
+    format: OutputFormat,
+}
+
+impl TryFrom<Kept> for Request {
+    type Error = serde_json::Error;
+
+    fn try_from(kept: Kept) -> Result<Self, Self::Error> {
+        let Kept { prompt, options, from_door, format } = kept;
+        let from_door = from_door.map_or_else(|| FromDoor::deserialize(&options), Ok)?;
+        Ok(Self { prompt, options: Options::deserialize(&options)?, from_door, format })
+    }
 }
 
 /// What happens to a run whose workspace is busy.
@@ -364,6 +395,37 @@ mod tests {
         }
         assert_eq!(Requester::of("telegram", "ci".into()), None);
         assert_eq!(Requester::of("mail", "ci".into()), None);
+    }
+
+    /// As earlier versions have kept it: all in the options.
+    #[test]
+    fn a_request_of_an_earlier_version_is_read() {
+        let kept = r#"{"prompt":"p","options":{"model":"haiku","system_prompt":null,"append_system_prompt":null,
+            "json_schema":null,"effort":"low","resume":null,"fork_session":false,"no_continue":true,"max_budget_usd":0.50,
+            "max_turns":3,"timeout":{"secs":90,"nanos":500000000},"include_partial_messages":true,
+            "conversation":"telegram:5:a","all_events":true,"attachments":[{"type":"text","text":"x"}]},"format":"json"}"#;
+        let request: Request = serde_json::from_str(kept).unwrap();
+        let from_door = FromDoor {
+            conversation: Some("telegram:5:a".into()),
+            literal: false,
+            all_events: true,
+            attachments: vec![serde_json::json!({"type": "text", "text": "x"})],
+        };
+        assert_eq!((&request.prompt, &request.from_door), (&"p".to_owned(), &from_door));
+        let Options { model, max_budget_usd, max_turns, timeout, .. } = &request.options;
+        assert_eq!((model.as_deref(), *max_budget_usd, *max_turns), (Some("haiku"), Some(0.5), Some(3)));
+        assert_eq!(timeout.unwrap().as_millis(), 90_500);
+        let again = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&again).unwrap(), request);
+        assert!(!serde_json::to_string(&request.options).unwrap().contains("conversation"));
+    }
+
+    /// A key stands for what was asked with it, across versions too.
+    #[test]
+    fn a_request_without_a_doors_words_is_kept_as_before() {
+        let kept = serde_json::to_value(Request::new("p", OutputFormat::Json)).unwrap();
+        let keys: Vec<&str> = kept.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["prompt", "options", "format"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::child::Ended;
 use super::engine::Engine;
-use crate::claude::arguments::Options;
+use crate::claude::arguments::{FromDoor, Options};
 use crate::config::call::Variables;
 use crate::worker::job::Job;
 use crate::worker::shell::Shell;
@@ -41,6 +41,7 @@ impl Engine {
             run_id: Uuid::now_v7(),
             prompt: String::new(),
             options: Options { timeout: Some(limit), ..Options::default() },
+            from_door: FromDoor::default(),
             workspace,
             silence: None,
             verbose: false,

@@ -9,7 +9,7 @@ use super::ledger::Patience;
 use super::live::Live;
 use super::log::Log;
 use super::run::{self, Cancel, End, State};
-use crate::claude::arguments::OutputFormat;
+use crate::claude::arguments::{FromDoor, OutputFormat};
 use crate::claude::outcome::Outcome;
 use crate::worker::job::{Job, Report};
 
@@ -81,13 +81,14 @@ impl Shared {
     async fn converse<'run>(&self, live: &'run Live, most: Option<f64>, worker: Worker) -> (State, End, Traces<'run>) {
         let request = live.run().request;
         let mut options = request.options;
-        options.literal = live.run().door.prompts_are_text();
+        let from_door = FromDoor { literal: live.run().door.prompts_are_text(), ..request.from_door };
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         options.max_budget_usd = most;
         let job = Job {
             run_id: live.id,
             prompt: request.prompt,
             options,
+            from_door,
             workspace: live.workspace.clone(),
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,

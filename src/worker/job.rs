@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::one_shot::{self, Finished, Request};
 use super::output::Audience;
 use super::shell::Shell;
-use crate::claude::arguments::Options;
+use crate::claude::arguments::{FromDoor, Options};
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
@@ -46,6 +46,9 @@ pub struct Job {
     pub prompt: String,
     /// Options.
     pub options: Options,
+    /// What its door says besides.
+    #[serde(default, skip_serializing_if = "FromDoor::is_empty")]
+    pub from_door: FromDoor,
     /// Where the CLI works: an absolute path without links.
     pub workspace: PathBuf,
     /// Longest silence while no tool runs.
@@ -219,6 +222,7 @@ mod tests {
             run_id: Uuid::now_v7(),
             prompt: "p".into(),
             options: Options::default(),
+            from_door: FromDoor::default(),
             workspace: "/w".into(),
             silence: None,
             verbose: false,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::output::{Audience, Printer};
 use super::process::{self, Control, Ended, Launch, Verdict};
-use crate::claude::arguments::{self, Options, OutputFormat, Session};
+use crate::claude::arguments::{self, FromDoor, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
 use crate::claude::prompt_files::PromptFiles;
@@ -38,6 +38,8 @@ pub struct Request {
     pub prompt: String,
     /// Options.
     pub options: Options,
+    /// What its door says besides.
+    pub from_door: FromDoor,
     /// Where the CLI works.
     pub workspace: PathBuf,
     /// The session to go on with.
@@ -143,7 +145,7 @@ pub fn run(
         && finished.outcome != Outcome::SessionNotFound
         && request.opened.is_own
     {
-        let conversation = request.options.conversation.as_deref();
+        let conversation = request.from_door.conversation.as_deref();
         let remembered = conversation.map_or(Ok(()), |name| request.sessions.remember_conversation(name, id));
         if let Err(error) = remembered.and_then(|()| request.sessions.remember(&request.workspace, id)) {
             tracing::warn!("{error}; the next run may not continue this session");
@@ -187,7 +189,7 @@ impl Attempt<'_> {
             command,
             workspace: request.workspace.clone(),
             environment,
-            input: request.options.input(&request.prompt),
+            input: request.from_door.input(&request.prompt),
             deadline,
             silence: request.silence,
             background: request.background,

@@ -29,7 +29,7 @@ pub(super) struct Look<'search> {
 }
 
 impl Look<'_> {
-    pub(super) fn for_prompt(&self, options: &Options) -> Result<Opened, OpenError> {
+    pub(super) fn for_prompt(&self, options: &Options, conversation: Option<&str>) -> Result<Opened, OpenError> {
         let first_time = self.sessions.first_separation(self.workspace);
         if let Some(resumed) = self.named(options) {
             return resumed;
@@ -41,7 +41,7 @@ impl Look<'_> {
             let id = self.of_person().ok_or_else(|| self.none("the terminal"))?;
             return Ok(Opened { is_own: false, ..self.go_on(id) });
         }
-        if let Some(conversation) = &options.conversation {
+        if let Some(conversation) = conversation {
             let last = self.sessions.remembered(&key(conversation));
             return Ok(last.map_or_else(|| Opened::new(Session::begin()), |id| self.go_on(id)));
         }

@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
-        self.sessions.open(options, &self.workspace, side)
+        self.sessions.open(options, None, &self.workspace, side)
     }
 
     fn prompt(&self) -> Opened {
@@ -344,7 +344,7 @@ fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
     left.sort_unstable();
     assert_eq!(left, [NEW, &format!("{NEW}.jsonl"), "memory"]);
     let choose = |sessions: &Sessions, workspace: &Path| {
-        let opened = sessions.open(&Options::default(), workspace, Side::Prompt).unwrap();
+        let opened = sessions.open(&Options::default(), None, workspace, Side::Prompt).unwrap();
         let (what, id) = choice(&opened);
         (what, id.to_owned())
     };
@@ -358,24 +358,24 @@ fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
 #[test]
 fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
     let fixture = fixture().separated();
-    let of = |conversation: &str| Options { conversation: Some(conversation.into()), ..Options::default() };
-    let choose = |options: &Options| {
-        let opened = fixture.open(options, Side::Prompt).unwrap();
+    let choose_with = |options: &Options, conversation: &str| {
+        let opened = fixture.sessions.open(options, Some(conversation), &fixture.workspace, Side::Prompt).unwrap();
         let (what, id) = choice(&opened);
         (what, id.to_owned())
     };
+    let choose = |conversation: &str| choose_with(&Options::default(), conversation);
     fixture.of_prompt(OLD, 100);
     fixture.of_prompt(NEW, 10);
-    assert_eq!(choose(&of("a")).0, "begin");
+    assert_eq!(choose("a").0, "begin");
     fixture.sessions.remember_conversation("a", OLD).unwrap();
     fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
-    assert_eq!(choose(&of("a")), ("continue", OLD.into()));
-    assert_eq!(choose(&of("b")).0, "begin");
-    assert_eq!(choose(&Options { no_continue: true, ..of("a") }).0, "begin");
-    assert_eq!(choose(&Options { resume: Some(NEW.into()), ..of("a") }), ("resume", NEW.into()));
+    assert_eq!(choose("a"), ("continue", OLD.into()));
+    assert_eq!(choose("b").0, "begin");
+    assert_eq!(choose_with(&Options { no_continue: true, ..Options::default() }, "a").0, "begin");
+    assert_eq!(choose_with(&Options { resume: Some(NEW.into()), ..Options::default() }, "a"), ("resume", NEW.into()));
     // One whose file is gone cannot be continued.
     fixture.sessions.remember_conversation("a", "33333333-3333-4333-8333-333333333333").unwrap();
-    assert_eq!(choose(&of("a")).0, "begin");
+    assert_eq!(choose("a").0, "begin");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(in super::super) fn launch(args: &[OsString], env: &impl Environment) -> Res
     let settings = settings_of(&run.options, &config, env)?;
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
-    let opened = place.open(&run.options, Side::Terminal).map_err(not_opened)?;
+    let opened = place.open(&run.options, None, Side::Terminal).map_err(not_opened)?;
     if unwritable || opened.tells_of_loss {
         await_reader();
     }

@@ -28,8 +28,8 @@ impl Surroundings {
     }
 
     /// The session to start the CLI with; what is worth knowing about the choice is said.
-    pub(super) fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
-        let opened = self.sessions.open(options, &self.workspace, side)?;
+    pub(super) fn open(&self, options: &Options, conversation: Option<&str>, side: Side) -> Result<Opened, OpenError> {
+        let opened = self.sessions.open(options, conversation, &self.workspace, side)?;
         if let Some(note) = &opened.note {
             tracing::warn!("{note}");
         }

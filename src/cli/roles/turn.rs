@@ -82,7 +82,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
-    let opened = match place.open(&job.options, Side::Prompt) {
+    let opened = match place.open(&job.options, job.from_door.conversation.as_deref(), Side::Prompt) {
         Ok(opened) => opened,
         Err(error) => {
             let outcome = match error {
@@ -99,6 +99,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: job.prompt.clone(),
         options,
+        from_door: job.from_door.clone(),
         workspace: place.workspace,
         opened,
         sessions: place.sessions,

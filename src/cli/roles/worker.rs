@@ -10,6 +10,7 @@ use super::super::Failure;
 use super::super::intent::{Intent, RunArgs};
 use super::surroundings::{Surroundings, say_unwritable};
 use super::{configure, not_a_run, not_opened, parse, settings_of, time_left};
+use crate::claude::arguments::FromDoor;
 use crate::claude::binary;
 use crate::claude::cli_options;
 use crate::claude::sessions::Side;
@@ -37,13 +38,14 @@ pub(in super::super) fn worker(args: &[OsString], env: &impl Environment) -> Res
     let began = Instant::now();
     let standing = place.settle(&config, env);
     say_unwritable(&place.workspace);
-    let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
+    let opened = place.open(&run.options, None, Side::Prompt).map_err(not_opened)?;
     let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
     let request = Request {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,
         options,
+        from_door: FromDoor::default(),
         workspace: place.workspace,
         opened,
         sessions: place.sessions,

@@ -100,7 +100,7 @@ impl Tick {
             scheduled: scheduled.timestamp(),
             fired: fired.timestamp_millis(),
             workspace: job.workspace.clone(),
-            request: Request { prompt: values.expand(&job.instruction), options, format: OutputFormat::Json },
+            request: Request { options, ..Request::new(values.expand(&job.instruction), OutputFormat::Json) },
             continues: !job.no_continue,
             chat: job.chat,
             webhook: job.webhook.clone(),

@@ -198,7 +198,7 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
         return Err((format!("the prompt is longer than {LONGEST_PROMPT_BYTES} bytes"), Refusal::Wrong));
     }
     let workspace = settle(ask.workspace).await.map_err(|detail| (detail, Refusal::Workspace))?;
-    let request = Request { prompt: ask.prompt, options: ask.options, format: ask.format };
+    let request = Request { options: ask.options, ..Request::new(ask.prompt, ask.format) };
     let run = desk::ask::Ask::new(Origin::unlimited(DoorName::Local, Requester::Local), workspace, request);
     let run = run.busy(ask.busy).variables(ask.variables.beside(&ProcessEnvironment));
     run.submit(engine).await.map_err(|error| refused(&error))

@@ -133,7 +133,7 @@ pub(super) async fn previous(desk: &Desk, caller: &Caller, run: &Run) -> Result<
 /// What was asked and answered in a run.
 fn turn_of(run: Run, asked: &Value) -> Vec<Message> {
     let at = "previous_response_id";
-    let blocks = run.request.options.attachments.iter().cloned().map(Part::Block);
+    let blocks = run.request.from_door.attachments.iter().cloned().map(Part::Block);
     let prompt = Part::Text(run.request.prompt.clone());
     let parts = blocks.chain([prompt]).collect();
     let question = Message { role: Role::User, name: None, parts, at: at.to_owned() };

@@ -16,7 +16,7 @@ use super::message::{self, Message};
 use super::models::{self, Models};
 use super::spoken::Spoken;
 use super::tools::Tools;
-use crate::claude::arguments::{Effort, Options, OutputFormat};
+use crate::claude::arguments::{Effort, FromDoor, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 use crate::desk::Desk;
 use crate::desk::ask::Ask;
@@ -317,6 +317,6 @@ fn asked(wish: &Wish, headers: &Headers, conversation: &Conversation) -> Option<
 }
 
 fn request(options: Options, told: Told) -> Request {
-    let options = Options { attachments: told.attachments, ..options };
-    Request { prompt: told.prompt, options, format: OutputFormat::Json }
+    let from_door = FromDoor { attachments: told.attachments, ..FromDoor::default() };
+    Request { options, from_door, ..Request::new(told.prompt, OutputFormat::Json) }
 }

@@ -15,7 +15,7 @@ use super::settings::Chat;
 use super::text::Text;
 use super::wording::{self, Asked, Saved};
 use super::{Inside, follow};
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::desk::ask::Ask;
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{Cancel, DoorName, Origin, Request, Requester};
@@ -210,11 +210,11 @@ fn request(chat: &Chat, prompt: String, conversation: String, about_report: bool
         append_system_prompt: chat.append_system_prompt.clone(),
         max_budget_usd: chat.max_budget_usd,
         no_continue: !(chat.continues || about_report),
-        conversation: Some(conversation),
         include_partial_messages: true,
         ..Options::default()
     };
-    Request { prompt, options, format: OutputFormat::Json }
+    let from_door = FromDoor { conversation: Some(conversation), ..FromDoor::default() };
+    Request { options, from_door, ..Request::new(prompt, OutputFormat::Json) }
 }
 
 /// What a list of sessions shows of a prompt.

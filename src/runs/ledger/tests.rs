@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::OutputFormat;
 use crate::claude::outcome::Outcome;
 use crate::runs::run::{self, DoorName, Request, Requester, Terms};
 
@@ -15,7 +15,7 @@ fn token(name: &str) -> Requester {
 }
 
 fn entry(state: State) -> Entry {
-    let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
+    let request = Request::new("hi", OutputFormat::Json);
     Entry {
         run: Run {
             id: Uuid::now_v7(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::OutputFormat;
 use crate::doors::cron::tick::Attempt;
 use crate::runs::run::{DoorName, End, Request, Requester, Terms};
 use rstest::rstest;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 fn tick(retries: u32, attempts: &[(State, Outcome)]) -> Tick {
     let attempt = |&(state, outcome)| Attempt { run: Uuid::nil(), state, outcome: Some(outcome), error: None };
-    let request = Request { prompt: "p".into(), options: Options::default(), format: OutputFormat::Json };
+    let request = Request::new("p", OutputFormat::Json);
     Tick {
         job: "j".into(),
         schedule: "* * * * *".into(),

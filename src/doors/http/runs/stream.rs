@@ -207,7 +207,7 @@ mod tests {
     use tokio::time::{pause, timeout};
 
     use super::*;
-    use crate::claude::arguments::{Options, OutputFormat};
+    use crate::claude::arguments::OutputFormat;
     use crate::claude::sessions::Sessions;
     use crate::config::server::EngineConfig;
     use crate::desk::ask::Ask;
@@ -233,7 +233,7 @@ mod tests {
         let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
         let engine = Engine::start(config, sessions, workers, metrics).await.unwrap();
-        let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
+        let request = Request::new("hi", OutputFormat::Json);
         let origin = Origin::unlimited(DoorName::Http, Requester::Token("me".into()));
         let id = Ask::new(origin, "/w".into(), request).stays(true).submit(&engine).await.unwrap().id;
         (engine, id)

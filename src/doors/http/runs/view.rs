@@ -110,23 +110,31 @@ impl RunView {
 
     /// All of it.
     pub(super) fn whole(run: &Run, position: Option<usize>) -> Self {
-        let options = serde_json::to_value(&run.request.options).map(|options| camel_case(&without_data(options)));
+        let (options, from_door) = (json!(run.request.options), json!(run.request.from_door));
         Self {
             prompt: run.request.prompt.clone(),
-            options: options.ok(),
+            options: Some(camel_case(&joined(options, without_data(from_door)))),
             result: run.end.as_ref().map(|end| end.result.clone()),
             ..Self::short(run, position)
         }
     }
 }
 
-/// Options with how much each attachment holds in place of its data: megabytes are for who sent them.
-fn without_data(mut options: Value) -> Value {
-    for attachment in options.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
+/// One object of two: to clients all of it is what was asked.
+fn joined(mut one: Value, other: Value) -> Value {
+    if let (Some(one), Value::Object(other)) = (one.as_object_mut(), other) {
+        one.extend(other);
+    }
+    one
+}
+
+/// What a door has said, with how much each attachment holds in place of its data: megabytes are for who sent them.
+fn without_data(mut from_door: Value) -> Value {
+    for attachment in from_door.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
         let bytes = attachment.to_string().len();
         *attachment = json!({"type": attachment["type"], "bytes": bytes});
     }
-    options
+    from_door
 }
 
 /// A state in the predecessor's words. Its clients poll for as long as it is "running".

@@ -14,7 +14,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// backend, eventType, event}`, numbered from 1, and `eventsTruncated` if there were more than fit.
 pub(super) async fn result(desk: &Desk, run: &Run) -> Result<Value, Refusal> {
     let mut result = view::result(run);
-    if !run.request.options.all_events || run.end.is_none() {
+    if !run.request.from_door.all_events || run.end.is_none() {
         return Ok(result);
     }
     let mut events: Vec<Value> = Vec::new();

@@ -2,7 +2,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::OutputFormat;
 use crate::claude::outcome::Outcome;
 use crate::runs::run::{DoorName, End, Request, Requester, Terms};
 
@@ -89,7 +89,7 @@ fn what_was_ended_with_the_run_is_said() {
         requester: Requester::Chat(5),
         state: State::Succeeded,
         terms: Terms::default(),
-        request: Request { prompt: "build".into(), options: Options::default(), format: OutputFormat::Json },
+        request: Request::new("build", OutputFormat::Json),
         created_at: 1,
         started_at: Some(1),
         end: Some(end(result)),

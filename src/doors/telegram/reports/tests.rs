@@ -15,7 +15,7 @@ use super::super::overrides::OverridesFile;
 use super::super::sender::Sender;
 use super::super::settings::Settings;
 use super::*;
-use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::arguments::OutputFormat;
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 use crate::desk::ask::Ask;
@@ -88,8 +88,7 @@ impl BotApi for Chat {
 }
 
 fn new_run() -> Ask {
-    let request =
-        Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json };
+    let request = Request::new("look at the logs", OutputFormat::Json);
     let origin = Origin::unlimited(DoorName::Cron, Requester::Job("nightly".into()));
     Ask::new(origin, "/w".into(), request).busy(Busy::Queue).stays(true)
 }
@@ -207,7 +206,7 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
             && about.prompt.ends_with("Which ones?")
     );
     assert!(about.prompt.contains("It was asked:\nlook at the logs"), "{}", about.prompt);
-    assert_eq!(about.options.conversation, Some(format!("telegram:5:report:{run}")));
+    assert_eq!(about.from_door.conversation, Some(format!("telegram:5:report:{run}")));
     // Anywhere else in the chat, the report is known, once.
     let first = asked(message(101, "Hello", None)).await;
     assert!(
@@ -215,7 +214,7 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
         "{}",
         first.prompt
     );
-    assert!(!first.options.conversation.unwrap().contains("report"));
+    assert!(!first.from_door.conversation.unwrap().contains("report"));
     let second = asked(message(102, "Hello again", None)).await;
     assert_eq!(second.prompt, "Hello again");
 }
