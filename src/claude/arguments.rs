@@ -4,13 +4,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cli_options;
-use super::schema::{self, Schema};
+use super::schema;
 
 /// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
 pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
@@ -20,65 +19,49 @@ pub const LONGEST_ARGUMENT_BYTES: usize = 131_071;
 /// Wins over `--permission-mode`, so the two are never given together.
 const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
 
-/// Options of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+/// What the CLI is asked to do differently: its options, and what claudebox makes of its own. What each means to whoever says
+/// it, and what it may be, is in `desk::options`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[serde(default)]
 pub struct Options {
-    /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full model name
-    #[arg(long, value_name = "MODEL")]
+    /// The model's alias or full name.
     pub model: Option<String>,
-    /// Replace the system prompt
-    #[arg(long, value_name = "TEXT")]
+    /// Replaces the system prompt.
     pub system_prompt: Option<String>,
-    /// Add to the system prompt
-    #[arg(long, value_name = "TEXT")]
+    /// Is added to the system prompt.
     pub append_system_prompt: Option<String>,
-    /// JSON Schema the answer must follow (structured output)
-    #[arg(long, value_name = "SCHEMA", value_parser = parse_schema)]
+    /// JSON Schema of the answer, as text.
     pub json_schema: Option<String>,
-    /// Reasoning effort
-    #[arg(long, value_name = "LEVEL")]
+    /// How hard the model thinks.
     pub effort: Option<Effort>,
-    /// Resume the session with this id
-    #[arg(long, value_name = "SESSION_ID")]
+    /// The session to resume.
     pub resume: Option<String>,
-    /// With --resume or --continue: go on in a copy, and leave the session as it is
-    #[arg(long)]
+    /// Whether the run goes on in a copy of the session.
     pub fork_session: bool,
-    /// Start a fresh session instead of continuing the workspace's last one
-    #[arg(long)]
+    /// Whether the workspace's last session is left alone.
     pub no_continue: bool,
-    /// Go on with the session of the terminal in this workspace, instead of the prompts' own
-    #[arg(long, conflicts_with_all = ["resume", "no_continue"])]
+    /// Whether a prompt goes on with the terminal's session.
     #[serde(skip_serializing_if = "is_false")]
     pub continue_interactive: bool,
-    /// On a terminal: go on with the session of the prompts in this workspace, instead of the terminal's own
-    #[arg(long, conflicts_with_all = ["resume", "no_continue"])]
+    /// Whether the terminal goes on with the prompts' session.
     #[serde(skip_serializing_if = "is_false")]
     pub continue_scripts: bool,
-    /// Stop the run when it has cost this much, in US dollars
-    #[arg(long, value_name = "USD", value_parser = parse_positive)]
+    /// Most it may cost, US dollars.
     pub max_budget_usd: Option<f64>,
-    /// Stop the run after this many turns
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Most turns.
     pub max_turns: Option<u32>,
-    /// Stop the run after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    /// Longest it may take.
     pub timeout: Option<Duration>,
-    /// Let the stream have the pieces of messages as they are written
-    #[arg(long)]
+    /// Whether the stream has the pieces of messages.
     pub include_partial_messages: bool,
-    /// More settings for the CLI, a file or JSON; claudebox's own win
-    #[arg(long, value_name = "FILE_OR_JSON")]
+    /// More settings for the CLI, a file or JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<String>,
     /// Options that the CLI gets as they are.
-    #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cli: Vec<String>,
     /// What has the CLI on a terminal ask for the session.
-    #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picks: Option<Vec<String>>,
 }
@@ -132,7 +115,7 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// How hard the model thinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the CLI's own levels")]
 pub enum Effort {
@@ -143,18 +126,32 @@ pub enum Effort {
     Max,
 }
 
+impl Effort {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+}
+
 /// What is printed of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputFormat {
-    /// The answer's text
+    /// The answer's text.
     #[default]
     Text,
-    /// One JSON object: the result with its cost, usage and session
+    /// One JSON object: the result with its cost, usage and session.
     Json,
-    /// The same with every turn: tool calls, tool results, messages
+    /// The same with every turn: tool calls, tool results, messages.
     JsonVerbose,
-    /// One JSON event per line, as they come
+    /// One JSON event per line, as they come.
     StreamJson,
 }
 
@@ -272,12 +269,11 @@ fn common(
     if let Some(file) = standing {
         args.extend(["--append-system-prompt-file".into(), file.into()]);
     }
-    let effort = options.effort.and_then(|effort| effort.to_possible_value()).map(|value| value.get_name().to_owned());
     let pairs = [
         ("--model", options.model.as_deref()),
         ("--system-prompt", options.system_prompt.as_deref()),
         ("--append-system-prompt", options.append_system_prompt.as_deref()),
-        ("--effort", effort.as_deref()),
+        ("--effort", options.effort.map(Effort::name)),
     ];
     for (flag, value) in pairs {
         if let Some(value) = value {
@@ -286,22 +282,6 @@ fn common(
     }
     args.extend(session.arguments().into_iter().map(Into::into));
     args
-}
-
-fn parse_schema(text: &str) -> Result<String, String> {
-    Schema::parse(text).map(|_| text.to_owned()).map_err(|fault| fault.to_string())
-}
-
-fn parse_positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
-        _ => Err("a number above 0, such as 0.50".into()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = parse_positive(text).map_err(|_| "seconds, a number above 0, such as 90".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -352,17 +332,5 @@ mod tests {
             "3",
         ];
         assert_eq!(strings(&args)[9..], tail);
-    }
-
-    #[test]
-    fn bad_values_say_what_is_allowed() {
-        assert!(parse_schema("[1]").unwrap_err().contains("object"));
-        assert!(parse_schema("{").unwrap_err().contains("not JSON"));
-        for text in ["0", "-1", "nan", "inf", "x"] {
-            assert!(parse_positive(text).is_err(), "{text}");
-            assert!(parse_seconds(text).is_err(), "{text}");
-        }
-        assert!(parse_seconds("1e300").is_err());
-        assert_eq!(parse_seconds("1.5").unwrap(), Duration::from_millis(1500));
     }
 }

@@ -2,46 +2,14 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, CommandFactory, Parser};
+use clap::{CommandFactory, Parser};
 
-use crate::claude::arguments::{Options, OutputFormat};
+use super::run_args::RunArgs;
 use crate::claude::cli_options::{self, Given, Refusal, Split};
-use crate::runs::run::Busy;
 
 /// The CLI's own commands, which reach it as they are.
 pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
 const CLI_FLAGS: [&str; 2] = ["--version", "-v"];
-
-/// Arguments of a run.
-#[derive(Debug, Clone, Default, PartialEq, Args)]
-pub struct RunArgs {
-    /// The prompt; several words need no quotes. What standard input holds is added to it
-    #[arg(value_name = "PROMPT")]
-    pub words: Vec<String>,
-    /// Take the words as a prompt, whatever they are
-    #[arg(short = 'p', long)]
-    pub print: bool,
-    /// Go on with the workspace's last session, as without it
-    #[arg(short = 'c', long = "continue", conflicts_with_all = ["resume", "no_continue"])]
-    pub goes_on: bool,
-    /// What to print
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub output_format: OutputFormat,
-    /// What to do if a run of this box's servers works in the workspace [default: queue]
-    #[arg(long, value_name = "WHAT")]
-    pub busy: Option<Busy>,
-    /// Options of the run itself.
-    #[command(flatten)]
-    pub options: Options,
-}
-
-impl RunArgs {
-    /// The words of the command line, as one text.
-    #[must_use]
-    pub fn prompt_words(&self) -> String {
-        self.words.join(" ")
-    }
-}
 
 const CLI_OPTIONS: &str = "The CLI's own options reach it as they are (--permission-mode, --allowedTools, --mcp-config, --add-dir and \
     so on), and so does -r without an id on a terminal. docs/prompts.md lists those that cannot be used.";

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Failure;
-use super::intent::RunArgs;
 use super::roles::{collect_prompt, is_watched, not_opened};
+use super::run_args::RunArgs;
 use crate::boot;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;

@@ -9,6 +9,7 @@ pub mod intent;
 pub mod local;
 pub mod log;
 pub mod roles;
+pub mod run_args;
 pub mod serve;
 
 use std::error::Error;
@@ -25,7 +26,8 @@ use crate::config::error::ConfigErrors;
 use crate::exit_code::ExitCode;
 use crate::init::serving;
 use crate::privilege::helper;
-use intent::{Misread, RunArgs};
+use intent::Misread;
+use run_args::RunArgs;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let cli = include_str!("../../claude-cli.version").trim();

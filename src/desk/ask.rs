@@ -1,25 +1,19 @@
 //! What may be asked of a run, checked field by field, and how it gets to the engine.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::Desk;
-use super::field::Field;
+use super::options::Field;
+use super::options::form::{self, Wrong};
 use super::refusal::{Kind, RETRY_SECONDS, Refusal, Remedy};
-use crate::claude::arguments::{Effort, FromDoor, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
-use crate::claude::schema::Schema;
+use crate::claude::arguments::{Effort, FromDoor, Options, OutputFormat};
 use crate::config::call::Variables;
 use crate::runs::engine::Engine;
 use crate::runs::run::{Busy, NewRun, Origin, Request};
 use crate::runs::submission::{SubmitError, Submitted};
 
-/// Longest name of a model, bytes.
-const LONGEST_MODEL_BYTES: usize = 200;
-/// Longest time that a run may be given, seconds.
-const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 /// Runs that may be before one in its workspace, the running one counted, if its client did not ask to wait.
 pub const MOST_AHEAD: usize = 16;
 
@@ -62,23 +56,20 @@ pub struct Wish {
 impl Wish {
     /// The request, if every field of it can be carried out.
     pub fn check(self) -> Result<Request, Refusal> {
-        check_prompt(&self.prompt)?;
+        let fault = |field| move |wrong| Refusal::of_option(field, wrong);
+        form::prompt(&self.prompt).map_err(fault(Field::Prompt))?;
         let options = Options {
-            model: model(self.model)?,
-            system_prompt: system_text(Field::SystemPrompt, self.system_prompt)?,
-            append_system_prompt: system_text(Field::AppendSystemPrompt, self.append_system_prompt)?,
-            json_schema: self.json_schema.and_then(schema_text).map(schema).transpose()?,
+            model: text(Field::Model, self.model, form::model)?,
+            system_prompt: text(Field::SystemPrompt, self.system_prompt, form::text)?,
+            append_system_prompt: text(Field::AppendSystemPrompt, self.append_system_prompt, form::text)?,
+            json_schema: text(Field::JsonSchema, self.json_schema.and_then(schema_text), form::schema)?,
             effort: self.effort,
             resume: session(self.resume, self.fork_session)?,
             fork_session: self.fork_session,
             no_continue: self.no_continue,
-            max_budget_usd: positive(Field::MaxBudgetUsd, self.max_budget_usd, f64::MAX)?,
-            max_turns: match self.max_turns {
-                Some(0) => return Err(Refusal::of_field(Field::MaxTurns, "it must be a whole number of at least 1")),
-                turns => turns,
-            },
-            timeout: positive(Field::TimeoutSeconds, self.timeout_seconds, LONGEST_TIMEOUT)?
-                .map(Duration::from_secs_f64),
+            max_budget_usd: self.max_budget_usd.map(form::dollars).transpose().map_err(fault(Field::MaxBudgetUsd))?,
+            max_turns: self.max_turns.map(form::count).transpose().map_err(fault(Field::MaxTurns))?,
+            timeout: self.timeout_seconds.map(form::seconds).transpose().map_err(fault(Field::TimeoutSeconds))?,
             include_partial_messages: self.include_partial_messages || self.all_events,
             ..Options::default()
         };
@@ -87,92 +78,27 @@ impl Wish {
     }
 }
 
-/// Whether a prompt can be asked at all.
-pub fn check_prompt(prompt: &str) -> Result<(), Refusal> {
-    if prompt.trim().is_empty() {
-        return Err(Refusal::of_field(Field::Prompt, "the prompt is empty"));
-    }
-    if prompt.len() > LONGEST_PROMPT_BYTES {
-        let said = format!(
-            "it has {} bytes, the CLI takes {LONGEST_PROMPT_BYTES}: put the material into a file of the workspace and name \
-             it in the prompt",
-            prompt.len()
-        );
-        return Err(Refusal::new(Kind::TooLarge, "too_large", said).about(Field::Prompt));
-    }
-    Ok(())
-}
-
-/// A model's name, if it is set and can be one.
-fn model(name: Option<String>) -> Result<Option<String>, Refusal> {
-    let allowed = "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed";
-    let name = argument(Field::Model, name)?;
-    let is_none =
-        |name: &String| name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control);
-    if name.as_ref().is_some_and(is_none) { Err(Refusal::of_field(Field::Model, allowed)) } else { Ok(name) }
+/// A text that `check` allows; an empty one counts as left out.
+fn text(field: Field, text: Option<String>, check: fn(&str) -> Result<(), Wrong>) -> Result<Option<String>, Refusal> {
+    let text = text.filter(|text| !text.is_empty());
+    text.as_deref().map_or(Ok(()), check).map_err(|wrong| Refusal::of_option(field, wrong))?;
+    Ok(text)
 }
 
 /// A schema as text; `None`: it is left out.
 fn schema_text(schema: Value) -> Option<String> {
     match schema {
         Value::Null => None,
-        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        Value::String(text) => Some(text),
         schema => Some(schema.to_string()),
     }
-}
-
-fn schema(text: String) -> Result<String, Refusal> {
-    let wrong = |fault| format!("a JSON Schema is needed, an object or its text: {fault}");
-    Schema::parse(&text).map_err(|fault| Refusal::of_field(Field::JsonSchema, wrong(fault)))?;
-    Ok(text)
 }
 
 fn session(id: Option<String>, fork: bool) -> Result<Option<String>, Refusal> {
     match id.filter(|id| !id.is_empty()) {
         None if fork => Err(Refusal::of_field(Field::ForkSession, "there is no session to fork: name one in resume")),
         None => Ok(None),
-        Some(id) => match Uuid::try_parse(&id) {
-            Ok(id) => Ok(Some(id.to_string())),
-            Err(_) => Err(Refusal::of_field(Field::Resume, "it must be a session's id, the UUID that a result has")),
-        },
-    }
-}
-
-/// A text of the system prompt; an empty one counts as left out.
-fn system_text(field: Field, text: Option<String>) -> Result<Option<String>, Refusal> {
-    match text.filter(|text| !text.is_empty()) {
-        Some(text) if text.len() > LONGEST_PROMPT_BYTES => {
-            let said = format!("it has {} bytes, {LONGEST_PROMPT_BYTES} are allowed", text.len());
-            Err(Refusal::new(Kind::TooLarge, "too_large", said).about(field))
-        }
-        Some(text) if text.contains('\0') => {
-            Err(Refusal::of_field(field, "it holds a NUL character, which no text may"))
-        }
-        text => Ok(text),
-    }
-}
-
-/// A text that becomes an argument of the CLI; an empty one counts as left out.
-fn argument(field: Field, text: Option<String>) -> Result<Option<String>, Refusal> {
-    match text.filter(|text| !text.is_empty()) {
-        Some(text) if text.len() > LONGEST_ARGUMENT_BYTES => {
-            let allowed = format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len());
-            Err(Refusal::of_field(field, allowed))
-        }
-        Some(text) if text.contains('\0') => {
-            Err(Refusal::of_field(field, "it holds a NUL character, which no argument can"))
-        }
-        text => Ok(text),
-    }
-}
-
-fn positive(field: Field, number: Option<f64>, most: f64) -> Result<Option<f64>, Refusal> {
-    match number {
-        Some(number) if !(number.is_finite() && number > 0.0 && number <= most) => {
-            let limit = if most < f64::MAX { format!(", at most {most}") } else { String::new() };
-            Err(Refusal::of_field(field, format!("it must be a number above 0{limit}")))
-        }
-        number => Ok(number),
+        Some(id) => form::session(&id).map(Some).map_err(|wrong| Refusal::of_option(Field::Resume, wrong)),
     }
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `caller` | who calls, and what they may do |
 //! | `ask` | what may be asked of a run, checked field by field; from there to the engine |
-//! | `field` | the names of what can be asked |
+//! | `options` | every option of a run, defined once: names, meanings, forms, and what checks them |
 //! | `refusal` | why something is not done, without a protocol |
 //! | `runs` | finding, following and ending runs that the caller may see |
 //! | `files` | workspaces as the caller may use them |
@@ -17,9 +17,9 @@
 pub mod ask;
 pub mod caller;
 pub mod chats;
-pub mod field;
 pub mod files;
 pub mod narrate;
+pub mod options;
 pub mod refusal;
 pub mod runs;
 

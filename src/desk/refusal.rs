@@ -6,7 +6,8 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::field::Field;
+use super::options::Field;
+use super::options::form::Wrong;
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{End, now};
 use crate::runs::submission::SubmitError;
@@ -99,6 +100,16 @@ impl Refusal {
     #[must_use]
     pub fn of_field(field: Field, allowed: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, "invalid_field", allowed).about(field)
+    }
+
+    /// An option whose value cannot be.
+    #[must_use]
+    pub fn of_option(field: Field, wrong: Wrong) -> Self {
+        let (kind, code) = match wrong.is_too_long {
+            true => (Kind::TooLarge, "too_large"),
+            false => (Kind::Invalid, "invalid_field"),
+        };
+        Self::new(kind, code, wrong.said).about(field)
     }
 
     /// Something that cannot be so, by the name that the door's client knows: `fact` is `field` or `parameter`.

@@ -224,15 +224,15 @@ impl TryFrom<Kept> for Request {
 }
 
 /// What happens to a run whose workspace is busy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Busy {
-    /// It is refused
+    /// It is refused.
     #[default]
     Reject,
-    /// It waits for its turn
+    /// It waits for its turn.
     Queue,
-    /// It takes the place: what runs and waits in the workspace is cancelled
+    /// It takes the place: what runs and waits in the workspace is cancelled.
     Replace,
 }
 

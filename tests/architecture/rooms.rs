@@ -202,11 +202,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     },
     CrateRule { name: "teloxide", rooms: &["doors::telegram"], why: "the Bot API stays in its door" },
     CrateRule { name: "rmcp", rooms: &["doors::mcp"], why: "the SDK of MCP stays in its door" },
-    CrateRule {
-        name: "clap",
-        rooms: &["claude", "cli", "doors::telegram", "runs"],
-        why: "a command line is read where there is one",
-    },
+    CrateRule { name: "clap", rooms: &["cli"], why: "a command line is read where there is one" },
     CrateRule { name: "rusqlite", rooms: &["runs::ledger"], why: "another database can stand in the ledger's place" },
     CrateRule { name: "unsafe", rooms: &["sys"], why: "unsafe code has one home" },
 ];

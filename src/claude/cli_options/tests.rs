@@ -5,7 +5,6 @@ use rstest::rstest;
 use super::*;
 
 const HELP: &str = include_str!("../../../tests/fixtures/claude-cli/help.txt");
-const HOST_COMMAND: &str = include_str!("../../../scripts/claudebox");
 
 fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
@@ -49,34 +48,6 @@ fn every_option_of_the_pinned_cli_is_in_the_table() {
     assert!(help.len() > 50, "{help:?}");
     let (missing, gone): (Vec<_>, Vec<_>) = (help.difference(&table).collect(), table.difference(&help).collect());
     assert!(missing.is_empty() && gone.is_empty(), "not in the table: {missing:?}; not in the help: {gone:?}");
-}
-
-/// It tells a prompt from a session by the words that are no option's value.
-#[test]
-fn the_host_command_knows_how_many_values_each_option_takes() {
-    let function = HOST_COMMAND.split_once("\nprompt_or_session() {").unwrap().1.split_once("\n}\n").unwrap().0;
-    let of = |mark: &str| -> BTreeSet<&str> {
-        let line = function.split("\n            -").find(|branch| branch.contains(mark)).unwrap();
-        let names = line.split_once(')').unwrap().0;
-        names
-            .split([' ', '|', '\\', '\n'])
-            .filter(|word| word.len() > 1)
-            .map(|word| word.trim_start_matches('-'))
-            .collect()
-    };
-    for (mark, takes) in [("expects=one", One), ("expects=maybe", Optional), ("expects=many", Many)] {
-        let options = OPTIONS.iter().chain(HIDDEN).filter(|option| option.takes == takes);
-        let mut names: BTreeSet<&str> =
-            options.flat_map(|option| option.names).map(|name| name.trim_start_matches('-')).collect();
-        let mut known = of(mark);
-        for own in ["timeout", "busy"] {
-            known.remove(own);
-        }
-        // One letter is too short for the search above.
-        names.retain(|name| name.len() > 1);
-        known.retain(|name| name.len() > 1);
-        assert_eq!(known, names, "{mark}");
-    }
 }
 
 #[rstest]

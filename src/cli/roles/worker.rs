@@ -7,7 +7,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::super::Failure;
-use super::super::intent::{Intent, RunArgs};
+use super::super::intent::Intent;
+use super::super::run_args::RunArgs;
 use super::surroundings::{Surroundings, say_unwritable};
 use super::{configure, not_a_run, not_opened, parse, settings_of, time_left};
 use crate::claude::arguments::FromDoor;

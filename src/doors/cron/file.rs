@@ -10,7 +10,9 @@ use chrono_tz::Tz;
 use serde::de::{Deserialize, Deserializer};
 
 use super::schedule::{OnMissed, Schedule};
-use super::values::{Address, Chat, Dollars, Folder, Level, Name, Retries, SystemPrompt, Text, Timeout, When, Zone};
+use super::values::{
+    Address, Chat, Dollars, Folder, Level, Model, Name, Prompt, Retries, SystemPrompt, Timeout, When, Zone,
+};
 use crate::claude::arguments::Effort;
 use crate::config::yaml;
 
@@ -132,7 +134,7 @@ struct File {
 #[derive(Debug, Clone, Default)]
 struct Defaults {
     zone: Option<Zone>,
-    model: Option<Text>,
+    model: Option<Model>,
     effort: Option<Effort>,
     system_prompt: Option<SystemPrompt>,
     append_system_prompt: Option<SystemPrompt>,
@@ -150,7 +152,7 @@ struct Defaults {
 struct Entry {
     name: Name,
     schedule: When,
-    instruction: Text,
+    instruction: Prompt,
     workspace: Option<Folder>,
     enabled: Option<bool>,
     own: Defaults,
@@ -165,7 +167,7 @@ macro_rules! shared_fields {
         struct $name {
             $($(#[$about])* $field: $kind,)*
             timezone: Option<Zone>,
-            model: Option<Text>,
+            model: Option<Model>,
             effort: Option<Effort>,
             system_prompt: Option<SystemPrompt>,
             append_system_prompt: Option<SystemPrompt>,
@@ -212,7 +214,7 @@ shared_fields! {
     struct JobKeys {
         name: Name,
         schedule: When,
-        instruction: Text,
+        instruction: Prompt,
         workspace: Option<Folder>,
         #[serde(default, deserialize_with = "yaml::switch")]
         enabled: Option<bool>,

@@ -9,12 +9,15 @@ use serde::de::{self, Deserialize, Deserializer};
 use super::schedule::Schedule;
 use crate::claude::arguments::Effort;
 use crate::config::zone;
+use crate::desk::options::form::{self, LONGEST_TIMEOUT, Wrong};
 
 const LONGEST_NAME: usize = 100;
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(24 * 30);
 const MOST_RETRIES: u32 = 20;
-const LONGEST_TEXT: usize = 1_000_000;
-const LONGEST_ARGUMENT: usize = 100_000;
+
+/// What is wrong, for a reader of YAML.
+fn said<T>(checked: Result<T, Wrong>) -> Result<T, String> {
+    checked.map_err(|wrong| wrong.said)
+}
 
 /// A value that is parsed from a scalar's text. What its visitor refuses is refused where it stands.
 macro_rules! parsed {
@@ -63,19 +66,16 @@ parsed!(
     }
 );
 parsed!(
-    /// Text that says something.
-    Text(String) from "text", |text| match text.len() {
-        _ if text.trim().is_empty() => Err("it must not be empty".into()),
-        LONGEST_TEXT.. => Err(format!("it is longer than {LONGEST_TEXT} bytes: put the material into a file of the workspace")),
-        _ => Ok(text.to_owned()),
-    }
+    /// What Claude is to do.
+    Prompt(String) from "text", |text| said(form::prompt(text).map(|()| text.to_owned()))
 );
 parsed!(
-    /// One argument of the CLI, which has a longest length; templates make it longer.
-    SystemPrompt(String) from "text", |text| match text.len() {
-        LONGEST_ARGUMENT.. => Err(format!("it is longer than {LONGEST_ARGUMENT} bytes")),
-        _ => Ok(text.to_owned()),
-    }
+    /// A model's name.
+    Model(String) from "text", |name| said(form::model(name).map(|()| name.to_owned()))
+);
+parsed!(
+    /// A text of the system prompt.
+    SystemPrompt(String) from "text", |text| said(form::text(text).map(|()| text.to_owned()))
 );
 parsed!(
     /// A folder below the workspace folder; empty: that folder itself.
@@ -97,10 +97,7 @@ parsed!(
 parsed!(
     /// Most a run may cost.
     #[derive(Copy)]
-    Dollars(f64) from "US dollars, a number above 0, such as 2.50", |text| match text.parse::<f64>() {
-        Ok(dollars) if dollars.is_finite() && dollars > 0.0 => Ok(dollars),
-        _ => Err(format!("{text:?}: US dollars are allowed, a number above 0, such as 2.50")),
-    }
+    Dollars(f64) from "a number above 0, such as 2.50", |text| said(form::dollars_of(text))
 );
 parsed!(
     /// How often it is tried again.
@@ -135,9 +132,7 @@ parsed!(
         });
         match found.map(Duration::from_secs) {
             Some(timeout) if !timeout.is_zero() && timeout <= LONGEST_TIMEOUT => Ok(timeout),
-            _ => Err(format!(
-                "{text:?}: seconds are allowed, or a number with s, m, h or d, such as 90, 30m or 2h, up to 30d"
-            )),
+            _ => Err("must be seconds, or a number with s, m, h or d, such as 90, 30m or 2h, at most 30d".to_owned()),
         }
     }
 );

@@ -74,7 +74,7 @@ async fn lend_workspaces(
 
 fn described() -> OpenApi {
     let mut described = health::Described::openapi();
-    described.merge(runs::Described::openapi());
+    described.merge(runs::described());
     described.merge(files::Described::openapi());
     described
 }

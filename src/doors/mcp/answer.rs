@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::lenient::Ignored;
-use crate::desk::field::Field;
+use crate::desk::options::Field;
 use crate::desk::refusal::{Kind, Refusal, Remedy, Words};
 
 /// Code of a wrong argument.

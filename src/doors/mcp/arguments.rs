@@ -4,11 +4,12 @@ use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer::{CODE, Fault};
 use crate::claude::arguments::Effort;
 use crate::desk::ask::Wish;
+use crate::desk::options::{self, Place};
 use crate::desk::refusal::{Kind, Refusal};
 use crate::doors::web::parameters;
 use crate::runs::run::{Busy, Request};
@@ -40,69 +41,50 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
         .map_err(|error| parameters::invalid(CODE, &error.path().to_string(), &error.inner().to_string()))
 }
 
-/// Arguments of `claude_run`. An empty text counts as left out.
+/// Arguments of `claude_run`. An empty text counts as left out. What each may be is described from the table of options.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[schemars(transform = describe)]
 #[expect(clippy::struct_excessive_bools, reason = "the arguments are the predecessor's")]
 pub(super) struct RunArguments {
-    /// What Claude Code is to do. It works in the workspace with all of its tools. Put large material into files there
-    /// (`write_file`) and name them.
     prompt: String,
-    /// Model: an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name.
     model: Option<String>,
-    /// Replaces the system prompt.
     system_prompt: Option<String>,
-    /// Is added to the system prompt.
     append_system_prompt: Option<String>,
-    /// JSON Schema the answer must follow: an object, or its text. The answer is then in `structured_output`.
     #[serde(default)]
-    #[schemars(schema_with = "object_or_text")]
     json_schema: Option<Value>,
-    /// Folder below the workspaces folder to work in, such as "myproject". The workspaces folder itself if left out.
     pub(super) workspace: Option<String>,
-    /// Make the workspace if it is not there.
     #[serde(default)]
     pub(super) create_workspace: bool,
-    /// Start a fresh session instead of continuing the workspace's last one.
     #[serde(default)]
     no_continue: bool,
-    /// Resume the session with this id: `session_id` of an earlier answer.
     resume: Option<String>,
-    /// Resume into a new session, and leave the old one as it is.
     #[serde(default)]
     fork_session: bool,
-    /// Reasoning effort.
     #[serde(default)]
-    #[schemars(schema_with = "efforts")]
+    #[schemars(with = "Option<String>")]
     effort: Option<Effort>,
-    /// Stop the run when it has cost this much, US dollars.
-    #[schemars(extend("exclusiveMinimum" = 0))]
     max_budget_usd: Option<f64>,
-    /// Stop the run after this many turns.
-    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     max_turns: Option<u32>,
-    /// Stop the run after this many seconds.
-    #[schemars(extend("exclusiveMinimum" = 0))]
     timeout_seconds: Option<f64>,
-    /// What to do if another run works in the workspace: wait for its turn (queue), refuse this one (reject), or cancel
-    /// the other one (replace).
     #[serde(default)]
-    #[schemars(schema_with = "busy")]
+    #[schemars(with = "Option<String>", extend("default" = "queue"))]
     pub(super) busy: Option<Busy>,
-    /// Answer at once with `run_id`. The run goes on without this client; `run_result` has its answer.
     #[serde(default)]
     pub(super) background: bool,
 }
 
-fn object_or_text(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"anyOf": [{"type": "object"}, {"type": "string"}]})
-}
-
-fn efforts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "enum": ["low", "medium", "high", "xhigh", "max"]})
-}
-
-fn busy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "enum": ["queue", "reject", "replace"], "default": "queue"})
+/// Replaces what is known of the arguments by what the table of options says; a default stays.
+fn describe(schema: &mut schemars::Schema) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        let Some((_, option)) = options::at(Place::Mcp).find(|(known, _)| known == name) else { continue };
+        let mut described = json!({"description": option.meaning_at(Place::Mcp)});
+        for more in [option.form.json_schema(), json!({"default": property["default"]})] {
+            let more = more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+            more.for_each(|(key, value)| described[key] = value.clone());
+        }
+        *property = described;
+    }
 }
 
 impl RunArguments {
@@ -134,7 +116,21 @@ mod tests {
     use crate::doors::mcp::answer::WORDS;
     use crate::doors::mcp::{lenient, tools};
     use rstest::rstest;
-    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_arguments_are_those_of_the_table() {
+        let schema = tools::described("claude_run").unwrap().input_schema;
+        let properties = schema["properties"].as_object().unwrap();
+        let names: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+        assert_eq!(names, options::at(Place::Mcp).map(|(name, _)| name).collect());
+        assert_eq!(properties["timeout_seconds"]["maximum"], 2_592_000);
+        assert_eq!(properties["max_turns"]["minimum"], 1);
+        assert_eq!(
+            (&properties["busy"]["default"], &properties["busy"]["enum"][0]),
+            (&json!("queue"), &json!("reject"))
+        );
+    }
 
     fn request(arguments: Value) -> Result<Request, Fault> {
         let Value::Object(arguments) = arguments else { panic!("no object") };

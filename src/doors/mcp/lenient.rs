@@ -8,6 +8,7 @@ use rmcp::model::JsonObject;
 use serde_json::{Map, Number, Value};
 
 use super::answer::invalid;
+use crate::desk::options::form::Bounds;
 use crate::desk::refusal::Refusal;
 
 /// Characters of a value or a name that a message shows.
@@ -164,7 +165,7 @@ fn is_within(schema: &Value, value: &Value) -> bool {
 }
 
 fn wrong(name: &str, schema: &Value, shown: &str) -> Refusal {
-    let problem = invalid(name, &format!("{shown} is not allowed; allowed is {}", allowed(schema)));
+    let problem = invalid(name, &format!("{shown} is not allowed: it must be {}", allowed(schema)));
     match &schema["enum"] {
         Value::Array(allowed) => problem.with("allowed", allowed.clone()),
         _ => problem,
@@ -179,13 +180,11 @@ fn missing(name: &str, schema: &Value, ignored: &[Ignored]) -> Refusal {
 
 /// What a schema allows, in words.
 fn allowed(schema: &Value) -> String {
-    let bound = |name: &str, words: &str| schema[name].as_f64().map(|bound| format!("{words} {bound}"));
-    let bounds = [bound("minimum", "from"), bound("exclusiveMinimum", "above"), bound("maximum", "up to")];
-    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
-    let within = if bounds.is_empty() { String::new() } else { format!(" {}", bounds.join(" ")) };
+    let bound = |name: &str| schema[name].as_f64();
+    let bounds = Bounds { least: bound("minimum"), above: bound("exclusiveMinimum"), most: bound("maximum") };
     match (schema["type"].as_str(), &schema["enum"]) {
-        (Some("integer"), _) => format!("a whole number{within}"),
-        (Some("number"), _) => format!("a number{within}"),
+        (Some("integer"), _) => bounds.in_words("an integer"),
+        (Some("number"), _) => bounds.in_words("a number"),
         (Some("boolean"), _) => "true or false".into(),
         (_, Value::Array(values)) => {
             let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::PREFIX;
 use crate::claude::outcome::Outcome;
-use crate::desk::field::Field;
+use crate::desk::options::Field;
 use crate::desk::refusal::{RETRY_SECONDS, Remedy, Words, rate_limited};
 use crate::doors::web::problem::Problem;
 use crate::runs::run::{Run, State};

@@ -1,8 +1,8 @@
 //! What a client says outside the protocol: headers, each also under the project's own name.
 
 use axum::http::HeaderMap;
-use uuid::Uuid;
 
+use crate::desk::options::form;
 use crate::desk::refusal::Refusal;
 use crate::runs::run::Busy;
 
@@ -45,10 +45,7 @@ impl Headers {
         let append = text(headers, "append-system-prompt")?;
         let session = match text(headers, "session")? {
             None => None,
-            Some(id) => {
-                let id = Uuid::try_parse(&id).map_err(|_| invalid("session", "a session's id is a UUID", &[]))?;
-                Some(id.to_string())
-            }
+            Some(id) => Some(form::session(&id).map_err(|wrong| invalid("session", &wrong.said, &[]))?),
         };
         Ok(Self {
             workspace: text(headers, "workspace")?.unwrap_or_default(),
@@ -107,6 +104,8 @@ fn capitalised(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::options::form::Form;
+    use crate::desk::options::{self, Place};
     use crate::doors::openai::error::WORDS;
     use axum::http::HeaderName;
     use rstest::rstest;
@@ -129,13 +128,29 @@ mod tests {
         assert_eq!(read(&[("x-claude-continue", ""), ("x-claude-workspace", " ")]).unwrap(), Headers::default());
     }
 
+    #[test]
+    fn the_headers_of_the_table_of_options_are_read() {
+        let nothing = read(&[]).unwrap();
+        for (name, option) in options::at(Place::OpenAi).filter(|(name, _)| name.starts_with("X-")) {
+            let value = match option.form {
+                Form::Switch => "1",
+                Form::Session => "0192d0ea-0000-7000-8000-000000000000",
+                form => form.names().pop().unwrap_or("x"),
+            };
+            assert_ne!(read(&[(name, value)]).unwrap(), nothing, "{name}");
+            for each in option.form.names() {
+                assert!(read(&[(name, each)]).is_ok(), "{name}: {each}");
+            }
+        }
+    }
+
     #[rstest]
     #[case(
         "x-claude-continue",
         "maybe",
         "X-Claude-Continue: \"maybe\" is not allowed, only 1, true, yes, 0, false, no"
     )]
-    #[case("x-claude-session", "last", "X-Claude-Session: a session's id is a UUID")]
+    #[case("x-claude-session", "last", "X-Claude-Session: must be a session's id, the UUID that a result has")]
     #[case("x-claudebox-progress", "all", "X-Claude-Progress: \"all\" is not allowed, only off, reasoning, comments")]
     fn a_fault_is_named(#[case] name: &str, #[case] value: &str, #[case] detail: &str) {
         assert_eq!(read(&[(name, value)]).unwrap_err().detail(&WORDS), detail);

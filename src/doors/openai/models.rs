@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::error::ErrorBody;
 use crate::config::name::OPENAI_MODELS;
+use crate::desk::options::form::{self, MODELS};
 use crate::desk::refusal::{Kind, Refusal};
 use crate::doors::web::parameters::Path;
 use crate::doors::web::problem::Problem;
 
-/// The CLI's aliases. Full names work too, but which there are only its API knows.
-const ALIASES: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
-const LONGEST_NAME: usize = 200;
+/// How much of a name that is none an answer shows, characters.
+const SHOWN_CHARS: usize = 200;
 
 /// Names that a client may give for the CLI's: `CLAUDEBOX_OPENAI_MODELS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Models {
     /// The names to list, the CLI's own first.
     fn names(&self) -> impl Iterator<Item = &str> {
         let mapped = self.0.iter().map(|(theirs, _)| theirs.as_str());
-        ALIASES.into_iter().chain(mapped.filter(|name| *name != ANY && !ALIASES.contains(name)))
+        MODELS.into_iter().chain(mapped.filter(|name| *name != ANY && !MODELS.contains(name)))
     }
 }
 
@@ -84,7 +84,7 @@ fn model(id: &str) -> Value {
 
 /// The answer to a model that there is not.
 fn unknown(models: &Models, id: &str) -> Refusal {
-    let shown: String = id.chars().take(LONGEST_NAME).collect();
+    let shown: String = id.chars().take(SHOWN_CHARS).collect();
     let names: Vec<&str> = models.names().collect();
     let allowed = names.join(", ");
     let detail = format!(
@@ -98,7 +98,7 @@ fn unknown(models: &Models, id: &str) -> Refusal {
 /// the account's default.
 pub(super) fn asked(models: &Models, name: &str) -> Result<Option<String>, Refusal> {
     let plain = without_provider(name.trim());
-    if plain.len() > LONGEST_NAME || plain.starts_with('-') || plain.contains(char::is_control) {
+    if !plain.is_empty() && form::model(plain).is_err() {
         return Err(unknown(models, name));
     }
     let mapped = models.of(name.trim()).or_else(|| models.of(plain));
@@ -113,7 +113,7 @@ pub(super) fn asked(models: &Models, name: &str) -> Result<Option<String>, Refus
 /// Whether the CLI can know a name: its aliases, and what models of Claude are called at Anthropic, Amazon and Google.
 fn is_known(name: &str) -> bool {
     let base = name.split('[').next().unwrap_or(name);
-    ALIASES.contains(&base) || base == DEFAULT || base.contains("claude") || base.starts_with("arn:")
+    MODELS.contains(&base) || base == DEFAULT || base.contains("claude") || base.starts_with("arn:")
 }
 
 /// `openai/haiku` is `haiku`. A slash inside an ARN is part of the name.
@@ -147,7 +147,7 @@ mod tests {
     #[case("--help")]
     #[case("x/--help")]
     #[case("a\nb")]
-    #[case(&"x".repeat(LONGEST_NAME + 1))]
+    #[case(&"x".repeat(201))]
     fn what_can_be_no_model_is_unknown(#[case] name: &str) {
         assert_eq!(asked(&Models::default(), name).unwrap_err().code(), "model_not_found");
     }
@@ -166,6 +166,6 @@ mod tests {
         assert_eq!(some.names().collect::<Vec<_>>()[5..], ["gpt-4o", "gateway"]);
         let every = Models::new(vec![pair("*", "default")]);
         assert_eq!((taken(&every, "o3"), taken(&every, "opus")), (Ok(None), Ok(Some("opus".into()))));
-        assert_eq!(every.names().count(), ALIASES.len());
+        assert_eq!(every.names().count(), MODELS.len());
     }
 }

@@ -1,8 +1,10 @@
 //! Commands: `/word` at the beginning of a message.
 
-use crate::claude::arguments::Effort;
-use clap::ValueEnum;
 use uuid::Uuid;
+
+use crate::claude::arguments::Effort;
+use crate::desk::options::form::{self, MODELS};
+use crate::desk::options::{self, Field};
 
 /// The bot's menu: each command and what it does.
 pub(super) const MENU: [(&str, &str); 18] = [
@@ -25,12 +27,6 @@ pub(super) const MENU: [(&str, &str); 18] = [
     ("id", "This chat's id and yours"),
     ("queue", "Same as /status"),
 ];
-
-/// Aliases that buttons offer; any other model's full name can be given.
-pub(super) const MODELS: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
-
-/// Longest name of a model.
-const LONGEST_MODEL: usize = 200;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +150,7 @@ pub(super) fn model_change(argument: &str) -> Command {
     match argument {
         "" => Command::Model(Change::Show),
         "reset" | "clear" | "default" => Command::Model(Change::Reset),
-        name if name.len() > LONGEST_MODEL || name.starts_with('-') || name.contains(char::is_whitespace) => {
+        name if form::model(name).is_err() => {
             Command::Misused(format!("A model's name is one word, such as {}.", MODELS.join(", ")))
         }
         name => Command::Model(Change::Set(name.to_owned())),
@@ -166,8 +162,8 @@ pub(super) fn effort_change(argument: &str) -> Command {
     match argument {
         "" => Command::Effort(Change::Show),
         "reset" | "clear" | "default" => Command::Effort(Change::Reset),
-        level => Effort::from_str(level, true).map_or_else(
-            |_| Command::Misused(format!("{level:?} is no effort. There are: {}, reset.", efforts().join(", "))),
+        level => options::named(&level.to_ascii_lowercase()).map_or_else(
+            || Command::Misused(format!("{level:?} is no effort. There are: {}, reset.", efforts().join(", "))),
             |level| Command::Effort(Change::Set(level)),
         ),
     }
@@ -182,13 +178,8 @@ fn text_change(argument: &str) -> Change<String> {
 }
 
 /// The names of the efforts.
-pub(super) fn efforts() -> Vec<String> {
-    Effort::value_variants().iter().map(|effort| name_of(*effort)).collect()
-}
-
-/// The name of an effort.
-pub(super) fn name_of(effort: Effort) -> String {
-    effort.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+pub(super) fn efforts() -> Vec<&'static str> {
+    Field::Effort.option().form.names()
 }
 
 /// The command that is nearly this word.

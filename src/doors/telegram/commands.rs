@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use uuid::Uuid;
 
 use super::api::{Buttons, Place};
-use super::command::{Change, Command, MODELS, effort_change, efforts, model_change, name_of, nearest};
+use super::command::{Change, Command, effort_change, efforts, model_change, nearest};
 use super::conversation::{Handled, Outcome, answer_to};
 use super::errands::Kind;
 use super::follow;
@@ -16,6 +16,7 @@ use super::settings::{Overrides, Settings};
 use super::text::{Text, cut, line};
 use super::{Inside, Key, show};
 use crate::claude::arguments::Effort;
+use crate::desk::options::form::MODELS;
 use crate::runs::ledger::{Filter, LedgerError};
 use crate::runs::run::{self, Cancel, Requester, Run};
 use crate::runs::submission::Cancelled;
@@ -291,14 +292,13 @@ impl Inside {
     fn model_choice(&self, chat: i64) -> (Text, Buttons) {
         let now = self.settings().chat(chat, &self.overrides.of(chat)).model;
         let shown = now.as_deref().unwrap_or("the CLI's default");
-        let models = MODELS.map(str::to_owned);
-        (show::titled("Model: ", shown), show::choice("model", &models, now.as_deref()))
+        (show::titled("Model: ", shown), show::choice("model", &MODELS, now.as_deref()))
     }
 
     fn effort_choice(&self, chat: i64) -> (Text, Buttons) {
-        let now = self.settings().chat(chat, &self.overrides.of(chat)).effort.map(name_of);
-        let shown = now.as_deref().unwrap_or("the CLI's default");
-        (show::titled("Effort: ", shown), show::choice("effort", &efforts(), now.as_deref()))
+        let now = self.settings().chat(chat, &self.overrides.of(chat)).effort.map(Effort::name);
+        let shown = now.unwrap_or("the CLI's default");
+        (show::titled("Effort: ", shown), show::choice("effort", &efforts(), now))
     }
 
     async fn prompt_setting(

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::claude::arguments::Effort;
 use crate::config::yaml;
+use crate::desk::options::Field;
+use crate::desk::options::form::{self, Wrong};
 use crate::runs::run::Busy;
 
 /// How long a shell command may take if nothing else is set.
@@ -56,6 +58,19 @@ struct ChatSettings {
     #[serde(default, deserialize_with = "yaml::switch")]
     bash: Option<bool>,
     bash_timeout: Option<u64>,
+}
+
+impl ChatSettings {
+    /// The options of runs in it that a type alone does not check.
+    fn options(&self) -> [(Field, Result<(), Wrong>); 4] {
+        let text = |text: &Option<String>, check: fn(&str) -> Result<(), Wrong>| text.as_deref().map_or(Ok(()), check);
+        [
+            (Field::MaxBudgetUsd, self.max_budget_usd.map_or(Ok(()), |dollars| form::dollars(dollars).map(drop))),
+            (Field::Model, text(&self.model, form::model)),
+            (Field::SystemPrompt, text(&self.system_prompt, form::text)),
+            (Field::AppendSystemPrompt, text(&self.append_system_prompt, form::text)),
+        ]
+    }
 }
 
 /// What happens to a prompt while another one of its workspace runs.
@@ -186,8 +201,10 @@ impl Settings {
                 let key = key(name);
                 Err((key.clone(), format!("{}: {why}", key.join("."))))
             };
-            if settings.max_budget_usd.is_some_and(|budget| !budget.is_finite() || budget <= 0.0) {
-                return wrong("max_budget_usd", "US dollars, a number above 0, such as 2.50");
+            for (field, checked) in settings.options() {
+                if let Err(Wrong { said, .. }) = checked {
+                    return wrong(field.snake(), &said);
+                }
             }
             if settings.bash_timeout.is_some_and(|limit| !(1..=LONGEST_BASH_SECONDS).contains(&limit)) {
                 return wrong("bash_timeout", &format!("whole seconds from 1 to {LONGEST_BASH_SECONDS}"));
@@ -199,9 +216,6 @@ impl Settings {
                     "workspace",
                     "a folder below the workspaces folder, such as my-project, without '.' and '..'",
                 );
-            }
-            if settings.model.as_ref().is_some_and(|model| model.trim().is_empty() || model.starts_with('-')) {
-                return wrong("model", "a model's name, such as sonnet or opus");
             }
         }
         Ok(())

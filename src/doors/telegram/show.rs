@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::api::Buttons;
-use super::command::{MENU, name_of};
+use super::command::MENU;
 use super::follow;
 use super::notes::Sessions;
 use super::settings::{Chat, Groups, Overrides};
 use super::text::{Text, cut, line};
+use crate::claude::arguments::Effort;
 use crate::runs::run::{self, Busy, Run, State};
 
 /// What /start says.
@@ -35,9 +36,9 @@ pub(super) fn titled(title: &str, value: &str) -> Text {
 }
 
 /// Buttons for a choice, three in a row; the one that holds is marked.
-pub(super) fn choice(what: &str, options: &[String], now: Option<&str>) -> Buttons {
-    let button = |option: &String| {
-        let label = if now == Some(option) { format!("✓ {option}") } else { option.clone() };
+pub(super) fn choice(what: &str, options: &[&str], now: Option<&str>) -> Buttons {
+    let button = |option: &&str| {
+        let label = if now == Some(option) { format!("✓ {option}") } else { (*option).to_owned() };
         (label, format!("{what}:{option}"))
     };
     let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
@@ -60,13 +61,13 @@ pub(super) fn sessions(sessions: &Sessions) -> (Text, Buttons) {
 pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
     let own = |set: bool| if set { " (set here)" } else { "" };
     let code = |text: &str| format!("`{}`", text.replace('`', "'"));
-    let or_default = |value: Option<String>| value.map_or_else(|| "the CLI's default".to_owned(), |value| code(&value));
+    let or_default = |value: Option<&str>| value.map_or_else(|| "the CLI's default".to_owned(), code);
     let prompt =
         |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), |text| code(&cut(text, 300)));
     let lines = [
         format!("Workspace: {}", code(&chat.workspace)),
-        format!("Model: {}{}", or_default(chat.model.clone()), own(overrides.model.is_some())),
-        format!("Effort: {}{}", or_default(chat.effort.map(name_of)), own(overrides.effort.is_some())),
+        format!("Model: {}{}", or_default(chat.model.as_deref()), own(overrides.model.is_some())),
+        format!("Effort: {}{}", or_default(chat.effort.map(Effort::name)), own(overrides.effort.is_some())),
         format!("Continues its session: {}", if chat.continues { "yes" } else { "no" }),
         format!("System prompt: {}{}", prompt(&chat.system_prompt), own(overrides.system_prompt.is_some())),
         format!("Added: {}{}", prompt(&chat.append_system_prompt), own(overrides.append_system_prompt.is_some())),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::desk::field::Field;
+use crate::desk::options::Field;
 use crate::desk::refusal::{Kind, Refusal, Remedy, Words};
 use crate::runs::ledger::LedgerError;
 use crate::workspace::PathError;

@@ -1,5 +1,7 @@
 use super::*;
+use crate::desk::options::{self, Place};
 use rstest::rstest;
+use std::collections::BTreeSet;
 
 fn jobs(text: &str) -> Vec<Job> {
     parse(text, Tz::UTC).unwrap_or_else(|(at, why)| panic!("{at}: {why}"))
@@ -100,13 +102,13 @@ fn the_boxs_zone_counts_where_the_file_names_none() {
 #[case(
     "timeout: 0",
     ":5:12",
-    "timeout: \"0\": seconds are allowed, or a number with s, m, h or d, such as 90, 30m or 2h, up to 30d"
+    "timeout: must be seconds, or a number with s, m, h or d, such as 90, 30m or 2h, at most 30d"
 )]
-#[case("timeout: 31d", ":5:12", "timeout: \"31d\": seconds are allowed")]
-#[case("timeout: soon", ":5:12", "timeout: \"soon\": seconds are allowed")]
+#[case("timeout: 31d", ":5:12", "timeout: must be seconds")]
+#[case("timeout: soon", ":5:12", "timeout: must be seconds")]
 #[case("retries: 21", ":5:12", "retries: \"21\": a whole number from 0 to 20 is allowed")]
 #[case("retries: -1", ":5:12", "retries: \"-1\": a whole number from 0 to 20 is allowed")]
-#[case("max_budget_usd: 0", ":5:19", "max_budget_usd: \"0\": US dollars are allowed, a number above 0, such as 2.50")]
+#[case("max_budget_usd: 0", ":5:19", "max_budget_usd: must be a number above 0")]
 #[case(
     "timezone: Europe/Berln",
     ":5:13",
@@ -130,8 +132,14 @@ fn the_boxs_zone_counts_where_the_file_names_none() {
 #[case("effort: hihg", ":5:11", "effort: unknown variant 'hihg'; did you mean 'high'?")]
 #[case("enabled: maybe", ":5:12", "enabled: invalid type: string \"maybe\", expected a boolean")]
 #[case("on_mised: skip", ":5:3", "unknown field 'on_mised'; did you mean 'on_missed'?")]
-#[case("model: ''", ":5:10", "model: it must not be empty")]
+#[case(
+    "model: ''",
+    ":5:10",
+    "model: must be an alias (haiku, sonnet, opus, opusplan, sonnet[1m]) or a full model name"
+)]
 #[case("model: [a]", ":5:10", "model: invalid type: sequence, expected text")]
+#[case("model: --help", ":5:10", "model: must be an alias")]
+#[case("system_prompt: \"a\\0b\"", ":5:18", "system_prompt: must not hold a NUL character")]
 #[case("name: b", ":5:3", "job 1: duplicate field 'name'")]
 fn a_mistake_in_a_job_is_named_where_it_stands(#[case] line: &str, #[case] at: &str, #[case] why: &str) {
     let (found_at, found) = parse(&one(line), Tz::UTC).unwrap_err();
@@ -173,6 +181,32 @@ fn a_mistake_in_the_file_is_named(#[case] text: &str, #[case] at: &str, #[case] 
     let (found_at, found) = parse(text, Tz::UTC).unwrap_err();
     assert!(found.starts_with(why) && !found.is_empty(), "{found_at}: {found}");
     assert!(at.is_empty() || found_at == at, "{found_at}: {found}");
+}
+
+/// The keys that are no options of the run: what makes a job of it.
+const OWN: [&str; 10] = [
+    "jobs",
+    "name",
+    "schedule",
+    "enabled",
+    "timezone",
+    "telegram_chat_id",
+    "on_overlap",
+    "on_missed",
+    "retries",
+    "thinking",
+];
+
+#[test]
+fn the_keys_are_those_of_the_table_of_options() {
+    let known = |text: &str| -> BTreeSet<String> {
+        let (_, why) = parse(text, Tz::UTC).unwrap_err();
+        let (_, keys) = why.split_once(", expected one of ").unwrap_or_else(|| panic!("{why}"));
+        keys.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let keys = &known("zzzzzzzzz: 1\njobs: []") | &known(&one("zzzzzzzzz: 1"));
+    let options: BTreeSet<String> = keys.into_iter().filter(|key| !OWN.contains(&key.as_str())).collect();
+    assert_eq!(options, options::at(Place::Cron).map(|(name, _)| name.to_owned()).collect());
 }
 
 #[test]

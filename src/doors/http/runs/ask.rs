@@ -3,10 +3,13 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 use crate::claude::arguments::{Effort, OutputFormat};
 use crate::desk::ask::Wish;
-use crate::desk::field::Field;
+use crate::desk::options::form::Bounds;
+use crate::desk::options::{self, Field, Place, RunOption};
 use crate::desk::refusal::Refusal;
 use crate::runs::run::{Busy, Request};
 
@@ -15,78 +18,83 @@ use crate::runs::run::{Busy, Request};
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are the predecessor's")]
 pub(super) struct RunBody {
-    /// The prompt.
     #[schema(min_length = 1, pattern = r"\S", example = "what does this repo do")]
     prompt: String,
-    /// Folder below the workspaces folder; that folder itself if it is left out.
     #[schema(example = "myproject")]
     pub(super) workspace: Option<String>,
-    /// Make the workspace if it is not there.
     #[serde(default, deserialize_with = "null_is_default", alias = "create_workspace")]
     pub(super) create_workspace: bool,
-    /// Work in a folder of its own, which is deleted with all in it after the run.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) ephemeral: bool,
-    /// Model alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or full name.
     model: Option<String>,
-    /// Replaces the system prompt.
     #[serde(alias = "system_prompt")]
     system_prompt: Option<String>,
-    /// Is added to the system prompt.
     #[serde(alias = "append_system_prompt")]
     append_system_prompt: Option<String>,
-    /// JSON Schema the answer must follow: an object, or its text.
     #[serde(alias = "json_schema")]
     #[schema(value_type = Option<Object>)]
     json_schema: Option<Value>,
-    /// Reasoning effort.
-    effort: Option<EffortName>,
-    /// Form of the result.
+    #[schema(value_type = Option<String>)]
+    effort: Option<Effort>,
     #[serde(default, deserialize_with = "null_is_default", alias = "output_format")]
+    #[schema(value_type = String, default = "json")]
     output_format: Format,
-    /// Which events of the run the result has.
     #[serde(default, deserialize_with = "null_is_default", alias = "event_mode")]
+    #[schema(value_type = String, default = "auto")]
     event_mode: EventMode,
-    /// Start a fresh session instead of continuing the workspace's last one.
     #[serde(default, deserialize_with = "null_is_default", alias = "no_continue")]
     no_continue: bool,
-    /// Session to resume, a UUID.
     #[schema(format = "uuid")]
     resume: Option<String>,
-    /// Resume into a new session, and leave the old one as it is.
     #[serde(default, deserialize_with = "null_is_default", alias = "fork_session")]
     fork_session: bool,
-    /// Stop the run when it has cost this much, US dollars.
     #[serde(alias = "max_budget_usd")]
-    #[schema(exclusive_minimum = 0.0)]
     max_budget_usd: Option<f64>,
-    /// Stop the run after this many turns.
     #[serde(alias = "max_turns")]
-    #[schema(minimum = 1)]
     max_turns: Option<u32>,
-    /// Stop the run after this many seconds.
     #[serde(alias = "timeout_seconds")]
-    #[schema(exclusive_minimum = 0.0, maximum = 2_592_000.0)]
     timeout_seconds: Option<f64>,
-    /// Let the stream have the pieces of messages as they are written.
     #[serde(default, deserialize_with = "null_is_default", alias = "include_partial_messages")]
     include_partial_messages: bool,
-    /// What to do if the workspace is busy.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub(super) busy: BusyName,
-    /// Answer at once; `GET /run/result` has the result later.
+    #[schema(value_type = String, default = "reject")]
+    pub(super) busy: Busy,
     #[serde(default, deserialize_with = "null_is_default", rename = "async")]
     pub(super) in_background: bool,
-    /// Go on with the run when the client goes away.
     #[serde(default, deserialize_with = "null_is_default", alias = "fire_and_forget")]
     pub(super) fire_and_forget: bool,
-    /// Answer with the run's events as they come: NDJSON, or server-sent events if the Accept header asks for them.
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) stream: bool,
-    /// Address the result is posted to.
     #[serde(alias = "webhook_url")]
     #[schema(pattern = "^https?://")]
     webhook_url: Option<String>,
+}
+
+/// Gives the fields of [`RunBody`] in the API's description their meanings and what they may be, from the table of options.
+pub(super) fn describe(described: &mut OpenApi) {
+    let schemas = described.components.as_mut().map(|components| &mut components.schemas);
+    let Some(RefOr::T(Schema::Object(body))) = schemas.and_then(|schemas| schemas.get_mut("RunBody")) else { return };
+    for (name, option) in options::at(Place::Http) {
+        if let Some(RefOr::T(Schema::Object(field))) = body.properties.get_mut(name) {
+            describe_field(field, option);
+        }
+    }
+}
+
+fn describe_field(field: &mut Object, option: &RunOption) {
+    field.description = Some(option.meaning_at(Place::Http));
+    let Bounds { least, above, most } = option.form.bounds();
+    field.minimum = least.map(Into::into);
+    field.exclusive_minimum = above.map(Into::into);
+    field.maximum = most.map(Into::into);
+    let names = option.form.names().into_iter().filter(|name| allowed_in_body(option.field, name));
+    let names: Vec<Value> = names.map(Into::into).collect();
+    field.enum_values = (!names.is_empty()).then_some(names);
+}
+
+/// Of the forms of a result, those that an answer can have.
+fn allowed_in_body(field: Field, name: &str) -> bool {
+    field != Field::OutputFormat || options::named::<Format>(name).is_some()
 }
 
 /// Many clients write `null` for what they leave out.
@@ -94,7 +102,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(rea
     Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Format {
     #[default]
@@ -102,7 +110,7 @@ enum Format {
     JsonVerbose,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum EventMode {
     /// What `outputFormat` says.
@@ -114,38 +122,6 @@ enum EventMode {
     Full,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum EffortName {
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum BusyName {
-    /// Refuse: 409.
-    #[default]
-    Reject,
-    /// Wait for its turn.
-    Queue,
-    /// Cancel what runs and waits there, and take its place.
-    Replace,
-}
-
-impl From<BusyName> for Busy {
-    fn from(name: BusyName) -> Self {
-        match name {
-            BusyName::Reject => Self::Reject,
-            BusyName::Queue => Self::Queue,
-            BusyName::Replace => Self::Replace,
-        }
-    }
-}
-
 impl RunBody {
     /// What is asked for, if every field of it can be carried out.
     pub(super) fn request(&self) -> Result<Request, Refusal> {
@@ -155,7 +131,7 @@ impl RunBody {
             system_prompt: self.system_prompt.clone(),
             append_system_prompt: self.append_system_prompt.clone(),
             json_schema: self.json_schema.clone(),
-            effort: self.effort.map(effort),
+            effort: self.effort,
             resume: self.resume.clone(),
             fork_session: self.fork_session,
             no_continue: self.no_continue,
@@ -187,22 +163,14 @@ impl RunBody {
     }
 }
 
-const fn effort(name: EffortName) -> Effort {
-    match name {
-        EffortName::Low => Effort::Low,
-        EffortName::Medium => Effort::Medium,
-        EffortName::High => Effort::High,
-        EffortName::Xhigh => Effort::Xhigh,
-        EffortName::Max => Effort::Max,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options};
+    use crate::desk::options::form::Form;
     use crate::desk::refusal::Kind;
     use crate::doors::web::problem::WORDS;
     use rstest::rstest;
@@ -229,6 +197,50 @@ mod tests {
             (request.format, request.options.timeout),
             (OutputFormat::JsonVerbose, Some(Duration::from_millis(1500)))
         );
+    }
+
+    /// A value that a field may have and that is not its default.
+    fn example(option: &RunOption) -> Value {
+        match option.form {
+            Form::Switch => true.into(),
+            Form::Dollars | Form::Count | Form::Seconds => 2.into(),
+            Form::Schema => json!({}),
+            Form::Session => "0192d0ea-0000-7000-8000-000000000000".into(),
+            form => form.names().into_iter().rfind(|name| allowed_in_body(option.field, name)).unwrap_or("x").into(),
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_table_is_read_in_both_spellings() {
+        let read = |name: &str, value: Value| {
+            let mut body = json!({"prompt": "p"});
+            body[name] = value;
+            format!("{:?}", serde_json::from_value::<RunBody>(body).unwrap())
+        };
+        let nothing = read("prompt", "p".into());
+        for (name, option) in options::at(Place::Http) {
+            let camel = read(name, example(option));
+            assert_ne!(camel, nothing, "{name}");
+            assert_eq!(camel, read(option.name, example(option)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_description_has_the_fields_of_the_table() {
+        let mut described = utoipa::openapi::OpenApiBuilder::new().build();
+        let components = utoipa::openapi::ComponentsBuilder::new().schema_from::<RunBody>();
+        described.components = Some(components.build());
+        describe(&mut described);
+        let body = serde_json::to_value(&described).unwrap()["components"]["schemas"]["RunBody"]["properties"].take();
+        let names: BTreeSet<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, options::at(Place::Http).map(|(name, _)| name).collect());
+        for (name, option) in options::at(Place::Http) {
+            assert_eq!(body[name]["description"], option.meaning_at(Place::Http), "{name}");
+        }
+        assert_eq!((&body["maxTurns"]["minimum"], &body["timeoutSeconds"]["maximum"]), (&json!(1), &json!(2_592_000)));
+        assert_eq!(body["maxBudgetUsd"]["exclusiveMinimum"], json!(0));
+        assert_eq!(body["outputFormat"]["enum"], json!(["json", "json-verbose"]));
+        assert_eq!(body["effort"]["enum"], json!(["low", "medium", "high", "xhigh", "max"]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -52,7 +53,14 @@ pub(super) fn router() -> Router<Inside> {
 /// What is served here.
 #[derive(OpenApi)]
 #[openapi(paths(start::run, result, cancel_by_query, list, one, cancel, events, status))]
-pub(super) struct Described;
+struct Described;
+
+/// What is served here, described.
+pub(super) fn described() -> OpenApiDocument {
+    let mut described = Described::openapi();
+    ask::describe(&mut described);
+    described
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -16,7 +16,7 @@ use crate::claude::outcome::Outcome;
 use crate::desk::Desk;
 use crate::desk::ask::Ask;
 use crate::desk::caller::Caller;
-use crate::desk::field::Field;
+use crate::desk::options::Field;
 use crate::desk::refusal::{Refusal, rate_limited};
 use crate::doors::http::ephemeral;
 use crate::doors::web::RUN_ID;
@@ -83,7 +83,7 @@ pub(super) async fn run(
     let workspace = desk.workspace(&caller, name, body.create_workspace || body.ephemeral).await?;
     let stays = body.in_background || body.fire_and_forget || key.is_some();
     let ask = Ask::new(caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
-    let ask = ask.busy(body.busy.into()).key(key).webhook(body.webhook_url().map(str::to_owned)).stays(stays);
+    let ask = ask.busy(body.busy).key(key).webhook(body.webhook_url().map(str::to_owned)).stays(stays);
     let submitted = ask.submit(&desk.engine).await;
     if let Some(name) = ephemeral {
         ephemeral::settle(&desk, &submitted, name).await;

@@ -154,14 +154,14 @@ fn a_whole_number_may_be_written_otherwise(#[case] given: &str, #[case] number: 
 #[case("claude_run", json!({"prompt": "p", "timeout_seconds": "soon"}), "timeout_seconds", "\"soon\"", "a number above 0")]
 #[case("claude_run", json!({"prompt": "p", "timeout_seconds": "inf"}), "timeout_seconds", "\"inf\"", "a number above 0")]
 #[case("claude_run", json!({"prompt": "p", "timeout_seconds": -1}), "timeout_seconds", "-1", "above 0")]
-#[case("claude_run", json!({"prompt": "p", "max_turns": "2.5"}), "max_turns", "\"2.5\"", "a whole number from 1")]
-#[case("claude_run", json!({"prompt": "p", "max_turns": 5e12}), "max_turns", "5000000000000", "up to 4294967295")]
+#[case("claude_run", json!({"prompt": "p", "max_turns": "2.5"}), "max_turns", "\"2.5\"", "an integer of at least 1")]
+#[case("claude_run", json!({"prompt": "p", "max_turns": 5e12}), "max_turns", "5000000000000", "at most 4294967295")]
 #[case("claude_run", json!({"prompt": "p", "background": "maybe"}), "background", "\"maybe\"", "true or false")]
 #[case("claude_run", json!({"prompt": "p", "effort": "huge"}), "effort", "\"huge\"", "low, medium, high, xhigh, max")]
-#[case("run_result", json!({"run_id": "r", "wait_seconds": 3601}), "wait_seconds", "3601", "from 0 up to 3600")]
-#[case("read_file", json!({"path": "p", "offset": -1}), "offset", "-1", "a whole number from 0")]
+#[case("run_result", json!({"run_id": "r", "wait_seconds": 3601}), "wait_seconds", "3601", "of at least 0, at most 3600")]
+#[case("read_file", json!({"path": "p", "offset": -1}), "offset", "-1", "an integer of at least 0")]
 #[case("read_file", json!({"path": "p", "encoding": "latin1"}), "encoding", "latin1", "utf-8, base64")]
-#[case("list_files", json!({"limit": 0}), "limit", "0", "from 1 up to 10000")]
+#[case("list_files", json!({"limit": 0}), "limit", "0", "of at least 1, at most 10000")]
 fn what_cannot_be_is_told_with_its_value_and_what_is_allowed(
     #[case] tool: &str,
     #[case] call: Value,

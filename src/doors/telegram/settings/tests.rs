@@ -1,4 +1,17 @@
 use super::*;
+use crate::desk::options::{self, Place};
+use std::collections::BTreeSet;
+
+/// The keys that are no options of a run: who may use the bot, and how.
+const OWN: [&str; 5] = ["allowed_users", "groups", "channel_posts", "bash", "bash_timeout"];
+
+#[test]
+fn the_keys_are_those_of_the_table_of_options() {
+    let (_, why) = Settings::parse("default:\n  zzzzzzzzz: 1\n").unwrap_err();
+    let (_, keys) = why.split_once(", expected one of ").unwrap_or_else(|| panic!("{why}"));
+    let keys = keys.split('\'').skip(1).step_by(2).filter(|key| !OWN.contains(key));
+    assert_eq!(keys.collect::<BTreeSet<_>>(), options::at(Place::Telegram).map(|(name, _)| name).collect());
+}
 
 fn parse(text: &str) -> Settings {
     Settings::parse(text).unwrap_or_else(|(at, why)| panic!("{text:?}{at}: {why}"))
@@ -93,14 +106,14 @@ fn what_is_wrong_is_named_with_its_place() {
         ("chats:\n  somebody: {}\n", ":2:3", "expected i64"),
         ("chats: []\n", ":1:8", "chat ids and their settings"),
         ("default: {busy: drop}\n", ":1:17", "'queue' or 'reject'"),
-        ("default:\n  max_budget_usd: -1\n", ":2:3", "default.max_budget_usd: US dollars, a number above 0"),
+        ("default:\n  max_budget_usd: -1\n", ":2:3", "default.max_budget_usd: must be a number above 0"),
         ("default:\n  max_budget_usd: .nan\n", ":2:3", "a number above 0"),
         ("default:\n  bash_timeout: 0\n", ":2:3", "whole seconds from 1 to 3600"),
         ("default:\n  bash_timeout: 3601\n", ":2:3", "whole seconds from 1 to 3600"),
         ("chats:\n  5:\n    workspace: ../other\n", ":3:5", "chats.5.workspace: a folder below"),
         ("default:\n  workspace: .\n", ":2:3", "default.workspace: a folder below"),
         ("chats:\n  5:\n    workspace: /etc\n", ":3:5", "without '.' and '..'"),
-        ("chats:\n  5:\n    model: --help\n", ":3:5", "a model's name"),
+        ("chats:\n  5:\n    model: --help\n", ":3:5", "chats.5.model: must be an alias"),
         ("allowed_chats: [1\n", ":2:1", "did not find expected"),
         ("- 1\n", ":1:1", "invalid type: sequence"),
     ];
