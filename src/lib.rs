@@ -23,6 +23,7 @@ pub mod plain_file;
 pub mod privilege;
 pub mod process;
 pub mod runs;
+pub mod store;
 pub mod sys;
 pub mod worker;
 pub mod workspace;

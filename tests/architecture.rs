@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("atomic_file", &[]),
     ("plain_file", &[]),
     ("exit_code", &[]),
@@ -26,6 +26,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("worker", &["claude", "config", "exit_code", "json_text", "privilege", "process", "sys"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),
+    ("store", &["claude"]),
     (
         "runs",
         &[
@@ -36,12 +37,13 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "fetch",
             "json_text",
             "process",
+            "store",
             "sys",
             "worker",
             "workspace",
         ],
     ),
-    ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "workspace"]),
+    ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "store", "workspace"]),
     (
         "cli",
         &[

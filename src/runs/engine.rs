@@ -12,17 +12,19 @@ use uuid::Uuid;
 use super::budget::Claim;
 use super::child::Workers;
 use super::events::Events;
-use super::ledger::{Accepted, Entry, Filter, Finish, Ledger, LedgerError, Patience};
 use super::live::{Live, Progress};
 use super::log::Logs;
 use super::metrics::Metrics;
-use super::run::{self, Cancel, End, NewRun, Run, State, Terms};
+use super::patience::Patience;
 use super::schedule::Admission;
-use super::submission::{Cancelled, Hold, SubmitError, Submitted, digest};
+use super::submission::{Cancelled, Hold, NewRun, SubmitError, Submitted, digest};
 use super::table::{self, Table};
+use crate::claude::envelope;
 use crate::claude::sessions::Sessions;
 use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
+use crate::store::record::{self, Cancel, End, Run, State, Terms};
+use crate::store::{Accepted, Entry, Filter, Finish, Notes, Store, StoreError};
 
 /// The run engine. Clones are the same one.
 #[derive(Clone)]
@@ -32,7 +34,7 @@ pub struct Engine {
 
 pub(super) struct Shared {
     pub(super) config: EngineConfig,
-    pub(super) ledger: Ledger,
+    pub(super) store: Arc<dyn Store>,
     pub(super) logs: Logs,
     pub(super) workers: Workers,
     pub(super) metrics: Metrics,
@@ -59,13 +61,13 @@ impl Engine {
     pub(super) fn new(
         config: EngineConfig,
         sessions: Sessions,
-        ledger: Ledger,
+        store: Arc<dyn Store>,
         logs: Logs,
         workers: Workers,
         metrics: Metrics,
     ) -> Self {
         let (table, ended) = (Mutex::new(Table::new(&config)), watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { config, ledger, logs, workers, metrics, sessions, table, ended }) }
+        Self { shared: Arc::new(Shared { config, store, logs, workers, metrics, sessions, table, ended }) }
     }
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
@@ -78,7 +80,7 @@ impl Engine {
     pub async fn submit_with(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
-            && let Some((before, known)) = self.shared.ledger.by_key(&new.origin.requester, key).await?
+            && let Some((before, known)) = self.shared.store.by_key(&new.origin.requester, key).await?
         {
             return self.used_before(before, &known, digest);
         }
@@ -121,12 +123,12 @@ impl Engine {
     /// Whether the session that `new` is to resume is none that its requester may see.
     ///
     /// A session that was used in several workspaces holds what was said in each, so all of them have to be visible.
-    async fn hides_session(&self, new: &NewRun) -> Result<bool, LedgerError> {
+    async fn hides_session(&self, new: &NewRun) -> Result<bool, StoreError> {
         let (Some(folders), Some(id)) = (&new.origin.sees, &new.request.options.resume) else { return Ok(false) };
         let (sessions, session) = (self.shared.sessions.clone(), id.clone());
         let look = move || (sessions.exists(&session), sessions.begun_in(&session));
         let (exists, mut places) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-        places.extend(self.shared.ledger.session_workspace(id).await?);
+        places.extend(self.shared.store.session_workspace(id).await?);
         let seen = |place: &PathBuf| folders.iter().any(|folder| place.starts_with(folder));
         Ok(!exists || places.is_empty() || !places.iter().all(seen))
     }
@@ -140,9 +142,9 @@ impl Engine {
     }
 
     /// Ends a run early, or takes it out of the queue. Never starts anything again.
-    pub async fn cancel(&self, id: Uuid, why: Cancel) -> Result<Cancelled, LedgerError> {
+    pub async fn cancel(&self, id: Uuid, why: Cancel) -> Result<Cancelled, StoreError> {
         let Some(live) = self.shared.live(id) else {
-            let found = self.shared.ledger.get(id).await?;
+            let found = self.shared.store.get(id).await?;
             return Ok(found.map_or(Cancelled::Unknown, |run| Cancelled::AlreadyEnded(run.state)));
         };
         let withdrawn = self.shared.table().schedule.withdraw(&live.workspace, id);
@@ -167,16 +169,16 @@ impl Engine {
     }
 
     /// One run, as it stands.
-    pub async fn get(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
+    pub async fn get(&self, id: Uuid) -> Result<Option<Run>, StoreError> {
         if let Some(run) = self.shared.live(id).and_then(|live| live.unfinished()) {
             return Ok(Some(run));
         }
-        self.shared.ledger.get(id).await
+        self.shared.store.get(id).await
     }
 
     /// Runs, the newest first: of each the beginning of its prompt, no options and no result.
-    pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, LedgerError> {
-        self.shared.ledger.list(filter).await
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Run>, StoreError> {
+        self.shared.store.list(filter).await
     }
 
     /// How many runs are before this one in its workspace, if it waits.
@@ -185,10 +187,27 @@ impl Engine {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
     }
 
-    /// The ledger, for what a door has to remember of its own.
+    /// Runs that have not ended, the oldest first.
+    pub async fn unfinished(&self) -> Result<Vec<Run>, StoreError> {
+        self.shared.store.unfinished().await
+    }
+
+    /// What a door has to remember of its own.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        &self.shared.ledger
+    pub fn notes(&self) -> &(dyn Notes + 'static) {
+        &*self.shared.store
+    }
+
+    /// The same, for a door that keeps it.
+    #[must_use]
+    pub fn notes_to_keep(&self) -> Arc<dyn Notes> {
+        Arc::clone(&self.shared.store) as _
+    }
+
+    /// The notes, by the name that the doors still have for them.
+    #[must_use]
+    pub fn ledger(&self) -> &(dyn Notes + 'static) {
+        self.notes()
     }
 
     /// Changes whenever a run has ended, and so whenever the places of those that wait may have changed.
@@ -198,22 +217,22 @@ impl Engine {
     }
 
     /// Waits for the end of a run. `None`: there is no such run.
-    pub async fn wait(&self, id: Uuid) -> Result<Option<Run>, LedgerError> {
+    pub async fn wait(&self, id: Uuid) -> Result<Option<Run>, StoreError> {
         if let Some(live) = self.shared.live(id) {
             let mut progress = live.progress.subscribe();
             // The sender lives in `live`, so this cannot fail.
             let _ = progress.wait_for(|progress| progress.ended).await;
             return Ok(Some(live.run()));
         }
-        self.shared.ledger.get(id).await
+        self.shared.store.get(id).await
     }
 
     /// The events of a run from `offset` on, as they come. `None`: there is no such run.
-    pub async fn events(&self, id: Uuid, offset: u64) -> Result<Option<Events>, LedgerError> {
+    pub async fn events(&self, id: Uuid, offset: u64) -> Result<Option<Events>, StoreError> {
         if let Some(live) = self.shared.live(id) {
             return Ok(Some(Events::live(self.shared.logs.clone(), &live, offset)));
         }
-        let run = self.shared.ledger.get(id).await?;
+        let run = self.shared.store.get(id).await?;
         Ok(run.map(|run| Events::ended(self.shared.logs.clone(), run.id, offset)))
     }
 
@@ -287,11 +306,11 @@ impl Shared {
         admission: Admission,
         idempotency: Option<(String, String)>,
         webhook_url: Option<String>,
-    ) -> Result<Accepted, LedgerError> {
+    ) -> Result<Accepted, StoreError> {
         // The worker starts while the ledger writes; it gets its job only after that.
         let starts = admission == Admission::Start && !live.terms.session_hidden;
         let worker = async { starts.then(|| self.workers.start()) };
-        let accepted = self.ledger.accept(Entry { run: live.as_let_in(), idempotency, webhook_url });
+        let accepted = self.store.accept(Entry { run: live.as_admitted(), idempotency, webhook_url });
         let (accepted, worker) = tokio::join!(biased; accepted, worker);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
@@ -359,10 +378,10 @@ impl Shared {
     async fn drop_queued(self: &Arc<Self>, live: &Live, why: Cancel) {
         let error = format!("cancelled while it waited ({})", why.name());
         let end = End {
-            at: run::now(),
+            at: record::now(),
             outcome: None,
             error: Some(error.clone()),
-            result: run::result_without_cli(live.id, &live.workspace, None, &error),
+            result: envelope::without_result(live.id, &live.workspace, State::Cancelled.name(), &error),
             cost_usd: None,
             cost_estimated: false,
             session_id: None,
@@ -382,12 +401,12 @@ impl Shared {
     ) {
         // A queued run may be cancelled before the ledger has it.
         live.accepted().await;
-        let finish = Finish { id: live.id, state, end: end.clone() };
+        let finish = Arc::new(Finish { id: live.id, state, end: end.clone() });
         // Nobody is told of an end that a kill would undo: until it is in the ledger, the run goes on.
         let write = async {
             let mut patience = Patience::default();
             loop {
-                match self.ledger.finish(finish.clone()).await {
+                match self.store.finish(Arc::clone(&finish)).await {
                     Ok(cost) => break cost,
                     Err(error) => patience.wait(live.id, &error).await,
                 }
@@ -396,7 +415,7 @@ impl Shared {
         let (cost, ()) = tokio::join!(biased; write, rest);
         end.cost_usd = cost;
         if let Some(cost) = end.cost_usd {
-            self.table().budget.add(run::now(), &live.requester, cost);
+            self.table().budget.add(record::now(), &live.requester, cost);
         }
         let run = live.ended(state, end);
         self.metrics.finished(&run);

@@ -10,6 +10,7 @@ pub mod ledger;
 mod live;
 pub mod log;
 pub mod metrics;
+mod patience;
 pub mod recover;
 pub mod run;
 pub mod schedule;

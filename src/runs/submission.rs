@@ -1,12 +1,72 @@
-//! What a door gets for a run that it asks for.
+//! What a door asks for, and what it gets for that.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::budget::OverBudget;
 use super::engine::Engine;
-use super::ledger::LedgerError;
-use super::run::{Cancel, NewRun, State};
+use crate::store::StoreError;
+use crate::store::record::{Cancel, DoorName, Request, Requester, State};
+
+/// A run to accept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Who asks, and through which door.
+    pub origin: Origin,
+    /// The workspace's folder, absolute and without links.
+    pub workspace: PathBuf,
+    /// What is asked.
+    pub request: Request,
+    /// What to do if the workspace is busy.
+    pub busy: Busy,
+    /// The client's key for "this very run": the same key again is the same run.
+    pub idempotency_key: Option<String>,
+    /// Where the result is posted to once it is there.
+    pub webhook_url: Option<String>,
+    /// Whether the run goes on when who asked for it goes away.
+    pub stays: bool,
+}
+
+/// Who asks for a run, and through which door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The door.
+    pub door: DoorName,
+    /// Who asks.
+    pub requester: Requester,
+    /// Most this requester's runs may cost on a day (UTC), US dollars.
+    pub cost_per_day: Option<f64>,
+    /// Most runs of this requester at once.
+    pub max_runs: Option<usize>,
+    /// Most runs of this requester that wait.
+    pub max_queued: Option<usize>,
+    /// Folders whose sessions the requester may resume, with all below them; `None` is all.
+    pub sees: Option<Vec<PathBuf>>,
+}
+
+impl Origin {
+    /// A requester without limits of their own.
+    #[must_use]
+    pub const fn unlimited(door: DoorName, requester: Requester) -> Self {
+        Self { door, requester, cost_per_day: None, max_runs: None, max_queued: None, sees: None }
+    }
+}
+
+/// What happens to a run whose workspace is busy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It waits for its turn.
+    Queue,
+    /// It takes the place: what runs and waits in the workspace is cancelled.
+    Replace,
+}
 
 /// A run that was asked for.
 pub struct Submitted {
@@ -94,7 +154,7 @@ pub enum SubmitError {
     Closed,
     /// The ledger failed.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Ledger(#[from] StoreError),
 }
 
 /// What became of the wish to end a run.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::budget::{Budget, Claim};
 use super::live::Live;
-use super::run::{self, NewRun, Requester, Run, State, Terms};
 use super::schedule::{Admission, Place, Schedule};
-use super::submission::SubmitError;
+use super::submission::{NewRun, SubmitError};
 use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
+use crate::store::record::{self, Requester, Run, State, Terms};
 
 /// What is going on now.
 pub(super) struct Table {
@@ -84,7 +84,7 @@ impl Table {
             limit: config.cost_per_day,
             own_limit: new.origin.cost_per_day,
         };
-        self.budget.reserve(run::now(), &claim)?;
+        self.budget.reserve(record::now(), &claim)?;
         let who = Place { run: id, requester: new.origin.requester.clone(), max_runs: new.origin.max_runs };
         let admission = self.schedule.admit(&new.workspace, who, new.busy, new.origin.max_queued);
         if matches!(admission, Admission::Busy(_) | Admission::Full | Admission::OverShare { .. }) {
@@ -97,7 +97,7 @@ impl Table {
             Admission::Start => State::Running,
             Admission::Wait { .. } | Admission::Replace(_) => State::Queued,
         };
-        let created_at = run::now();
+        let created_at = record::now();
         let run = Run {
             id,
             workspace: new.workspace.clone(),
@@ -121,7 +121,7 @@ impl Table {
     /// Takes up a run that an earlier server has accepted.
     pub(super) fn take_up(&mut self, config: &EngineConfig, live: Arc<Live>) {
         // Should nothing be left, its start says so.
-        let _ = self.budget.reserve(run::now(), &claim(config, &live));
+        let _ = self.budget.reserve(record::now(), &claim(config, &live));
         self.schedule.enqueue(&live.workspace, live.place());
         self.live.insert(live.id, live);
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::child::{Ended, Leaving, Worker};
 use super::cost::Meter;
 use super::engine::Shared;
-use super::ledger::Patience;
 use super::live::Live;
 use super::log::Log;
-use super::run::{self, Cancel, End, State};
+use super::patience::Patience;
 use crate::claude::arguments::OutputFormat;
+use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
+use crate::store::record::{self, Cancel, End, State};
 use crate::worker::job::{Job, Report};
 
 /// How a run ends that is cancelled before its CLI is there.
@@ -27,11 +28,11 @@ impl Shared {
         // A worker that gets no job ends by itself.
         let worker = if begin.is_err() { None } else { Some(worker.unwrap_or_else(|| self.workers.start())) };
         if queued {
-            let now = run::now();
+            let now = record::now();
             live.started(now);
             // Before its CLI is: a run that may have begun is never started again.
             let mut patience = Patience::default();
-            while let Err(error) = self.ledger.start(live.id, now).await {
+            while let Err(error) = self.store.start(live.id, now).await {
                 tokio::select! {
                     () = patience.wait(live.id, &error) => {}
                     () = live.wait_for_cancel() => break,
@@ -74,7 +75,7 @@ impl Shared {
             return Err((Outcome::SessionNotFound, said));
         }
         let claim = self.claim(live);
-        let most = self.table().budget.start(run::now(), &claim);
+        let most = self.table().budget.start(record::now(), &claim);
         most.map_err(|over| (Outcome::Budget, format!("{over}: the run was not started")))
     }
 
@@ -124,10 +125,10 @@ impl Shared {
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
     fn without_report(&self, live: &Live, error: &str, outcome: Outcome, reaped: u64) -> End {
         End {
-            at: run::now(),
+            at: record::now(),
             outcome: Some(outcome),
             error: Some(error.to_owned()),
-            result: run::result_without_cli(live.id, &live.workspace, Some(outcome), error),
+            result: envelope::without_result(live.id, &live.workspace, outcome.name(), error),
             cost_usd: None,
             cost_estimated: false,
             session_id: None,
@@ -150,7 +151,7 @@ fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
         error = Some(cancelled_text(why));
     }
     let end = End {
-        at: run::now(),
+        at: record::now(),
         outcome: Some(report.outcome),
         error,
         cost_usd: result["totalCostUsd"].as_f64(),

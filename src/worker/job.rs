@@ -129,11 +129,7 @@ pub fn refuse(job: &Job, outcome: Outcome, why: &str, mut out: impl Write) -> io
     let report = Report {
         outcome,
         complaint: Some(why.to_owned()),
-        envelope: serde_json::json!({
-            "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome.name(), "result": null,
-            "errors": [why], "sessionId": null, "runId": job.run_id, "workspace": job.workspace,
-            "leftoverProcesses": 0,
-        }),
+        envelope: envelope::without_result(job.run_id, &job.workspace, outcome.name(), why),
         session_id: None,
         reaped: 0,
     };

@@ -49,7 +49,7 @@ pub(super) async fn delete(workspaces: Workspaces, name: String) {
 /// Deletes those whose runs have ended while no server looked, and the others when they end.
 pub async fn take_up(app: &App) {
     let folder = app.workspaces.root().join(FOLDER);
-    let unfinished = app.engine.ledger().unfinished().await.unwrap_or_default();
+    let unfinished = app.engine.unfinished().await.unwrap_or_default();
     for name in names(&folder) {
         let path = folder.join(&name);
         let workspace = format!("{FOLDER}/{name}");

@@ -133,7 +133,7 @@ impl Telegram {
         let overrides = settings_file.with_file_name(overrides::FILE);
         Ok(Self {
             inside: Arc::new(Inside {
-                notes: Notes::new(engine.ledger().clone()),
+                notes: Notes::new(engine.notes_to_keep()),
                 engine,
                 workspaces,
                 sender: Sender::new(Arc::clone(&api) as Arc<dyn BotApi>),

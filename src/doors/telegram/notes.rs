@@ -103,13 +103,13 @@ pub(super) struct Recent {
 /// The notes.
 #[derive(Clone)]
 pub(super) struct Notes {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     /// Held while a chat's sessions are read and written: buttons change them while prompts are taken.
     sessions: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Notes {
-    pub(super) fn new(ledger: Ledger) -> Self {
+    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
         Self { ledger, sessions: Arc::default() }
     }
 

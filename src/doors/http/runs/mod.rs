@@ -381,6 +381,6 @@ pub(in crate::doors) fn ledger_failed(error: &LedgerError) -> Problem {
             tracing::error!("{error}");
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", error.to_string())
         }
-        _ => Problem::internal("the ledger of runs", error),
+        LedgerError::Failed { .. } => Problem::internal("the ledger of runs", error),
     }
 }

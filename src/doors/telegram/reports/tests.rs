@@ -118,7 +118,7 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
     let api = Arc::clone(chat) as Arc<dyn BotApi>;
     Telegram {
         inside: Arc::new(Inside {
-            notes: Notes::new(engine.ledger().clone()),
+            notes: Notes::new(engine.notes_to_keep()),
             engine,
             workspaces: Workspaces::open(folder).unwrap(),
             sender: Sender::new(Arc::clone(&api)),

@@ -1,17 +1,17 @@
-//! Waiting for a ledger that cannot be written to. Its disk may be full, and have room again.
+//! Waiting for a store that cannot be written to. Its disk may be full, and have room again.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::LedgerError;
+use crate::store::StoreError;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// How long it is until the next attempt to write.
 #[derive(Debug)]
-pub struct Patience(Duration);
+pub(super) struct Patience(Duration);
 
 impl Default for Patience {
     fn default() -> Self {
@@ -21,7 +21,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Waits after an attempt for `run` that failed with `error`, longer each time.
-    pub async fn wait(&mut self, run: Uuid, error: &LedgerError) {
+    pub(super) async fn wait(&mut self, run: Uuid, error: &StoreError) {
         if self.0 < LONGEST {
             tracing::error!("run {run} waits for the ledger: {error}");
         }
