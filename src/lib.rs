@@ -6,6 +6,7 @@
 #![warn(clippy::print_stderr)]
 
 pub mod atomic_file;
+pub mod backoff;
 pub mod boot;
 pub mod claude;
 pub mod cli;

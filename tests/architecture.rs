@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("atomic_file", &[]),
+    ("backoff", &[]),
     ("plain_file", &[]),
     ("exit_code", &[]),
     ("sys", &[]),
@@ -19,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("privilege", &["exit_code", "sys"]),
     ("process", &["exit_code", "privilege", "sys"]),
     ("boot", &["atomic_file", "config", "exit_code", "privilege", "process", "sys"]),
-    ("init", &["boot", "config", "exit_code", "privilege", "process", "sys"]),
+    ("init", &["backoff", "boot", "config", "exit_code", "privilege", "process", "sys"]),
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "plain_file", "process"]),
     ("install", &["claude"]),
     ("manifest", &["atomic_file", "boot", "config", "plain_file", "privilege", "sys"]),
@@ -31,6 +32,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
         "runs",
         &[
             "atomic_file",
+            "backoff",
             "claude",
             "config",
             "exit_code",
@@ -43,7 +45,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "workspace",
         ],
     ),
-    ("doors", &["atomic_file", "claude", "config", "fetch", "runs", "store", "workspace"]),
+    ("doors", &["atomic_file", "backoff", "claude", "config", "fetch", "runs", "store", "workspace"]),
     (
         "cli",
         &[

@@ -1,8 +1,6 @@
 //! Posting results to who asked for them: from the store, so that none is forgotten by a restart.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +15,7 @@ use super::webhook::{self, Delivery, SigningKey};
 use crate::fetch::Fetcher;
 use crate::store::record::{self, Requester, Run};
 use crate::store::{Due, StoreError};
+use crate::sys;
 
 /// Most attempts at once: over all, for one requester's runs, and to one receiver. A receiver that hangs holds up its own
 /// results, and a requester with many of them those of its own runs.
@@ -110,7 +109,7 @@ impl Deliverer {
             tracing::debug!("run {}: its result was posted", due.run_id);
             return store.tried(due.run_id, None, None).await;
         }
-        let next = webhook::next_attempt(usize::try_from(attempts).unwrap_or(usize::MAX), &outcome, chance());
+        let next = webhook::next_attempt(usize::try_from(attempts).unwrap_or(usize::MAX), &outcome, sys::chance());
         if next.is_some() {
             tracing::info!("run {}: attempt {attempts} to post its result: {outcome}", due.run_id);
         } else {
@@ -155,12 +154,6 @@ impl Lanes {
 fn receiver(url: &str) -> String {
     let host = |url: Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
     Url::parse(url).ok().and_then(host).unwrap_or_else(|| url.to_owned())
-}
-
-/// A number from 0.0 to 1.0 by chance. A hasher's keys are random enough to spread attempts.
-fn chance() -> f64 {
-    let random = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
-    f64::from(random) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

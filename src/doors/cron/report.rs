@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::DOOR;
 use super::tick::Tick;
+use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
 use crate::doors::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
@@ -78,7 +79,7 @@ impl Reports {
 
     /// Tells the chats until `stop`.
     pub async fn work(&self, engine: &Engine, stop: &CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let all_told = tokio::select! {
                 told = self.tell_all(engine.ledger()) => told,
@@ -86,12 +87,11 @@ impl Reports {
             };
             let wait = async {
                 if all_told {
-                    pause = FIRST_PAUSE;
+                    pause.reset();
                     self.news.notified().await;
                 } else {
                     // News may be for a chat that can be told.
-                    let _ = tokio::time::timeout(pause, self.news.notified()).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    let _ = tokio::time::timeout(pause.next_delay(), self.news.notified()).await;
                 }
             };
             tokio::select! {
