@@ -26,5 +26,6 @@ pub mod process;
 pub mod runs;
 pub mod store;
 pub mod sys;
+pub mod turn;
 pub mod worker;
 pub mod workspace;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may use of the others.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("atomic_file", &[]),
     ("backoff", &[]),
     ("plain_file", &[]),
@@ -24,10 +24,11 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("claude", &["atomic_file", "config", "exit_code", "json_file", "json_text", "plain_file", "process"]),
     ("install", &["claude"]),
     ("manifest", &["atomic_file", "boot", "config", "plain_file", "privilege", "sys"]),
-    ("worker", &["claude", "config", "exit_code", "json_text", "privilege", "process", "sys"]),
+    ("worker", &["claude", "config", "exit_code", "privilege", "process", "sys", "turn"]),
     ("fetch", &["config"]),
     ("workspace", &["config"]),
     ("store", &["claude"]),
+    ("turn", &["claude", "config", "json_text"]),
     (
         "runs",
         &[
@@ -41,6 +42,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "process",
             "store",
             "sys",
+            "turn",
             "worker",
             "workspace",
         ],
@@ -64,6 +66,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "process",
             "runs",
             "sys",
+            "turn",
             "worker",
             "workspace",
         ],
@@ -71,8 +74,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
 ];
 
 /// Modules of processes that must stay single-threaded: a runtime's threads would keep privileges and steal statuses.
-const WITHOUT_A_RUNTIME: [&str; 10] =
-    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "sys", "worker", "workspace"];
+const WITHOUT_A_RUNTIME: [&str; 11] =
+    ["boot", "claude", "config", "init", "manifest", "privilege", "process", "sys", "turn", "worker", "workspace"];
 
 #[test]
 fn arrows_only_point_down() {

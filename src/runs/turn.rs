@@ -12,7 +12,7 @@ use crate::claude::arguments::OutputFormat;
 use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
 use crate::store::record::{self, Cancel, End, State};
-use crate::worker::job::{Job, Report};
+use crate::turn::protocol::{Prompt, Report, ToWorker};
 
 /// How a run ends that is cancelled before its CLI is there.
 const KILLED: Outcome = Outcome::Killed { signal: None };
@@ -85,14 +85,13 @@ impl Shared {
         options.literal = live.run().door.prompts_are_text();
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         options.max_budget_usd = most;
-        let job = Job {
+        let prompt = Prompt {
             run_id: live.id,
-            prompt: request.prompt,
+            text: request.prompt,
             options,
             workspace: live.workspace.clone(),
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,
-            shell: None,
             variables: live.variables.clone(),
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
@@ -104,12 +103,17 @@ impl Shared {
                 self.table().budget.cost_so_far(live.id, meter.usd().unwrap_or_default());
             }
         };
-        let (ended, leaving) = self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut on_events).await;
+        let (job, cancel) = (ToWorker::Prompt(Box::new(prompt)), live.wait_for_cancel());
+        let (ended, leaving) = self.workers.carry_out(worker, live.id, job, cancel, &mut on_events).await;
         let (state, mut end) = match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
                 (state, self.without_report(live, &why, Outcome::Truncated, reaped))
+            }
+            Ended::ShellEnded(_) => {
+                let why = "its worker has carried out a shell command";
+                (State::Failed, self.without_report(live, why, Outcome::Truncated, 0))
             }
         };
         if let Some(dropped) = log.dropped() {

@@ -6,6 +6,7 @@ pub mod job;
 mod memory;
 pub mod one_shot;
 pub mod output;
+pub mod peer;
 mod pipe;
 pub mod process;
 pub mod prompt;

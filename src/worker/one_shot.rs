@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::output::{Audience, Printer};
-use super::process::{self, Control, Ended, Launch, Verdict};
+use super::process::{self, Ended, Launch, Peer, Verdict};
 use crate::claude::arguments::{self, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
@@ -127,12 +127,12 @@ pub fn print(
 pub fn run(
     request: &Request,
     signals: &Signals,
-    control: Option<Control<'_>>,
+    control: Peer<'_>,
     audience: &mut impl Audience,
 ) -> io::Result<Finished> {
     let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
     let session = &request.opened.session;
-    let attempt = Attempt { request, deadline, signals, control };
+    let mut attempt = Attempt { request, deadline, signals, control };
     let mut finished = attempt.carry_out(session, audience)?;
     // The session found for the workspace may have been deleted since. One that the user named is not replaced.
     if finished.outcome == Outcome::SessionNotFound && session.is_replaceable() {
@@ -158,12 +158,12 @@ struct Attempt<'run> {
     request: &'run Request,
     deadline: Option<Instant>,
     signals: &'run Signals,
-    control: Option<Control<'run>>,
+    control: Peer<'run>,
 }
 
 impl Attempt<'_> {
-    fn carry_out(&self, session: &Session, audience: &mut impl Audience) -> io::Result<Finished> {
-        let Self { request, deadline, signals, control } = *self;
+    fn carry_out(&mut self, session: &Session, audience: &mut impl Audience) -> io::Result<Finished> {
+        let Self { request, deadline, signals, .. } = *self;
         let run_id = request.run_id;
         let mut command = vec![request.claude_bin.clone().into()];
         let (mut options, standing) = (request.options.clone(), request.standing.as_deref());
@@ -196,7 +196,7 @@ impl Attempt<'_> {
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
         let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());
         let mut listener = Listener { transcript: Transcript::default(), schema, audience, held: None };
-        let ended = process::run(signals, control, &launch, &mut listener)?;
+        let ended = process::run(signals, self.control.as_deref_mut(), &launch, &mut listener)?;
         listener.release();
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;
