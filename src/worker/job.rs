@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::one_shot::{self, Finished, Request};
+use super::finished::Finished;
+use super::one_shot::{self, Request};
 use super::output::Audience;
 use super::peer::Outbox;
 use super::process::Control;

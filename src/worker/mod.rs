@@ -2,6 +2,7 @@
 //!
 //! The process is synchronous, single-threaded and a child subreaper: whatever the CLI's tools start stays below it.
 
+pub mod finished;
 pub mod job;
 mod memory;
 pub mod one_shot;
