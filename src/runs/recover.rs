@@ -14,6 +14,7 @@ use super::cost::Meter;
 use super::engine::Engine;
 use super::log::Logs;
 use super::metrics::Metrics;
+use super::shared::Shared;
 use crate::atomic_file;
 use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
@@ -118,7 +119,7 @@ impl Engine {
                 interrupt(&*store, &logs, &workers, run).await?;
             }
         }
-        let engine = Self::new(config, sessions, store, logs, workers, metrics);
+        let engine = Self::new(Shared::new(config, sessions, store, logs, workers, metrics));
         engine.shared.table().held = held;
         for (requester, cost) in engine.shared.store.cost_since(Budget::day_start(record::now())).await? {
             engine.shared.table().budget.add(record::now(), &requester, cost);

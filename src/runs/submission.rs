@@ -1,4 +1,4 @@
-//! What a door asks for, and what it gets for that.
+//! What a door asks for, and why it may not get it.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::budget::OverBudget;
-use super::engine::Engine;
 use crate::store::StoreError;
-use crate::store::record::{Cancel, DoorName, Request, Requester, State};
+use crate::store::record::{DoorName, Request, Requester, State};
 
 /// A run to accept.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,54 +65,6 @@ pub enum Busy {
     Queue,
     /// It takes the place: what runs and waits in the workspace is cancelled.
     Replace,
-}
-
-/// A run that was asked for.
-pub struct Submitted {
-    /// Its id.
-    pub id: Uuid,
-    /// Whether it was accepted just now; otherwise its requester had used the key before.
-    pub new: bool,
-    /// Who asked holds the run with this.
-    pub hold: Hold,
-}
-
-/// Somebody's interest in a run. Dropped before it is released, the run is cancelled: its client has gone away.
-///
-/// It is made with the run and handed over with its id, so there is no moment in which a client can go away unnoticed.
-pub struct Hold {
-    engine: Engine,
-    run: Option<Uuid>,
-}
-
-impl Hold {
-    pub(super) const fn new(engine: Engine, run: Option<Uuid>) -> Self {
-        Self { engine, run }
-    }
-
-    /// Holds nothing: the run goes on without its client.
-    #[must_use]
-    pub const fn nothing(engine: Engine) -> Self {
-        Self { engine, run: None }
-    }
-
-    /// The client has what it wanted; the run, if it still runs, goes on.
-    pub const fn release(&mut self) {
-        self.run = None;
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(run) = self.run {
-            let engine = self.engine.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.cancel(run, Cancel::Disconnected).await {
-                    tracing::error!("run {run}: its client went away, and it cannot be cancelled: {error}");
-                }
-            });
-        }
-    }
 }
 
 /// Why a run was not accepted.

@@ -25,8 +25,13 @@ pub(super) struct Table {
     pub(super) held: Option<String>,
 }
 
-/// The run and what it may do, or the run that was asked for under its key before.
-pub(super) type Admitted = Result<(Arc<Live>, Admission), (Uuid, String)>;
+/// What became of a run that was asked for.
+pub(super) enum Admitted {
+    /// It is in, and may do this.
+    New(Arc<Live>, Admission),
+    /// Its key was used before, for this run and what has this digest.
+    Known(Uuid, String),
+}
 
 /// What a run has to be paid with.
 pub(super) fn claim(config: &EngineConfig, live: &Live) -> Claim {
@@ -72,8 +77,8 @@ impl Table {
             return Err(SubmitError::NotReady(why.clone()));
         }
         let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
-        if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
-            return Ok(Err(before.clone()));
+        if let Some((before, digest)) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
+            return Ok(Admitted::Known(*before, digest.clone()));
         }
         // Under the lock: ids must sort as runs were let in.
         let id = Uuid::now_v7();
@@ -115,7 +120,7 @@ impl Table {
         }
         let live = Arc::new(Live::new(run, variables));
         self.live.insert(id, Arc::clone(&live));
-        Ok(Ok((live, admission)))
+        Ok(Admitted::New(live, admission))
     }
 
     /// Takes up a run that an earlier server has accepted.

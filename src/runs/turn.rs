@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::child::{Ended, Leaving, Worker};
 use super::cost::Meter;
-use super::engine::Shared;
 use super::live::Live;
 use super::log::Log;
 use super::patience::Patience;
+use super::shared::Shared;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::envelope;
 use crate::claude::outcome::Outcome;

@@ -14,10 +14,11 @@ use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
 use crate::runs::engine::Engine;
+use crate::runs::engine::Submitted;
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{Cancel, DoorName, NewRun, Origin, Request, Requester, Run};
-use crate::runs::submission::{SubmitError, Submitted};
+use crate::runs::submission::SubmitError;
 
 /// Answers a client. Returns when it has its answer or has gone.
 pub(super) async fn hold(stream: UnixStream, engine: &Engine, stop: &CancellationToken) {

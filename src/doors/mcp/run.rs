@@ -23,9 +23,9 @@ use crate::claude::outcome::Outcome;
 use crate::doors::http::app::App;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::queueing;
+use crate::runs::engine::{Hold, Submitted};
 use crate::runs::events::Events;
 use crate::runs::run::{Cancel, NewRun, Run, State};
-use crate::runs::submission::{Hold, Submitted};
 
 /// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);

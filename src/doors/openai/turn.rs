@@ -25,9 +25,10 @@ use crate::doors::http::problem::Problem;
 use crate::doors::http::runs::{ledger_failed, refused, unknown};
 use crate::doors::http::server::Stopping;
 use crate::doors::queueing;
+use crate::runs::engine::Hold;
 use crate::runs::events::Events;
 use crate::runs::run::{Busy, DoorName, NewRun, Request, Run};
-use crate::runs::submission::{Hold, SubmitError};
+use crate::runs::submission::SubmitError;
 
 /// The name of this door.
 pub(super) const DOOR: DoorName = DoorName::OpenAi;

@@ -29,9 +29,10 @@ use super::parameters::{Path, Query};
 use super::problem::{Problem, ProblemBody};
 use super::server::Stopping;
 use super::trace::RunId;
+use crate::runs::engine::Hold;
 use crate::runs::ledger::{Filter, LedgerError};
 use crate::runs::run::{Cancel, State as RunState};
-use crate::runs::submission::{Cancelled, Hold};
+use crate::runs::submission::Cancelled;
 
 const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;

@@ -19,8 +19,9 @@ use crate::doors::http::ephemeral;
 use crate::doors::http::parameters::{Body, Query};
 use crate::doors::http::problem::{Problem, ProblemBody};
 use crate::doors::http::server::Stopping;
+use crate::runs::engine::Submitted;
 use crate::runs::run::{DoorName, End, NewRun, Run, State as RunState, now};
-use crate::runs::submission::{SubmitError, Submitted};
+use crate::runs::submission::SubmitError;
 
 /// The name of this door.
 const DOOR: DoorName = DoorName::Http;

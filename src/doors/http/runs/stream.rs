@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::view::RunView;
 use crate::doors::http::server::Stopping;
 use crate::runs::engine::Engine;
+use crate::runs::engine::Hold;
 use crate::runs::events::{Chunk, Events};
-use crate::runs::submission::Hold;
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
