@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory, Parser};
 
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::cli_options::{self, Given, Refusal, Split};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// The CLI's own commands, which reach it as they are.
 pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
@@ -29,10 +29,31 @@ pub struct RunArgs {
     pub output_format: OutputFormat,
     /// What to do if a run of this box's servers works in the workspace [default: queue]
     #[arg(long, value_name = "WHAT")]
-    pub busy: Option<Busy>,
+    pub busy: Option<WhenBusy>,
     /// Options of the run itself.
     #[command(flatten)]
     pub options: Options,
+}
+
+/// What to do if the workspace is busy, as the command line has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WhenBusy {
+    /// It is refused
+    Reject,
+    /// It waits for its turn
+    Queue,
+    /// It takes the place: what runs and waits in the workspace is cancelled
+    Replace,
+}
+
+impl From<WhenBusy> for Busy {
+    fn from(when: WhenBusy) -> Self {
+        match when {
+            WhenBusy::Reject => Self::Reject,
+            WhenBusy::Queue => Self::Queue,
+            WhenBusy::Replace => Self::Replace,
+        }
+    }
 }
 
 impl RunArgs {

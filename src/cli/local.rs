@@ -23,7 +23,7 @@ use crate::config::{Config, name};
 use crate::doors::local::wire::{self, Answer, Ask, End, Refusal};
 use crate::exit_code::ExitCode;
 use crate::process::events::{self, Interest, Signals};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 use crate::sys;
 use crate::worker::output::{Ending, Printer, ended_by, tell};
 
@@ -64,7 +64,7 @@ pub(super) fn run(
         prompt: collect_prompt(&args, &signals)?,
         format: args.output_format,
         workspace: workspace(config),
-        busy: args.busy.unwrap_or(Busy::Queue),
+        busy: args.busy.map_or(Busy::Queue, Busy::from),
         variables: Variables::of_call(env),
         options: args.options,
     };

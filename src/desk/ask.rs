@@ -13,8 +13,10 @@ use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BY
 use crate::claude::schema::Schema;
 use crate::config::call::Variables;
 use crate::runs::engine::Engine;
-use crate::runs::run::{Busy, NewRun, Origin, Request};
-use crate::runs::submission::{SubmitError, Submitted};
+use crate::runs::engine::Submitted;
+use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Busy, NewRun, Origin};
+use crate::store::record::Request;
 
 /// Longest name of a model, bytes.
 const LONGEST_MODEL_BYTES: usize = 200;

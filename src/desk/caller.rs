@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::runs::ledger::Sight;
-use crate::runs::run::{DoorName, Origin, Requester};
+use crate::runs::submission::Origin;
+use crate::store::Sight;
+use crate::store::record::{DoorName, Requester};
 use crate::workspace::Workspaces;
 
 /// Name of whoever presents the one token of the settings.

@@ -8,8 +8,8 @@ use super::Desk;
 use super::caller::Caller;
 use super::refusal::{Kind, Refusal, left_waiting, unknown_run};
 use crate::runs::events::Events;
-use crate::runs::run::{Cancel, Run, State};
 use crate::runs::submission::Cancelled;
+use crate::store::record::{Cancel, Run, State};
 
 /// How a client says which run it means.
 #[derive(Debug, Clone, PartialEq, Eq)]

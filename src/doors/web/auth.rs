@@ -23,7 +23,7 @@ use super::tokens::{self, Stamp, Token, TokensError};
 use crate::config::name::{MODE_API_BIND, MODE_API_TOKEN, MODE_API_TOKENS_FILE};
 use crate::config::server::HttpConfig;
 use crate::desk::caller::{self, Caller};
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// Parameter that holds a token where a client can set no header.
 const QUERY_TOKEN: &str = "apiToken";

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::name::MODE_API_TOKENS_FILE;
 use crate::config::yaml;
 use crate::desk::caller::{self, Caller};
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// Doors that a token can be limited to.
 pub const DOORS: [DoorName; 3] = [DoorName::Http, DoorName::OpenAi, DoorName::Mcp];

@@ -30,7 +30,7 @@ use crate::desk::caller::Caller;
 use crate::doors::web::parameters::{Body, Path, Query, idempotency_key};
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
-use crate::runs::run::Run;
+use crate::store::record::Run;
 
 /// How the id of a message begins, and that of a call.
 const MESSAGE: &str = "msg_";
