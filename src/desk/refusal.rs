@@ -234,8 +234,8 @@ impl From<SubmitError> for Refusal {
         let said = error.to_string();
         match error {
             SubmitError::Busy { holder } => {
-                let said = format!("{said}; wait for its end, cancel it, or ");
-                let refusal = Self::new(Kind::Conflict, "workspace_busy", said).remedy(Remedy::WaitOrReplace);
+                let advice = format!("{said}; wait for its end, cancel it, or ");
+                let refusal = Self::new(Kind::Conflict, "workspace_busy", advice).remedy(Remedy::WaitOrReplace);
                 refusal.with("runId", holder.to_string())
             }
             SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } => {
