@@ -96,3 +96,29 @@ impl Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("team", true)]
+    #[case("team/site", true)]
+    #[case("team/site/deep", true)]
+    #[case("shared/docs", true)]
+    #[case("shared", false)]
+    #[case("teams", false)]
+    #[case("team-x", false)]
+    #[case("", false)]
+    #[case("team/../other", false)]
+    #[case("team/.", false)]
+    #[case("team//site", false)]
+    #[case("/team", false)]
+    #[case("other", false)]
+    fn a_restricted_caller_stays_in_its_workspaces(#[case] name: &str, #[case] allowed: bool) {
+        let workspaces = Some(vec!["team".to_owned(), "shared/docs".to_owned()]);
+        let caller = Caller { workspaces, ..Caller::unrestricted("ci") };
+        assert_eq!(caller.may_use_workspace(name), allowed);
+    }
+}
