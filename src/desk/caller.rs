@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! The caller of a door: a name, and the rights that come with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub const DEFAULT: &str = "default";
 /// Name of everybody at an open server.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Who a request comes from, and what they may do.
+/// The caller of a request, and what the caller may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     /// Their name, for logs and the ledger.
