@@ -6,6 +6,7 @@
 #![warn(clippy::print_stderr)]
 
 pub mod atomic_file;
+pub mod backoff;
 pub mod boot;
 pub mod claude;
 pub mod cli;
@@ -24,6 +25,8 @@ pub mod plain_file;
 pub mod privilege;
 pub mod process;
 pub mod runs;
+pub mod store;
 pub mod sys;
+pub mod turn;
 pub mod worker;
 pub mod workspace;

@@ -2,8 +2,11 @@
 //!
 //! The predecessor renamed every key it met, so `user_name` in somebody's structured output became `userName`.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// Tool results with more characters than this are cut in the verbose format.
 pub const LONGEST_TOOL_RESULT_CHARS: usize = 2000;
@@ -57,6 +60,15 @@ fn camel_case_key(key: &str) -> String {
         name.push_str(letters.as_str());
     }
     name
+}
+
+/// The result of a run that has none of the CLI's: `outcome` and `why` say how it ended instead.
+#[must_use]
+pub fn without_result(run: Uuid, workspace: &Path, outcome: &str, why: &str) -> Value {
+    serde_json::json!({
+        "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
+        "errors": [why], "sessionId": null, "runId": run, "workspace": workspace, "leftoverProcesses": 0,
+    })
 }
 
 /// One assistant message's turn in the verbose format: its texts and tool calls, the calls' input as it came.

@@ -23,7 +23,7 @@ use crate::config::{Config, name};
 use crate::doors::local::wire::{self, Answer, Ask, End, Refusal};
 use crate::exit_code::ExitCode;
 use crate::process::events::{self, Interest, Signals};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 use crate::sys;
 use crate::worker::output::{Ending, Printer, ended_by, tell};
 

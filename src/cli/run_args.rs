@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::desk::options::form::{self, Form, Wrong};
 use crate::desk::options::{self, Field, Place, RunOption};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 const WORDS: &str = "words";
 const PRINT: &str = "print";

@@ -11,8 +11,10 @@ use super::refusal::{Kind, RETRY_SECONDS, Refusal, Remedy};
 use crate::claude::arguments::{Effort, FromDoor, Options, OutputFormat};
 use crate::config::call::Variables;
 use crate::runs::engine::Engine;
-use crate::runs::run::{Busy, NewRun, Origin, Request};
-use crate::runs::submission::{SubmitError, Submitted};
+use crate::runs::engine::Submitted;
+use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Busy, NewRun, Origin};
+use crate::store::record::Request;
 
 /// Runs that may be before one in its workspace, the running one counted, if its client did not ask to wait.
 pub const MOST_AHEAD: usize = 16;

@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use super::restart::delay_after;
+use super::restart::spread;
+use crate::backoff::Backoff;
 use crate::process::events;
 use crate::process::link::LONGEST_STATE;
 use crate::process::spawn::{Spawn, Streams, spawn};
@@ -32,7 +33,7 @@ pub(super) struct Installer {
     heard: Vec<u8>,
     /// Its last line.
     said: String,
-    failures: u32,
+    backoff: Backoff,
     due: Option<Instant>,
     /// Why no run can be started; `None`: the CLI is there.
     state: Option<String>,
@@ -47,7 +48,7 @@ impl Installer {
             output: None,
             heard: Vec::new(),
             said: String::new(),
-            failures: 0,
+            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             due: Some(Instant::now()),
             state: Some("the Claude CLI is being checked".into()),
         }
@@ -106,8 +107,7 @@ impl Installer {
     }
 
     fn failed(&mut self) {
-        let delay = delay_after(self.failures, FIRST_DELAY, LONGEST_DELAY, sys::chance());
-        self.failures = self.failures.saturating_add(1);
+        let delay = spread(self.backoff.next_delay(), sys::chance());
         self.due = Some(Instant::now() + delay);
         let said = std::mem::take(&mut self.said);
         tracing::warn!("no run can be started; the Claude CLI is tried again in {:.0} s", delay.as_secs_f64());

@@ -4,7 +4,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::restart::Backoff;
+use super::restart::Restarts;
 use crate::process::spawn::{Spawn, Streams, spawn};
 use crate::process::status::ChildStatus;
 use crate::sys;
@@ -16,7 +16,7 @@ pub(super) struct OfflineModel {
     /// Its pid, while it lives.
     pid: Option<i32>,
     began: Instant,
-    backoff: Backoff,
+    backoff: Restarts,
     due: Option<Instant>,
 }
 
@@ -25,7 +25,7 @@ impl OfflineModel {
     pub(super) fn started(pid: i32, began: Instant, mut plan: Spawn, url: &str) -> Self {
         let address = url.strip_prefix("http://").unwrap_or(url);
         plan.command.extend(["--listen".into(), address.into()]);
-        Self { plan, pid: Some(pid), began, backoff: Backoff::default(), due: None }
+        Self { plan, pid: Some(pid), began, backoff: Restarts::default(), due: None }
     }
 
     /// Takes the end of the process `pid`; whether it was the model.

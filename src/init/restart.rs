@@ -1,9 +1,11 @@
 //! When to start a server again after it has ended: backoff with jitter.
 //!
-//! Pure; [`super::service`] follows it. 0.5 s, doubling, at most 30 s, a random part of it (so that boxes that fell
-//! together do not rise together), and from the start again after a minute of health.
+//! Pure; [`super::service`] follows it. 0.5 s, doubling, at most 30 s, a random part of it, and from the start again
+//! after a minute of health.
 
 use std::time::Duration;
+
+use crate::backoff::{self, Backoff};
 
 /// Delay before the first restart.
 pub const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -28,36 +30,35 @@ pub enum Loudness {
     Nothing,
 }
 
-/// The delay after so many failures before this one: `first`, doubling, at most `longest`, and between half of that and all of it
-/// by `chance`, 0.0 to 1.0.
+/// The delay between half of the nominal one and all of it, so that boxes that fell together do not rise together.
 #[must_use]
-pub fn delay_after(failures: u32, first: Duration, longest: Duration, chance: f64) -> Duration {
-    first.saturating_mul(1 << failures.min(16)).min(longest).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+pub(super) fn spread(nominal: Duration, chance: f64) -> Duration {
+    backoff::spread(nominal, 0.5, 1.0, chance)
 }
 
 /// Counts a server's deaths and says how long to wait before the next start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backoff {
-    deaths: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restarts(Backoff);
+
+impl Default for Restarts {
+    fn default() -> Self {
+        Self(Backoff::new(FIRST_DELAY, LONGEST_DELAY))
+    }
 }
 
-impl Backoff {
-    /// The delay before the next start of a server that ran for `uptime`.
-    ///
-    /// `chance`, 0.0 to 1.0, is the random part: the delay lies between half of the nominal one and all of it.
+impl Restarts {
+    /// The delay before the next start of a server that ran for `uptime`, with a random part by `chance` (0.0 to 1.0).
     pub fn next_delay(&mut self, uptime: Duration, chance: f64) -> Duration {
         if uptime >= HEALTHY_AFTER {
-            self.deaths = 0;
+            self.0.reset();
         }
-        let delay = delay_after(self.deaths, FIRST_DELAY, LONGEST_DELAY, chance);
-        self.deaths = self.deaths.saturating_add(1);
-        delay
+        spread(self.0.next_delay(), chance)
     }
 
     /// How loud the last death is.
     #[must_use]
     pub const fn loudness(self) -> Loudness {
-        match self.deaths {
+        match self.deaths() {
             PATIENCE => Loudness::Alarm,
             deaths if deaths < PATIENCE || deaths.is_multiple_of(EVERY) => Loudness::Line,
             _ => Loudness::Nothing,
@@ -67,40 +68,31 @@ impl Backoff {
     /// Deaths in a row, without a minute of health between them.
     #[must_use]
     pub const fn deaths(self) -> u32 {
-        self.deaths
+        self.0.failures()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     const SHORT: Duration = Duration::from_secs(1);
 
     #[test]
-    fn doubles_up_to_the_cap() {
-        let mut backoff = Backoff::default();
-        let delays: Vec<u128> = (0..8).map(|_| backoff.next_delay(SHORT, 1.0).as_millis()).collect();
+    fn delays_grow_up_to_the_longest() {
+        let mut restarts = Restarts::default();
+        let delays: Vec<u128> = (0..8).map(|_| restarts.next_delay(SHORT, 1.0).as_millis()).collect();
         assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
+        assert_eq!(restarts.next_delay(SHORT, 0.0), LONGEST_DELAY / 2);
     }
 
     #[test]
     fn a_minute_of_health_resets_it() {
-        let mut backoff = Backoff::default();
+        let mut restarts = Restarts::default();
         for _ in 0..5 {
-            backoff.next_delay(SHORT, 1.0);
+            restarts.next_delay(SHORT, 1.0);
         }
-        assert_eq!(backoff.next_delay(HEALTHY_AFTER, 1.0), FIRST_DELAY);
-        assert_eq!(backoff.deaths(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn jitter_stays_between_half_and_all(deaths in 0..100_u32, chance in 0.0..=1.0_f64) {
-            let mut backoff = Backoff { deaths };
-            let delay = backoff.next_delay(SHORT, chance);
-            prop_assert!(delay >= FIRST_DELAY / 2 && delay <= LONGEST_DELAY);
-        }
+        assert_eq!(restarts.next_delay(HEALTHY_AFTER, 1.0), FIRST_DELAY);
+        assert_eq!(restarts.deaths(), 1);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::leftovers;
 use super::machine::{self, Machine};
 use super::pulse::{Beat, Pulse};
-use super::restart::{Backoff, Loudness};
+use super::restart::{Loudness, Restarts};
 use crate::exit_code::ExitCode;
 use crate::process::events::asks_to_stop;
 use crate::process::status::ChildStatus;
@@ -119,7 +119,7 @@ pub enum Notice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
     phase: Phase,
-    backoff: Backoff,
+    backoff: Restarts,
     restarts: u32,
     grace: Duration,
 }
@@ -145,7 +145,7 @@ impl Service {
     /// A `serve` to start; it gets `grace` between TERM and KILL. What to do first.
     #[must_use]
     pub fn begin(grace: Duration) -> (Self, Vec<Action>) {
-        let service = Self { phase: STARTED, backoff: Backoff::default(), restarts: 0, grace };
+        let service = Self { phase: STARTED, backoff: Restarts::default(), restarts: 0, grace };
         (service, vec![Action::ShowReady(false), Action::Start(0)])
     }
 

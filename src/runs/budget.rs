@@ -8,7 +8,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::run::Requester;
+use crate::store::record::Requester;
 
 const DAY_MILLISECONDS: i64 = 86_400_000;
 /// A run without a limit of its own reserves this part of the day's limit.

@@ -20,8 +20,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::name;
-use crate::json_text;
-use crate::worker::job::{CANCEL, EVENT, Job, REPORT, Report, STUCK};
+use crate::turn::protocol::{FromWorker, LONGEST_FROM_WORKER, Lines, ProtocolError, Report, ShellEnd, ToWorker};
 
 /// The hidden role's name on the command line.
 pub const ROLE: &str = "turn";
@@ -75,7 +74,7 @@ impl Leaving {
     /// Waits until it is gone.
     pub async fn wait(mut self) {
         if timeout(LONGEST_EXIT, self.child.wait()).await.is_err() {
-            tracing::warn!("run {}: its worker stays after its report and is killed", self.run);
+            tracing::warn!("run {}: its worker did not exit after its report: killed", self.run);
             let _ = self.child.kill().await;
         }
     }
@@ -84,8 +83,10 @@ impl Leaving {
 /// What a worker says, and how it ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// With a report.
+    /// With a report: how the prompt was answered, or why nothing was begun.
     Reported(Box<Report>),
+    /// With the end of its shell command.
+    ShellEnded(ShellEnd),
     /// Without: it was killed, or could not be talked to. How many processes of the run were ended after it, and why.
     Lost(u64, String),
 }
@@ -155,19 +156,20 @@ impl Workers {
         Ok(Worker { child, input, output: BufReader::with_capacity(BUFFER, output) })
     }
 
-    /// Lets `worker` carry out `job`. `on_events` gets whole lines of events; once `cancel` is ready, the run is ended.
+    /// Lets `worker` carry out `job`, which belongs to `run`. `on_events` gets whole lines of events; once `cancel` is ready,
+    /// the run is ended.
     pub async fn carry_out(
         &self,
         mut worker: Worker,
-        job: &Job,
+        run: Uuid,
+        job: ToWorker,
         cancel: impl Future<Output = ()>,
         on_events: &mut (dyn FnMut(&[u8]) + Send),
     ) -> (Ended, Leaving) {
-        let run = job.run_id;
-        let ended = self.converse(&mut worker, job, cancel, on_events).await;
+        let ended = self.converse(&mut worker, run, job, cancel, on_events).await;
         drop(worker.input);
         let ended = match ended {
-            Ok(report) => Ended::Reported(Box::new(report)),
+            Ok(ended) => ended,
             Err(why) => {
                 // Its end goes first: what is below it belongs to PID 1 then, and can be told by the cookie alone.
                 let _ = worker.child.start_kill();
@@ -183,21 +185,16 @@ impl Workers {
     async fn converse(
         &self,
         worker: &mut Worker,
-        job: &Job,
+        run: Uuid,
+        job: ToWorker,
         cancel: impl Future<Output = ()>,
         on_events: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<Report, String> {
-        let mut text = serde_json::to_vec(job).map_err(|error| error.to_string())?;
-        text.push(b'\n');
-        let mut listener = Listener {
-            workers: self,
-            run: job.run_id,
-            pid: worker.child.id(),
-            unread: Vec::new(),
-            report: None,
-            stuck: false,
-            on_events,
-        };
+    ) -> Result<Ended, String> {
+        let text = job.encode().map_err(|error| format!("its worker cannot be told what to do: {error}"))?;
+        drop(job);
+        let lines = Lines::new(LONGEST_FROM_WORKER);
+        let mut listener =
+            Listener { workers: self, run, pid: worker.child.id(), lines, ended: None, stuck: false, on_events };
         let Worker { input, output, .. } = worker;
         // A prompt is longer than a pipe; the worker answers only once it has all of it.
         if let Err(error) = input.write_all(&text).await {
@@ -206,13 +203,15 @@ impl Workers {
         drop(text);
         let mut cancel = std::pin::pin!(cancel);
         tokio::select! {
-            report = listener.listen(output) => return report,
+            ended = listener.listen(output) => return ended,
             () = &mut cancel => {}
         }
         // It may have ended in this moment: then its report is on the way.
-        let _ = input.write_all(CANCEL).await;
+        if let Ok(cancel) = ToWorker::Cancel.encode() {
+            let _ = input.write_all(&cancel).await;
+        }
         match timeout(LONGEST_CANCEL, listener.listen(output)).await {
-            Ok(report) => report,
+            Ok(ended) => ended,
             Err(_) => Err("its worker did not end the run in time and was killed".into()),
         }
     }
@@ -222,19 +221,18 @@ struct Listener<'run> {
     workers: &'run Workers,
     run: Uuid,
     pid: Option<u32>,
-    /// The start of the line that is not whole yet.
-    unread: Vec<u8>,
-    report: Option<Report>,
+    lines: Lines,
+    ended: Option<Ended>,
     stuck: bool,
     on_events: &'run mut (dyn FnMut(&[u8]) + Send),
 }
 
 impl Listener<'_> {
-    /// Listens until the report is there. Can be dropped and called again: nothing that was read is lost.
-    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<Report, String> {
+    /// Listens until the worker has said how it ended. Can be dropped and called again: nothing that was read is lost.
+    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<Ended, String> {
         loop {
-            if let Some(report) = self.report.take() {
-                return Ok(report);
+            if let Some(ended) = self.ended.take() {
+                return Ok(ended);
             }
             if std::mem::take(&mut self.stuck) {
                 let ended = (self.workers.end_tree)(self.run, self.pid).await;
@@ -245,27 +243,24 @@ impl Listener<'_> {
                 Ok(block) => block,
                 Err(error) => return Err(format!("its worker cannot be read: {error}")),
             };
-            self.unread.extend_from_slice(block);
+            self.lines.push(block);
             let count = block.len();
             output.consume(count);
-            self.take_lines()?;
+            self.take_lines().map_err(|error| format!("what its worker says is not understood: {error}"))?;
         }
     }
 
-    fn take_lines(&mut self) -> Result<(), String> {
-        let Some(end) = self.unread.iter().rposition(|&byte| byte == b'\n') else { return Ok(()) };
-        let rest = self.unread.split_off(end + 1);
-        let lines = std::mem::replace(&mut self.unread, rest);
-        let mut events = Vec::with_capacity(lines.len());
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            match line.split_first() {
-                Some((&EVENT, event)) => events.extend_from_slice(event),
-                Some((&STUCK, _)) => self.stuck = true,
-                Some((&REPORT, json)) => {
-                    self.report =
-                        Some(json_text::parse(json).map_err(|error| format!("its report is unreadable: {error}"))?);
+    fn take_lines(&mut self) -> Result<(), ProtocolError> {
+        let mut events = Vec::new();
+        while let Some(line) = self.lines.take_line()? {
+            match FromWorker::decode(line)? {
+                FromWorker::Event(json) => {
+                    events.extend_from_slice(json);
+                    events.push(b'\n');
                 }
-                _ => return Err("its worker said something unknown".into()),
+                FromWorker::Stuck => self.stuck = true,
+                FromWorker::Report(report) => self.ended = Some(Ended::Reported(report)),
+                FromWorker::ShellEnd(end) => self.ended = Some(Ended::ShellEnded(end)),
             }
         }
         if !events.is_empty() {

@@ -1,8 +1,6 @@
-//! Posting results to who asked for them: from the ledger, so that none is forgotten by a restart.
+//! Posting results to who asked for them: from the store, so that none is forgotten by a restart.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,17 +11,20 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::engine::Engine;
-use super::ledger::{Due, LedgerError};
-use super::run::{self, Requester, Run};
 use super::webhook::{self, Delivery, SigningKey};
 use crate::fetch::Fetcher;
+use crate::store::record::{self, Requester, Run};
+use crate::store::{Due, StoreError};
+use crate::sys;
 
 /// Most attempts at once: over all, for one requester's runs, and to one receiver. A receiver that hangs holds up its own
 /// results, and a requester with many of them those of its own runs.
 const AT_ONCE: usize = 64;
 const AT_ONCE_FOR_REQUESTER: usize = 16;
 const AT_ONCE_TO_RECEIVER: usize = 4;
-/// How long nothing is looked at while nothing happens, and after the ledger has failed.
+/// How many results are read at once to find those that have a place.
+const PAGE: usize = 256;
+/// How long nothing is looked at while nothing happens, and after the store has failed.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -63,32 +64,31 @@ impl Deliverer {
     }
 
     /// What is due now and has a place in the lanes, which it takes; how long until more is due.
-    async fn find_due(&self, engine: &Engine, lanes: &mut Lanes) -> Result<(Vec<Due>, Duration), LedgerError> {
-        let now = run::now();
-        let mut taken = lanes.clone();
-        let (due, next, taken) = engine
-            .shared
-            .ledger
-            .due_webhooks(move |waiting| {
-                let mut due = Vec::new();
-                for one in waiting {
-                    let one = one?;
-                    if one.due_at > now {
-                        return Ok((due, Some(one.due_at - now), taken));
-                    }
-                    if taken.enter(&one) {
-                        due.push(one);
-                    }
+    async fn find_due(&self, engine: &Engine, lanes: &mut Lanes) -> Result<(Vec<Due>, Duration), StoreError> {
+        let now = record::now();
+        let (mut taken, mut due, mut after) = (lanes.clone(), Vec::new(), None);
+        let next = 'pages: loop {
+            let page = engine.shared.store.due(after, PAGE).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|last| (last.due_at, last.run_id));
+            for one in page {
+                if one.due_at > now {
+                    break 'pages Some(one.due_at - now);
                 }
-                Ok((due, None, taken))
-            })
-            .await?;
+                if taken.enter(&one) {
+                    due.push(one);
+                }
+            }
+            if is_last {
+                break None;
+            }
+        };
         *lanes = taken;
         let next = next.and_then(|wait| u64::try_from(wait).ok()).map_or(LONGEST_SLEEP, Duration::from_millis);
         Ok((due, next.min(LONGEST_SLEEP)))
     }
 
-    /// Posts; where the ledger cannot note that, the receiver is left alone for a while before it is posted again.
+    /// Posts; where the store cannot note that, the receiver is left alone for a while before it is posted again.
     async fn post_or_wait(&self, engine: &Engine, due: Due) -> Uuid {
         if let Err(error) = self.post(engine, &due).await {
             tracing::error!("webhooks: {error}");
@@ -97,26 +97,26 @@ impl Deliverer {
         due.run_id
     }
 
-    async fn post(&self, engine: &Engine, due: &Due) -> Result<(), LedgerError> {
-        let ledger = &engine.shared.ledger;
-        let Some(run) = ledger.get(due.run_id).await? else {
-            return ledger.webhook_tried(due.run_id, None, Some("its run is gone".into())).await;
+    async fn post(&self, engine: &Engine, due: &Due) -> Result<(), StoreError> {
+        let store = &engine.shared.store;
+        let Some(run) = store.get(due.run_id).await? else {
+            return store.tried(due.run_id, None, Some("its run is gone".into())).await;
         };
         let delivery = Delivery { id: due.run_id.to_string(), url: due.url.clone(), body: (self.body)(&run) };
         let outcome = webhook::deliver(&self.fetcher, self.key.as_ref(), &delivery).await;
         let attempts = due.attempts.saturating_add(1);
         if outcome.is_delivered() {
             tracing::debug!("run {}: its result was posted", due.run_id);
-            return ledger.webhook_tried(due.run_id, None, None).await;
+            return store.tried(due.run_id, None, None).await;
         }
-        let next = webhook::next_attempt(usize::try_from(attempts).unwrap_or(usize::MAX), &outcome, chance());
+        let next = webhook::next_attempt(usize::try_from(attempts).unwrap_or(usize::MAX), &outcome, sys::chance());
         if next.is_some() {
             tracing::info!("run {}: attempt {attempts} to post its result: {outcome}", due.run_id);
         } else {
             tracing::warn!("run {}: its result is not posted any more: {outcome}", due.run_id);
         }
-        let next = next.map(|delay| run::now().saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
-        ledger.webhook_tried(due.run_id, next, Some(outcome.to_string())).await
+        let next = next.map(|delay| record::now().saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
+        store.tried(due.run_id, next, Some(outcome.to_string())).await
     }
 }
 
@@ -154,12 +154,6 @@ impl Lanes {
 fn receiver(url: &str) -> String {
     let host = |url: Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
     Url::parse(url).ok().and_then(host).unwrap_or_else(|| url.to_owned())
-}
-
-/// A number from 0.0 to 1.0 by chance. A hasher's keys are random enough to spread attempts.
-fn chance() -> f64 {
-    let random = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
-    f64::from(random) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::live::{Live, Progress};
 use super::log::{Logs, Reader};
-use super::run::State;
+use crate::store::record::State;
 
 /// The events of one run, from an offset on.
 #[derive(Debug)]

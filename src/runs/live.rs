@@ -6,10 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::call::Variables;
-
-use super::run::{Cancel, End, Requester, Run, State, Terms};
 use super::schedule::Place;
+use crate::config::call::Variables;
+use crate::store::record::{Cancel, End, Requester, Run, State, Terms};
 
 /// A run that has not ended.
 #[derive(Debug)]
@@ -69,8 +68,8 @@ impl Live {
         run
     }
 
-    /// The run as it was admitted, for the ledger to take. A promotion to running is written separately, afterwards.
-    pub(super) fn as_let_in(&self) -> Run {
+    /// Snapshot for the INSERT. A promotion to running is written separately, afterwards.
+    pub(super) fn as_admitted(&self) -> Run {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
     use crate::claude::arguments::OutputFormat;
     use crate::claude::outcome::Outcome;
-    use crate::runs::run::{DoorName, Request};
+    use crate::store::record::{DoorName, Request};
 
     fn live(state: State) -> Live {
         let request = Request::new("p", OutputFormat::Json);
@@ -160,7 +159,7 @@ mod tests {
     fn a_run_whose_turn_comes_before_the_ledger_has_it_goes_in_as_one_that_waits() {
         let live = live(State::Queued);
         live.progress.send_modify(|progress| progress.state = State::Running);
-        assert_eq!(live.as_let_in().state, State::Queued);
+        assert_eq!(live.as_admitted().state, State::Queued);
         assert_eq!(live.run().state, State::Running);
     }
 

@@ -9,8 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::run::{DoorName, Run};
 use crate::claude::outcome::Outcome;
+use crate::store::record::{DoorName, Run};
 
 /// The engine's figures. Clones are the same ones.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -11,14 +12,17 @@ use super::budget::Budget;
 use super::child::Workers;
 use super::cost::Meter;
 use super::engine::Engine;
-use super::ledger::{Finish, Ledger, LedgerError};
 use super::log::Logs;
 use super::metrics::Metrics;
-use super::run::{self, End, Run, State};
+use super::shared::Shared;
 use crate::atomic_file;
+use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
+use crate::store::record::{self, End, Run, State};
+use crate::store::sqlite::{OpenError, Sqlite};
+use crate::store::{Finish, Store, StoreError};
 
 const LOCK: &str = "serve.lock";
 
@@ -39,9 +43,12 @@ pub enum StartError {
         .0.display()
     )]
     Locked(PathBuf),
-    /// The ledger.
+    /// The store cannot be opened.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Open(#[from] OpenError),
+    /// The store cannot be read, or not be written to.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl StartError {
@@ -50,7 +57,8 @@ impl StartError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::StateDir { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            Self::Ledger(error) => matches!(error, LedgerError::Full { .. }),
+            Self::Open(error) => matches!(error, OpenError::Full),
+            Self::Store(error) => matches!(error, StoreError::Full { .. }),
             Self::Locked(_) => false,
         }
     }
@@ -99,22 +107,22 @@ impl Engine {
         held: Option<String>,
     ) -> Result<Self, StartError> {
         let state_dir = sessions.state_dir.as_path();
-        let ledger = Ledger::open(state_dir)?;
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(state_dir)?);
         let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
         let mut queued = Vec::new();
-        for run in ledger.unfinished().await? {
+        for run in store.unfinished().await? {
             // Without its variables it would be another run.
             if run.state == State::Queued && !run.terms.has_variables {
                 queued.push(run);
             } else {
-                interrupt(&ledger, &logs, &workers, run).await?;
+                interrupt(&*store, &logs, &workers, run).await?;
             }
         }
-        let engine = Self::new(config, sessions, ledger, logs, workers, metrics);
+        let engine = Self::new(Shared::new(config, sessions, store, logs, workers, metrics));
         engine.shared.table().held = held;
-        for (requester, cost) in engine.shared.ledger.cost_since(Budget::day_start(run::now())).await? {
-            engine.shared.table().budget.add(run::now(), &requester, cost);
+        for (requester, cost) in engine.shared.store.cost_since(Budget::day_start(record::now())).await? {
+            engine.shared.table().budget.add(record::now(), &requester, cost);
         }
         if !queued.is_empty() {
             tracing::info!("{} runs that were waiting are taken up", queued.len());
@@ -127,11 +135,11 @@ impl Engine {
     }
 
     /// Removes what is older than the settings allow, and the oldest event logs beyond their size.
-    pub async fn prune(&self) -> Result<(), LedgerError> {
+    pub async fn prune(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
         let keep = i64::try_from(shared.config.keep.as_millis()).unwrap_or(i64::MAX);
-        shared.ledger.prune_notes(run::now()).await?;
-        let gone = shared.ledger.prune(run::now().saturating_sub(keep)).await?;
+        shared.store.prune_notes(record::now()).await?;
+        let gone = shared.store.prune(record::now().saturating_sub(keep)).await?;
         let (logs, most, live) = (shared.logs.clone(), shared.config.keep_bytes, shared.live_ids());
         let task = tokio::task::spawn_blocking(move || {
             for run in &gone {
@@ -163,7 +171,7 @@ fn cost_of_log(logs: &Logs, run: Uuid) -> Option<f64> {
     }
 }
 
-async fn interrupt(ledger: &Ledger, logs: &Logs, workers: &Workers, run: Run) -> Result<(), LedgerError> {
+async fn interrupt(store: &dyn Store, logs: &Logs, workers: &Workers, run: Run) -> Result<(), StoreError> {
     let reaped = (workers.end_tree)(run.id, None).await;
     let (logs, id) = (logs.clone(), run.id);
     let cost_usd = tokio::task::spawn_blocking(move || cost_of_log(&logs, id)).await.ok().flatten();
@@ -171,14 +179,14 @@ async fn interrupt(ledger: &Ledger, logs: &Logs, workers: &Workers, run: Run) ->
     tracing::warn!("run {} in {} was {error}", run.id, run.workspace.display());
     let outcome = Outcome::Killed { signal: None };
     let end = End {
-        at: run::now(),
+        at: record::now(),
         outcome: Some(outcome),
         error: Some(error.into()),
-        result: run::result_without_cli(run.id, &run.workspace, Some(outcome), error),
+        result: envelope::without_result(run.id, &run.workspace, outcome.name(), error),
         cost_usd,
         cost_estimated: cost_usd.is_some(),
         session_id: None,
         reaped,
     };
-    ledger.finish(Finish { id: run.id, state: State::Interrupted, end }).await.map(drop)
+    store.finish(Arc::new(Finish { id: run.id, state: State::Interrupted, end })).await.map(drop)
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::run::{Busy, Requester};
+use super::submission::Busy;
+use crate::store::record::Requester;
 
 /// A requester may have so many times as many runs waiting as there are free places. Alone they fill three quarters of the
 /// queue; however many requesters there are, some places stay free for the next one.

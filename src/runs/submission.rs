@@ -1,59 +1,70 @@
-//! What a door gets for a run that it asks for.
+//! What a door asks for, and why it may not get it.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::budget::OverBudget;
-use super::engine::Engine;
-use super::ledger::LedgerError;
-use super::run::{Cancel, NewRun, State};
+use crate::store::StoreError;
+use crate::store::record::{DoorName, Request, Requester, State};
 
-/// A run that was asked for.
-pub struct Submitted {
-    /// Its id.
-    pub id: Uuid,
-    /// Whether it was accepted just now; otherwise its requester had used the key before.
-    pub new: bool,
-    /// Who asked holds the run with this.
-    pub hold: Hold,
+/// A run to accept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Who asks, and through which door.
+    pub origin: Origin,
+    /// The workspace's folder, absolute and without links.
+    pub workspace: PathBuf,
+    /// What is asked.
+    pub request: Request,
+    /// What to do if the workspace is busy.
+    pub busy: Busy,
+    /// The client's key for "this very run": the same key again is the same run.
+    pub idempotency_key: Option<String>,
+    /// Where the result is posted to once it is there.
+    pub webhook_url: Option<String>,
+    /// Whether the run goes on when who asked for it goes away.
+    pub stays: bool,
 }
 
-/// Somebody's interest in a run. Dropped before it is released, the run is cancelled: its client has gone away.
-///
-/// It is made with the run and handed over with its id, so there is no moment in which a client can go away unnoticed.
-pub struct Hold {
-    engine: Engine,
-    run: Option<Uuid>,
+/// Who asks for a run, and through which door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The door.
+    pub door: DoorName,
+    /// Who asks.
+    pub requester: Requester,
+    /// Most this requester's runs may cost on a day (UTC), US dollars.
+    pub cost_per_day: Option<f64>,
+    /// Most runs of this requester at once.
+    pub max_runs: Option<usize>,
+    /// Most runs of this requester that wait.
+    pub max_queued: Option<usize>,
+    /// Folders whose sessions the requester may resume, with all below them; `None` is all.
+    pub sees: Option<Vec<PathBuf>>,
 }
 
-impl Hold {
-    pub(super) const fn new(engine: Engine, run: Option<Uuid>) -> Self {
-        Self { engine, run }
-    }
-
-    /// Holds nothing: the run goes on without its client.
+impl Origin {
+    /// A requester without limits of their own.
     #[must_use]
-    pub const fn nothing(engine: Engine) -> Self {
-        Self { engine, run: None }
-    }
-
-    /// The client has what it wanted; the run, if it still runs, goes on.
-    pub const fn release(&mut self) {
-        self.run = None;
+    pub const fn unlimited(door: DoorName, requester: Requester) -> Self {
+        Self { door, requester, cost_per_day: None, max_runs: None, max_queued: None, sees: None }
     }
 }
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(run) = self.run {
-            let engine = self.engine.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.cancel(run, Cancel::Disconnected).await {
-                    tracing::error!("run {run}: its client went away, and it cannot be cancelled: {error}");
-                }
-            });
-        }
-    }
+/// What happens to a run whose workspace is busy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It waits for its turn.
+    Queue,
+    /// It takes the place: what runs and waits in the workspace is cancelled.
+    Replace,
 }
 
 /// Why a run was not accepted.
@@ -94,7 +105,7 @@ pub enum SubmitError {
     Closed,
     /// The ledger failed.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Ledger(#[from] StoreError),
 }
 
 /// What became of the wish to end a run.

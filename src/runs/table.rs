@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::budget::{Budget, Claim};
 use super::live::Live;
-use super::run::{self, NewRun, Requester, Run, State, Terms};
 use super::schedule::{Admission, Place, Schedule};
-use super::submission::SubmitError;
+use super::submission::{NewRun, SubmitError};
 use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
+use crate::store::record::{self, Requester, Run, State, Terms};
 
 /// What is going on now.
 pub(super) struct Table {
@@ -25,8 +25,13 @@ pub(super) struct Table {
     pub(super) held: Option<String>,
 }
 
-/// The run and what it may do, or the run that was asked for under its key before.
-pub(super) type Admitted = Result<(Arc<Live>, Admission), (Uuid, String)>;
+/// What became of a run that was asked for.
+pub(super) enum Admitted {
+    /// It is in, and may do this.
+    New(Arc<Live>, Admission),
+    /// Its key was used before, for this run and what has this digest.
+    Known(Uuid, String),
+}
 
 /// What a run has to be paid with.
 pub(super) fn claim(config: &EngineConfig, live: &Live) -> Claim {
@@ -72,8 +77,8 @@ impl Table {
             return Err(SubmitError::NotReady(why.clone()));
         }
         let full_key = key.map(|(key, _)| (new.origin.requester.clone(), key.clone()));
-        if let Some(before) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
-            return Ok(Err(before.clone()));
+        if let Some((before, digest)) = full_key.as_ref().and_then(|key| self.keys.get(key)) {
+            return Ok(Admitted::Known(*before, digest.clone()));
         }
         // Under the lock: ids must sort as runs were let in.
         let id = Uuid::now_v7();
@@ -84,7 +89,7 @@ impl Table {
             limit: config.cost_per_day,
             own_limit: new.origin.cost_per_day,
         };
-        self.budget.reserve(run::now(), &claim)?;
+        self.budget.reserve(record::now(), &claim)?;
         let who = Place { run: id, requester: new.origin.requester.clone(), max_runs: new.origin.max_runs };
         let admission = self.schedule.admit(&new.workspace, who, new.busy, new.origin.max_queued);
         if matches!(admission, Admission::Busy(_) | Admission::Full | Admission::OverShare { .. }) {
@@ -97,7 +102,7 @@ impl Table {
             Admission::Start => State::Running,
             Admission::Wait { .. } | Admission::Replace(_) => State::Queued,
         };
-        let created_at = run::now();
+        let created_at = record::now();
         let run = Run {
             id,
             workspace: new.workspace.clone(),
@@ -115,13 +120,13 @@ impl Table {
         }
         let live = Arc::new(Live::new(run, variables));
         self.live.insert(id, Arc::clone(&live));
-        Ok(Ok((live, admission)))
+        Ok(Admitted::New(live, admission))
     }
 
     /// Takes up a run that an earlier server has accepted.
     pub(super) fn take_up(&mut self, config: &EngineConfig, live: Arc<Live>) {
         // Should nothing be left, its start says so.
-        let _ = self.budget.reserve(run::now(), &claim(config, &live));
+        let _ = self.budget.reserve(record::now(), &claim(config, &live));
         self.schedule.enqueue(&live.workspace, live.place());
         self.live.insert(live.id, live);
     }

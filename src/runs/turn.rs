@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::child::{Ended, Leaving, Worker};
 use super::cost::Meter;
-use super::engine::Shared;
-use super::ledger::Patience;
 use super::live::Live;
 use super::log::Log;
-use super::run::{self, Cancel, End, State};
+use super::patience::Patience;
+use super::shared::Shared;
 use crate::claude::arguments::{FromDoor, OutputFormat};
+use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
-use crate::worker::job::{Job, Report};
+use crate::store::record::{self, Cancel, End, State};
+use crate::turn::protocol::{Prompt, Report, ToWorker};
 
 /// How a run ends that is cancelled before its CLI is there.
 const KILLED: Outcome = Outcome::Killed { signal: None };
@@ -27,11 +28,11 @@ impl Shared {
         // A worker that gets no job ends by itself.
         let worker = if begin.is_err() { None } else { Some(worker.unwrap_or_else(|| self.workers.start())) };
         if queued {
-            let now = run::now();
+            let now = record::now();
             live.started(now);
             // Before its CLI is: a run that may have begun is never started again.
             let mut patience = Patience::default();
-            while let Err(error) = self.ledger.start(live.id, now).await {
+            while let Err(error) = self.store.start(live.id, now).await {
                 tokio::select! {
                     () = patience.wait(live.id, &error) => {}
                     () = live.wait_for_cancel() => break,
@@ -74,7 +75,7 @@ impl Shared {
             return Err((Outcome::SessionNotFound, said));
         }
         let claim = self.claim(live);
-        let most = self.table().budget.start(run::now(), &claim);
+        let most = self.table().budget.start(record::now(), &claim);
         most.map_err(|over| (Outcome::Budget, format!("{over}: the run was not started")))
     }
 
@@ -84,15 +85,14 @@ impl Shared {
         let from_door = FromDoor { literal: live.run().door.prompts_are_text(), ..request.from_door };
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         options.max_budget_usd = most;
-        let job = Job {
+        let prompt = Prompt {
             run_id: live.id,
-            prompt: request.prompt,
+            text: request.prompt,
             options,
             from_door,
             workspace: live.workspace.clone(),
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,
-            shell: None,
             variables: live.variables.clone(),
         };
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
@@ -104,12 +104,17 @@ impl Shared {
                 self.table().budget.cost_so_far(live.id, meter.usd().unwrap_or_default());
             }
         };
-        let (ended, leaving) = self.workers.carry_out(worker, &job, live.wait_for_cancel(), &mut on_events).await;
+        let (job, cancel) = (ToWorker::Prompt(Box::new(prompt)), live.wait_for_cancel());
+        let (ended, leaving) = self.workers.carry_out(worker, live.id, job, cancel, &mut on_events).await;
         let (state, mut end) = match ended {
             Ended::Reported(report) => ended_with(*report, live.cancelled()),
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
                 (state, self.without_report(live, &why, Outcome::Truncated, reaped))
+            }
+            Ended::ShellEnded(_) => {
+                let why = "its worker has carried out a shell command";
+                (State::Failed, self.without_report(live, why, Outcome::Truncated, 0))
             }
         };
         if let Some(dropped) = log.dropped() {
@@ -125,10 +130,10 @@ impl Shared {
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
     fn without_report(&self, live: &Live, error: &str, outcome: Outcome, reaped: u64) -> End {
         End {
-            at: run::now(),
+            at: record::now(),
             outcome: Some(outcome),
             error: Some(error.to_owned()),
-            result: run::result_without_cli(live.id, &live.workspace, Some(outcome), error),
+            result: envelope::without_result(live.id, &live.workspace, outcome.name(), error),
             cost_usd: None,
             cost_estimated: false,
             session_id: None,
@@ -151,7 +156,7 @@ fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
         error = Some(cancelled_text(why));
     }
     let end = End {
-        at: run::now(),
+        at: record::now(),
         outcome: Some(report.outcome),
         error,
         cost_usd: result["totalCostUsd"].as_f64(),

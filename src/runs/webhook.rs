@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 use sha2::Sha256;
 
+use crate::backoff;
 use crate::config::secret::Secret;
 use crate::fetch::{FetchError, Fetcher};
 
@@ -118,7 +119,7 @@ pub fn next_attempt(attempts: usize, last: &Outcome, chance: f64) -> Option<Dura
         return None;
     }
     let nominal = DELAYS.get(attempts.checked_sub(1)?)?;
-    let delay = nominal.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0));
+    let delay = backoff::spread(*nominal, 1.0 - JITTER, 1.0 + JITTER, chance);
     let asked = match last {
         Outcome::Answered { retry_after: Some(asked), .. } => *asked,
         _ => Duration::ZERO,

@@ -2,10 +2,12 @@
 //!
 //! The process is synchronous, single-threaded and a child subreaper: whatever the CLI's tools start stays below it.
 
+pub mod finished;
 pub mod job;
 mod memory;
 pub mod one_shot;
 pub mod output;
+pub mod peer;
 mod pipe;
 pub mod process;
 pub mod prompt;

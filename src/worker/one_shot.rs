@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::finished::{Finished, end_of};
 use super::output::{Audience, Printer};
-use super::process::{self, Control, Ended, Launch, Verdict};
+use super::process::{self, Launch, Peer, Verdict};
 use crate::claude::arguments::{self, FromDoor, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
 use crate::claude::prompt_files::PromptFiles;
 use crate::claude::schema::Schema;
 use crate::claude::sessions::{Opened, Sessions};
-use crate::claude::transcript::{End, Rest, Transcript};
+use crate::claude::transcript::{Rest, Transcript};
 use crate::config::call::Variables;
 use crate::config::name;
-use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
-use crate::process::status::ChildStatus;
 
 /// The API refusing the credentials this often ends the run. The CLI alone tries for three minutes.
 const AUTH_ATTEMPTS: u64 = 2;
@@ -62,45 +61,6 @@ pub struct Request {
     pub variables: Variables,
 }
 
-/// A run that has ended, and every process of it.
-#[derive(Debug)]
-pub struct Finished {
-    /// Its id, which its processes carried in their environment.
-    pub run_id: Uuid,
-    /// Where it worked.
-    pub workspace: PathBuf,
-    /// What it said.
-    pub transcript: Transcript,
-    /// How its process ended.
-    pub ended: Ended,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Whether the offline model answered.
-    pub offline: bool,
-    schema: bool,
-}
-
-impl Finished {
-    /// The exit code of a process that carried it out. A CLI that could not be started is 126 or 127, as in a shell.
-    #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        match (&self.outcome, self.ended.status) {
-            (Outcome::Truncated, ChildStatus::Exited(code @ (126 | 127))) => ExitCode::Child(code),
-            (outcome, _) => outcome.exit_code(),
-        }
-    }
-
-    /// The facts about its end.
-    #[must_use]
-    pub fn end(&self) -> End<'_> {
-        end_of(&self.ended, self.schema)
-    }
-}
-
-fn end_of(ended: &Ended, schema: bool) -> End<'_> {
-    End { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
-}
-
 /// Carries `request` out and prints it to `out`; what a person who waits should know meanwhile goes to standard error, if it
 /// `is_watched`.
 ///
@@ -129,12 +89,12 @@ pub fn print(
 pub fn run(
     request: &Request,
     signals: &Signals,
-    control: Option<Control<'_>>,
+    control: Peer<'_>,
     audience: &mut impl Audience,
 ) -> io::Result<Finished> {
     let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
     let session = &request.opened.session;
-    let attempt = Attempt { request, deadline, signals, control };
+    let mut attempt = Attempt { request, deadline, signals, control };
     let mut finished = attempt.carry_out(session, audience)?;
     // The session found for the workspace may have been deleted since. One that the user named is not replaced.
     if finished.outcome == Outcome::SessionNotFound && session.is_replaceable() {
@@ -160,12 +120,12 @@ struct Attempt<'run> {
     request: &'run Request,
     deadline: Option<Instant>,
     signals: &'run Signals,
-    control: Option<Control<'run>>,
+    control: Peer<'run>,
 }
 
 impl Attempt<'_> {
-    fn carry_out(&self, session: &Session, audience: &mut impl Audience) -> io::Result<Finished> {
-        let Self { request, deadline, signals, control } = *self;
+    fn carry_out(&mut self, session: &Session, audience: &mut impl Audience) -> io::Result<Finished> {
+        let Self { request, deadline, signals, .. } = *self;
         let run_id = request.run_id;
         let mut command = vec![request.claude_bin.clone().into()];
         let (mut options, standing) = (request.options.clone(), request.standing.as_deref());
@@ -198,7 +158,7 @@ impl Attempt<'_> {
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
         let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());
         let mut listener = Listener { transcript: Transcript::default(), schema, audience, held: None };
-        let ended = process::run(signals, control, &launch, &mut listener)?;
+        let ended = process::run(signals, self.control.as_deref_mut(), &launch, &mut listener)?;
         listener.release();
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;

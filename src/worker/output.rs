@@ -2,11 +2,9 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::one_shot::Finished;
 use crate::claude::arguments::OutputFormat;
-use crate::claude::background;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
@@ -109,12 +107,6 @@ impl<W: Write> Audience for Printer<W> {
     }
 }
 
-/// Whether errors are there and all of them are empty.
-fn says_nothing(errors: &Value) -> bool {
-    let is_empty = |error: &Value| error.as_str().is_some_and(|text| text.trim().is_empty());
-    errors.as_array().is_some_and(|errors| !errors.is_empty() && errors.iter().all(is_empty))
-}
-
 /// What a person who waits is told when the API has failed and the CLI is about to ask it again; it does so for minutes.
 fn retry_notice(event: &Value) -> Option<String> {
     if event["type"] != "system" || event["subtype"] != "api_retry" {
@@ -153,97 +145,11 @@ pub fn tell(complaint: &str, outcome: Outcome) {
     }
 }
 
-impl Finished {
-    /// What is printed of it in `format`.
-    pub(super) fn ending(&self, format: OutputFormat) -> Ending {
-        let mut envelope = self.envelope();
-        if format == OutputFormat::JsonVerbose {
-            self.transcript.add_details(&mut envelope);
-        }
-        Ending { outcome: self.outcome, envelope, has_result: self.transcript.settled() }
-    }
-
-    /// The run as one JSON object.
-    pub(super) fn envelope(&self) -> Value {
-        let mut envelope = self.transcript.envelope(&self.outcome, &self.end());
-        // The CLI said nothing of it.
-        if says_nothing(&envelope["errors"]) {
-            envelope["errors"] = self.complaint().into_iter().collect();
-        }
-        envelope["runId"] = self.run_id.to_string().into();
-        envelope["workspace"] = json!(self.workspace);
-        if self.offline {
-            envelope["offline"] = true.into();
-        }
-        envelope["leftoverProcesses"] = self.ended.leftovers.into();
-        envelope
-    }
-
-    /// One line for a person about background work that was ended with the run. `None`: there was none.
-    #[must_use]
-    pub fn notice(&self) -> Option<String> {
-        background::notice(self.transcript.background_ended()?)
-    }
-
-    /// One line for a person: what went wrong and what to do. `None` if nothing did.
-    #[must_use]
-    pub fn complaint(&self) -> Option<String> {
-        let said = self.transcript.error_text(&self.ended.stderr);
-        let line = match &self.outcome {
-            Outcome::Ok => return None,
-            Outcome::ModelError => format!("the model or its API reported an error: {said}"),
-            Outcome::RateLimited { resets_at: Some(at) } => {
-                format!("rate limited until {at} (seconds since 1970; `date -d @{at}` shows it): {said}")
-            }
-            Outcome::RateLimited { resets_at: None } => format!("rate limited, try again later: {said}"),
-            Outcome::Auth => {
-                let said = if said.is_empty() { "the API refused them" } else { &said };
-                format!(
-                    "no usable credentials ({said}): set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in \
-                     with `claudebox auth login`"
-                )
-            }
-            Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),
-            Outcome::MaxTurns => format!("stopped at --max-turns: {said}"),
-            Outcome::SchemaMissed => {
-                let why = self.transcript.schema_errors();
-                let why = if why.is_empty() { why } else { format!(": {why}") };
-                format!("the answer does not follow --json-schema{why}")
-            }
-            Outcome::SessionNotFound => {
-                format!("{said}; leave --resume out to continue this workspace's last session")
-            }
-            Outcome::Killed { signal } => ended_by(*signal),
-            Outcome::Hung { silent: false } => "no result in the time --timeout allows; the run was ended".to_owned(),
-            Outcome::Hung { silent: true } => {
-                "no sign of life for too long while no tool ran; the run was ended".to_owned()
-            }
-            Outcome::Oom => {
-                "out of memory: the run took more than CLAUDEBOX_MAX_MEM or the container allows; raise the limit, \
-                             or ask for less at once"
-                    .to_owned()
-            }
-            Outcome::Truncated => format!("the CLI {} without a result: {said}", self.ended.status),
-        };
-        // It may quote a page of standard error.
-        Some(line.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" | "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-
-    #[rstest]
-    #[case(json!([""]), true)]
-    #[case(json!(["", " \n"]), true)]
-    #[case(json!(["", "why"]), false)]
-    #[case(json!([]), false)]
-    #[case(Value::Null, false)]
-    fn errors_without_words_say_nothing(#[case] errors: Value, #[case] nothing: bool) {
-        assert_eq!(says_nothing(&errors), nothing);
-    }
+    use serde_json::json;
 
     #[rstest]
     #[case(json!({"errorStatus": 429, "attempt": 3, "maxRetries": 10, "retryDelayMs": 4100}), "rate limited, trying again in 5 s (3 of 10); Ctrl-C stops")]

@@ -10,8 +10,6 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use super::memory;
 use super::pipe::{Line, Source, set_nonblocking};
 use crate::claude::outcome::Intervention;
@@ -80,9 +78,27 @@ pub trait Reader {
     fn stuck(&mut self) {}
 }
 
-/// Who can end the run besides a signal: whoever holds the other end of this descriptor, by writing to it (twice: at
-/// once), or by going away.
-pub type Control<'fd> = BorrowedFd<'fd>;
+/// Who can end the run besides a signal: a peer that cancels it (a second cancel kills at once), or goes away.
+pub trait Control {
+    /// Readable when there is an order.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+    /// The next order that is there, without waiting.
+    fn order(&mut self) -> io::Result<Order>;
+}
+
+/// The peer of a run, if it has one.
+pub type Peer<'run> = Option<&'run mut (dyn Control + 'static)>;
+
+/// What a peer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing new.
+    None,
+    /// The run's end.
+    Cancel,
+    /// Nothing any more: it is not there, and nobody hears of the run.
+    Gone,
+}
 
 /// What the reader of a line makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,12 +123,7 @@ pub struct Ended {
 }
 
 /// Runs the CLI, handing each line of its output to `reader`.
-pub fn run(
-    signals: &Signals,
-    control: Option<Control<'_>>,
-    launch: &Launch,
-    reader: &mut dyn Reader,
-) -> io::Result<Ended> {
+pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut dyn Reader) -> io::Result<Ended> {
     let mut running = Running::start(launch, control)?;
     while running.status.is_none() {
         running.wait(signals, reader)?;
@@ -144,7 +155,7 @@ pub fn run(
 
 struct Running<'run> {
     pid: i32,
-    control: Option<Control<'run>>,
+    control: Peer<'run>,
     silence: Option<Duration>,
     background: Duration,
     memory: memory::Watch,
@@ -166,7 +177,7 @@ struct Running<'run> {
 }
 
 impl<'run> Running<'run> {
-    fn start(launch: &'run Launch, control: Option<Control<'run>>) -> io::Result<Self> {
+    fn start(launch: &'run Launch, control: Peer<'run>) -> io::Result<Self> {
         let plan = Spawn {
             command: launch.command.clone(),
             environment: launch.environment.clone(),
@@ -202,7 +213,8 @@ impl<'run> Running<'run> {
         let deadlines = [self.give_up_at, self.silent_at(reader), self.end_at, self.kill_at, self.memory.due()];
         let deadline = deadlines.into_iter().flatten().min();
         let mut interests: Vec<Interest<'_>> = Vec::new();
-        interests.extend(self.control.as_ref().map(Interest::readable));
+        let control = self.control.as_ref().map(|control| control.descriptor());
+        interests.extend(control.as_ref().map(Interest::readable));
         interests.extend(self.stdin.as_ref().map(Interest::writable));
         interests.extend(self.stdout.pipe.as_ref().map(Interest::readable));
         interests.extend(self.stderr.pipe.as_ref().map(Interest::readable));
@@ -296,16 +308,14 @@ impl<'run> Running<'run> {
     }
 
     fn take_control(&mut self, reader: &mut dyn Reader) -> io::Result<()> {
-        let mut buffer = [0; 64];
-        while let Some(control) = self.control.filter(|control| events::is_readable(control).unwrap_or(true)) {
-            match nix::unistd::read(control, &mut buffer) {
-                Ok(0) | Err(Errno::ECONNRESET) => {
+        while let Some(control) = &mut self.control {
+            match control.order()? {
+                Order::None => break,
+                Order::Cancel => self.cancel(libc::SIGTERM, reader),
+                Order::Gone => {
                     self.control = None;
                     self.stop(Intervention::Cancelled(libc::SIGTERM), reader);
                 }
-                Ok(_) => self.cancel(libc::SIGTERM, reader),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

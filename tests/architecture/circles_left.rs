@@ -73,9 +73,5 @@ pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
         "src/offline_model/wire.rs",
     ],
     &["src/offline_model/request.rs", "src/offline_model/tokens.rs"],
-    &["src/runs/engine.rs", "src/runs/submission.rs", "src/runs/table.rs"],
-    &["src/runs/ledger/mod.rs", "src/runs/ledger/rows.rs", "src/runs/ledger/schema.rs", "src/runs/ledger/writer.rs"],
-    &["src/worker/job.rs", "src/worker/shell.rs"],
-    &["src/worker/one_shot.rs", "src/worker/output.rs"],
     &["src/workspace/mod.rs", "src/workspace/path.rs", "src/workspace/upload.rs"],
 ];

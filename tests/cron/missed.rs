@@ -1,8 +1,9 @@
 //! What was due while the box was off.
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
-use claudebox::runs::ledger::{Ledger, Note};
-use claudebox::runs::run::DoorName;
+use claudebox::store::record::DoorName;
+use claudebox::store::sqlite::Sqlite;
+use claudebox::store::{Note, Notes as _};
 use serde_json::json;
 
 use crate::fixture::start;
@@ -13,7 +14,7 @@ use crate::support::TestBox;
 fn was_there_until(testbox: &TestBox, job: &str, schedule: &str, until: DateTime<Utc>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let ledger = Ledger::open(&testbox.path("home/.claude/claudebox/box")).unwrap();
+        let ledger = Sqlite::open(&testbox.path("home/.claude/claudebox/box")).unwrap();
         let value = json!({"until": until.timestamp_millis(), "schedule": schedule, "timezone": "UTC"});
         // As the door itself writes it, or this test would prove nothing.
         let key = format!("last/{job}");

@@ -17,8 +17,11 @@ use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
 use crate::process::mark;
-use crate::worker::job::{self, Received};
+use crate::turn::protocol::ToWorker;
+use crate::worker::job;
 use crate::worker::one_shot::Request;
+use crate::worker::peer::Inbox;
+use crate::worker::shell;
 
 /// `turn`: a run for `serve`, already the box's user.
 pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
@@ -26,32 +29,40 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     let signals = Signals::block_all().map_err(internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
-    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?);
-    let received = job::receive(&mut input, &signals).map_err(internal)?;
-    let Some(Received { job, cancelled }) = received else { return Ok(ExitCode::Ok) };
+    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?));
+    let job = inbox.first(&signals).map_err(internal)?;
+    let (run_id, workspace) = match &job {
+        Some(ToWorker::Prompt(prompt)) => (prompt.run_id, prompt.workspace.clone()),
+        Some(ToWorker::Shell(shell)) => (shell.run_id, shell.workspace.clone()),
+        Some(ToWorker::Cancel) | None => return Ok(ExitCode::Ok),
+    };
     // Before the CLI is there: from here on everything belongs to the run, whatever becomes of this process.
-    let marked = job.run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
+    let marked = run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
     if let Err(error) = marked {
         tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
     }
     let out = io::stdout();
     let refuse_as = |outcome: Outcome, why: &dyn std::fmt::Display| {
-        job::refuse(&job, outcome, &why.to_string(), out.lock()).map_err(internal)
+        job::refuse(run_id, &workspace, outcome, &why.to_string(), out.lock()).map_err(internal)
     };
     let refuse = |why: &dyn std::fmt::Display| refuse_as(Outcome::Truncated, why);
-    if cancelled {
+    if inbox.is_cancelled() {
         refuse_as(Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
         return Ok(ExitCode::Ok);
     }
     // A link may have taken the folder's place since the run was accepted.
-    if !std::fs::canonicalize(&job.workspace).is_ok_and(|real| real == job.workspace) {
-        refuse(&format!("the workspace {} is gone, or has become a link", job.workspace.display()))?;
+    if !std::fs::canonicalize(&workspace).is_ok_and(|real| real == workspace) {
+        refuse(&format!("the workspace {} is gone, or has become a link", workspace.display()))?;
         return Ok(ExitCode::Ok);
     }
-    if let Some(shell) = &job.shell {
-        shell.carry_out(&job, &signals, &input, out.lock()).map_err(internal)?;
-        return Ok(ExitCode::Ok);
-    }
+    let job = match job {
+        Some(ToWorker::Prompt(prompt)) => prompt,
+        Some(ToWorker::Shell(shell)) => {
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(internal)?;
+            return Ok(ExitCode::Ok);
+        }
+        Some(ToWorker::Cancel) | None => return Ok(ExitCode::Ok),
+    };
     // What its call has brought along is part of its settings, too.
     let env = &job.variables.over(env);
     let config = if job.variables.is_empty() {
@@ -79,7 +90,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
             return Ok(ExitCode::Ok);
         }
     };
-    let place = Surroundings::of_child(&Config { workspace: job.workspace.clone(), ..config.clone() })?;
+    let place = Surroundings::of_child(&Config { workspace: workspace.clone(), ..config.clone() })?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
     let opened = match place.open(&job.options, job.from_door.conversation.as_deref(), Side::Prompt) {
@@ -97,7 +108,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     let request = Request {
         run_id: job.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
-        prompt: job.prompt.clone(),
+        prompt: job.text.clone(),
         options,
         from_door: job.from_door.clone(),
         workspace: place.workspace,
@@ -111,7 +122,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
         offline: config.offline,
         variables: job.variables.clone(),
     };
-    let finished = job::run(&request, job.verbose, &signals, &input, out.lock()).map_err(internal)?;
+    let finished = job::run(&request, job.verbose, &signals, &mut inbox, out.lock()).map_err(internal)?;
     if let Some(notice) = finished.notice() {
         tracing::warn!("run {}: {notice}", job.run_id);
     }

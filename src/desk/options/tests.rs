@@ -12,7 +12,7 @@ use rstest::rstest;
 use super::*;
 use crate::claude::arguments::{Effort, OutputFormat};
 use crate::claude::cli_options::{CliOption, HIDDEN, OPTIONS, Takes};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// Width of the host command's lines.
 const WIDTH: usize = 130;

@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::DOOR;
 use super::tick::Tick;
+use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
 use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::{Ledger, LedgerError, Note};
-use crate::runs::run::{Cancel, Run, State, now};
+use crate::store::record::{Cancel, Run, State, now};
+use crate::store::{Note, Notes, StoreError};
 
 const NOTES: &str = "report/";
 /// How long a chat is tried to be told, milliseconds: older news are none.
@@ -57,7 +58,7 @@ impl Reports {
     }
 
     /// Takes a report in: from here on the chat will be told. The same report again replaces the first.
-    pub async fn accept(&self, ledger: &Ledger, tick: &Tick, report: &Report<'_>) -> Result<(), LedgerError> {
+    pub async fn accept(&self, ledger: &dyn Notes, tick: &Tick, report: &Report<'_>) -> Result<(), StoreError> {
         let Report { run, text, is_last } = report;
         let Some(chat) = tick.chat else { return Ok(()) };
         let kept = Kept {
@@ -78,7 +79,7 @@ impl Reports {
 
     /// Tells the chats until `stop`.
     pub async fn work(&self, engine: &Engine, stop: &CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let all_told = tokio::select! {
                 told = self.tell_all(engine.ledger()) => told,
@@ -86,12 +87,11 @@ impl Reports {
             };
             let wait = async {
                 if all_told {
-                    pause = FIRST_PAUSE;
+                    pause.reset();
                     self.news.notified().await;
                 } else {
                     // News may be for a chat that can be told.
-                    let _ = tokio::time::timeout(pause, self.news.notified()).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    let _ = tokio::time::timeout(pause.next_delay(), self.news.notified()).await;
                 }
             };
             tokio::select! {
@@ -102,7 +102,7 @@ impl Reports {
     }
 
     /// Whether nothing is left.
-    async fn tell_all(&self, ledger: &Ledger) -> bool {
+    async fn tell_all(&self, ledger: &dyn Notes) -> bool {
         let notes = match ledger.notes(DOOR, NOTES).await {
             Ok(notes) => notes,
             Err(error) => {

@@ -1,15 +1,18 @@
 //! What follows the end of a tick's run: nothing, or another try, and when.
 
-use super::tick::Tick;
-use crate::claude::outcome::Outcome;
-use crate::runs::run::{Run, State};
+use std::time::Duration;
 
-/// How long after the first failure it is tried again, milliseconds; each time twice as long.
-const FIRST_DELAY: i64 = 5_000;
-const LONGEST_DELAY: i64 = 10 * 60_000;
-/// The same where a rate limit does not say when it is over.
-const FIRST_WAIT: i64 = 5 * 60_000;
-const LONGEST_WAIT: i64 = 60 * 60_000;
+use super::tick::Tick;
+use crate::backoff::Backoff;
+use crate::claude::outcome::Outcome;
+use crate::store::record::{Run, State};
+
+/// How long after a failure it is tried again.
+const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(10));
+/// How long after a rate limit that does not say when it is over.
+const AFTER_LIMIT: Backoff = Backoff::new(Duration::from_mins(5), Duration::from_hours(1));
+/// How long, at least, after one whose time is over already: that did not do it.
+const AFTER_PAST_LIMIT: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_hours(1));
 /// What is added to the time a limit resets at: clocks differ.
 const MARGIN: i64 = 2_000;
 /// How often a tick waits for a limit.
@@ -54,10 +57,8 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
                 return Then::Over;
             }
             let at = match resets_at.and_then(|at| i64::try_from(at).ok()) {
-                // One that is past already did not do it.
-                Some(at) => (at.saturating_mul(1000).saturating_add(MARGIN))
-                    .max(now + doubled(FIRST_DELAY, waits, LONGEST_WAIT)),
-                None => now + doubled(FIRST_WAIT, waits, LONGEST_WAIT),
+                Some(at) => at.saturating_mul(1000).saturating_add(MARGIN).max(now + after(waits, AFTER_PAST_LIMIT)),
+                None => now + after(waits, AFTER_LIMIT),
             };
             Then::Again { at, why: Why::RateLimited }
         }
@@ -69,7 +70,7 @@ pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
             if failures >= tick.retries as usize {
                 return Then::Over;
             }
-            Then::Again { at: now + doubled(FIRST_DELAY, failures, LONGEST_DELAY), why: Why::Failed }
+            Then::Again { at: now + after(failures, AFTER_FAILURE), why: Why::Failed }
         }
         _ => Then::Over,
     }
@@ -85,8 +86,10 @@ const fn may_pass(state: State, outcome: Option<Outcome>) -> bool {
     }
 }
 
-fn doubled(first: i64, times: usize, most: i64) -> i64 {
-    first.saturating_mul(1 << times.min(20)).min(most)
+/// Milliseconds from now, after so many failures before this one.
+fn after(failures: usize, backoff: Backoff) -> i64 {
+    let delay = backoff.delay_after(u32::try_from(failures).unwrap_or(u32::MAX));
+    i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::desk::Desk;
-use crate::runs::submission::{SubmitError, Submitted};
+use crate::runs::engine::Submitted;
+use crate::runs::submission::SubmitError;
 use crate::workspace::{Precondition, Workspaces};
 
 /// The folder of these workspaces, below the workspaces folder.

@@ -12,7 +12,8 @@ use crate::desk::ask::Wish;
 use crate::desk::options::{self, Place};
 use crate::desk::refusal::{Kind, Refusal};
 use crate::doors::web::parameters;
-use crate::runs::run::{Busy, Request};
+use crate::runs::submission::Busy;
+use crate::store::record::Request;
 
 /// Reads the arguments of a call, which fit the tool's schema.
 pub(super) fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Fault> {

@@ -25,8 +25,10 @@ use crate::desk::narrate::Reader;
 use crate::desk::refusal::Refusal;
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
-use crate::runs::run::{Busy, DoorName, Request, Run};
-use crate::runs::submission::{Hold, SubmitError};
+use crate::runs::engine::Hold;
+use crate::runs::submission::Busy;
+use crate::runs::submission::SubmitError;
+use crate::store::record::{DoorName, Request, Run};
 
 /// The name of this door.
 pub(super) const DOOR: DoorName = DoorName::OpenAi;

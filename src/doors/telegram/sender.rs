@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::api::{Answer, ApiError, BotApi, Buttons, Place};
 use super::text::Text;
+use crate::backoff;
 
 /// Between two messages to one chat.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -16,19 +17,18 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Waits longer each time.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(super) struct Backoff(backoff::Backoff);
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self(FIRST_BACKOFF)
+        Self(backoff::Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF))
     }
 }
 
 impl Backoff {
     /// Waits, and longer the next time.
     pub(super) async fn wait(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+        sleep(self.0.next_delay()).await;
     }
 }
 

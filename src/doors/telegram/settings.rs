@@ -13,7 +13,7 @@ use crate::claude::arguments::Effort;
 use crate::config::yaml;
 use crate::desk::options::Field;
 use crate::desk::options::form::{self, Wrong};
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// How long a shell command may take if nothing else is set.
 const BASH_SECONDS: u64 = 120;

@@ -38,13 +38,14 @@ use super::connection::{Bounded, InFlight, Waits};
 use super::crowd::{Crowd, Place};
 use super::normal::addressed;
 use super::problem::Problem;
+use crate::backoff::Backoff;
 use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT};
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: u32 = 1024;
 /// Longest head of a request, bytes; also what a connection may hold in memory of a body.
 const LARGEST_HEAD: usize = 64 << 10;
-/// Time between two words about the connection limit.
+/// Minimum interval between log lines about the connection limit.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -219,14 +220,23 @@ struct Accepting {
     /// Another connection has been told to end for it, and has not ended yet.
     made_room: bool,
     said: Option<Instant>,
-    backoff: Duration,
+    backoff: Backoff,
 }
 
 impl Accepting {
     fn new(listener: TcpListener, limit: usize, crowd: Crowd) -> Self {
         let room = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let (accepted, made_room, said) = (None, false, None);
-        Self { listener, room, crowd, limit, accepted, made_room, said, backoff: FIRST_BACKOFF }
+        Self {
+            listener,
+            room,
+            crowd,
+            limit,
+            accepted,
+            made_room,
+            said,
+            backoff: Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF),
+        }
     }
 
     /// The next connection. Dropping the future loses none.
@@ -246,15 +256,14 @@ impl Accepting {
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => {
-                    self.backoff = FIRST_BACKOFF;
+                    self.backoff.reset();
                     return accepted;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     // Out of descriptors or memory: they come back when something ends, not by trying at once.
                     tracing::error!(%error, "cannot accept connections; trying again");
-                    tokio::time::sleep(self.backoff).await;
-                    self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+                    tokio::time::sleep(self.backoff.next_delay()).await;
                 }
             }
         }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::doors::cron::file;
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::{DoorName, End, Requester, Terms};
+use crate::store::record::{DoorName, End, Requester, Terms};
+use crate::store::sqlite::Sqlite;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rstest::rstest;
@@ -96,7 +97,7 @@ impl Chats for Chat {
 #[tokio::test]
 async fn a_report_waits_in_the_ledger_until_the_chat_has_it() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Sqlite::open(folder.path()).unwrap();
     let chat = Arc::new(Chat::default());
     let reports = Reports::new(Arc::clone(&chat) as Arc<dyn Chats>);
     let report = |text: &str, is_last| Report { run: None, text: text.into(), is_last };
@@ -111,7 +112,7 @@ async fn a_report_waits_in_the_ledger_until_the_chat_has_it() {
     assert!(!reports.tell_all(&ledger).await);
     assert!(chat.told.lock().unwrap().is_empty());
     drop(ledger);
-    let ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Sqlite::open(folder.path()).unwrap();
     assert!(reports.tell_all(&ledger).await && reports.tell_all(&ledger).await);
     assert_eq!(*chat.told.lock().unwrap(), ["-5 a waits", "-5 a done"]);
 }
@@ -119,7 +120,7 @@ async fn a_report_waits_in_the_ledger_until_the_chat_has_it() {
 #[tokio::test]
 async fn a_chat_that_is_no_more_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Sqlite::open(folder.path()).unwrap();
     let chat = Arc::new(Chat { refuses: Mutex::new(vec![ChatError::Never("no such chat".into())]), ..Chat::default() });
     let reports = Reports::new(Arc::clone(&chat) as Arc<dyn Chats>);
     let report = |text: &str| Report { run: None, text: text.into(), is_last: true };

@@ -11,7 +11,8 @@ use crate::desk::ask::Wish;
 use crate::desk::options::form::Bounds;
 use crate::desk::options::{self, Field, Place, RunOption};
 use crate::desk::refusal::Refusal;
-use crate::runs::run::{Busy, Request};
+use crate::runs::submission::Busy;
+use crate::store::record::Request;
 
 /// A run to start. Every field is accepted in `snake_case` too.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -24,8 +24,8 @@ use crate::doors::web::parameters::{Body, Query, idempotency_key};
 use crate::doors::web::problem::{Problem, ProblemBody};
 use crate::doors::web::server::Stopping;
 use crate::doors::web::trace::RunId;
-use crate::runs::run::{DoorName, Run, State as RunState};
-use crate::runs::submission::Submitted;
+use crate::runs::engine::Submitted;
+use crate::store::record::{DoorName, Run, State as RunState};
 
 /// The name of this door.
 const DOOR: DoorName = DoorName::Http;

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::view::RunView;
 use crate::doors::web::server::Stopping;
 use crate::runs::engine::Engine;
+use crate::runs::engine::Hold;
 use crate::runs::events::{Chunk, Events};
-use crate::runs::submission::Hold;
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -213,7 +213,8 @@ mod tests {
     use crate::desk::ask::Ask;
     use crate::runs::child::{EndTree, Workers};
     use crate::runs::metrics::Metrics;
-    use crate::runs::run::{DoorName, Origin, Request, Requester};
+    use crate::runs::submission::Origin;
+    use crate::store::record::{DoorName, Request, Requester};
 
     /// An engine in which every run waits for ever, and a run in it.
     async fn waiting(state_dir: &Path) -> (Engine, Uuid) {

@@ -8,8 +8,8 @@ use crate::desk::refusal::left_waiting;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::spoken::Spoken;
 use crate::doors::web::problem::Problem;
+use crate::runs::engine::Hold;
 use crate::runs::events::Events;
-use crate::runs::submission::Hold;
 
 /// A run that is being followed.
 pub(in crate::doors::openai) struct Following {

@@ -21,9 +21,10 @@ use crate::config::server::EngineConfig;
 use crate::desk::ask::Ask;
 use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::Filter;
 use crate::runs::metrics::Metrics;
-use crate::runs::run::{Busy, DoorName, Origin, Request, Requester};
+use crate::runs::submission::{Busy, Origin};
+use crate::store::Filter;
+use crate::store::record::{DoorName, Request, Requester};
 use crate::workspace::Workspaces;
 
 /// A chat that keeps what it is told, and refuses what it is set to.
@@ -113,7 +114,7 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
     let api = Arc::clone(chat) as Arc<dyn BotApi>;
     Telegram {
         inside: Arc::new(Inside {
-            notes: Notes::new(engine.ledger().clone()),
+            notes: Notes::new(engine.notes_to_keep()),
             engine,
             workspaces: Workspaces::open(folder).unwrap(),
             sender: Sender::new(Arc::clone(&api)),

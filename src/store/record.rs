@@ -1,8 +1,11 @@
-//! What a run is: what was asked for, where it stands, and how it ended.
+//! What is kept of a run: who asked for what, where it stands, and how it ended.
+//!
+//! Every implementation of the store keeps these, and everything above it speaks of them. Nothing here knows of the
+//! engine, of a door or of a database.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,50 +13,6 @@ use uuid::Uuid;
 
 use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
-
-/// A run to accept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewRun {
-    /// Who asks, and through which door.
-    pub origin: Origin,
-    /// The workspace's folder, absolute and without links.
-    pub workspace: PathBuf,
-    /// What is asked.
-    pub request: Request,
-    /// What to do if the workspace is busy.
-    pub busy: Busy,
-    /// The client's key for "this very run": the same key again is the same run.
-    pub idempotency_key: Option<String>,
-    /// Where the result is posted to once it is there.
-    pub webhook_url: Option<String>,
-    /// Whether the run goes on when who asked for it goes away.
-    pub stays: bool,
-}
-
-/// Who asks for a run, and through which door.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Origin {
-    /// The door.
-    pub door: DoorName,
-    /// Who asks.
-    pub requester: Requester,
-    /// Most this requester's runs may cost on a day (UTC), US dollars.
-    pub cost_per_day: Option<f64>,
-    /// Most runs of this requester at once.
-    pub max_runs: Option<usize>,
-    /// Most runs of this requester that wait.
-    pub max_queued: Option<usize>,
-    /// Folders whose sessions the requester may resume, with all below them; `None` is all.
-    pub sees: Option<Vec<PathBuf>>,
-}
-
-impl Origin {
-    /// A requester without limits of their own.
-    #[must_use]
-    pub const fn unlimited(door: DoorName, requester: Requester) -> Self {
-        Self { door, requester, cost_per_day: None, max_runs: None, max_queued: None, sees: None }
-    }
-}
 
 /// A way in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -223,19 +182,6 @@ impl TryFrom<Kept> for Request {
     }
 }
 
-/// What happens to a run whose workspace is busy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Busy {
-    /// It is refused.
-    #[default]
-    Reject,
-    /// It waits for its turn.
-    Queue,
-    /// It takes the place: what runs and waits in the workspace is cancelled.
-    Replace,
-}
-
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -364,16 +310,6 @@ pub struct End {
     pub session_id: Option<String>,
     /// How many processes it had left behind; all of them are gone.
     pub reaped: u64,
-}
-
-/// A run that ended without the CLI saying so: its result as one JSON object. `None`: it was cancelled before it began.
-#[must_use]
-pub fn result_without_cli(id: Uuid, workspace: &Path, outcome: Option<Outcome>, error: &str) -> Value {
-    serde_json::json!({
-        "type": "result", "subtype": "error_no_result", "isError": true,
-        "outcome": outcome.map_or(State::Cancelled.name(), Outcome::name), "result": null,
-        "errors": [error], "sessionId": null, "runId": id, "workspace": workspace, "leftoverProcesses": 0,
-    })
 }
 
 /// Milliseconds since 1970 (UTC), now.

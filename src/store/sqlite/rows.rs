@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Accepted, Entry, Filter, Finish};
 use crate::claude::outcome::Outcome;
-use crate::runs::run::{DoorName, End, Request, Requester, Run, State};
+use crate::store::record::{DoorName, End, Request, Requester, Run, State};
+use crate::store::{Accepted, Entry, Filter, Finish};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \

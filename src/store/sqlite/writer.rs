@@ -1,18 +1,20 @@
 //! The one thread that writes: what has piled up while it was busy goes into one transaction.
 
+use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rusqlite::{Connection, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
-use super::{LedgerError, failed};
+use super::error::failed;
+use crate::store::StoreError;
 
 /// Most changes in one transaction: the first of them waits for the last.
 const BATCH: usize = 256;
 
-/// A change: does its part of the transaction, if there is one, and gives what to do once that is committed, or is not.
-type Change = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
-type Answer = Box<dyn FnOnce(Result<(), LedgerError>)>;
+/// Runs inside the open transaction (`None` if it was rolled back); returns the callback for commit or failure.
+type Change = Box<dyn FnOnce(Option<&Connection>) -> Callback + Send>;
+type Callback = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Hands changes to the thread. It ends with the last of these.
 #[derive(Clone)]
@@ -21,12 +23,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(mut connection: Connection) -> Result<Self, LedgerError> {
+    pub(super) fn start(mut connection: Connection) -> io::Result<Self> {
         let (changes, inbox) = channel();
-        std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || serve(&mut connection, &inbox))
-            .map_err(|error| LedgerError::Database { operation: "open", why: error.to_string() })?;
+        std::thread::Builder::new().name("ledger".into()).spawn(move || serve(&mut connection, &inbox))?;
         Ok(Self { changes })
     }
 
@@ -35,17 +34,17 @@ impl Writer {
         &self,
         operation: &'static str,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, LedgerError> {
+    ) -> Result<T, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let change: Change = Box::new(move |connection| {
             let done = connection.map(|connection| in_savepoint(connection, change).map_err(failed(operation)));
             // The client may be gone; what it asked for is done all the same.
-            Box::new(move |committed: Result<(), LedgerError>| {
-                let not_done = || Err(LedgerError::Database { operation, why: "an earlier change has failed".into() });
+            Box::new(move |committed: Result<(), StoreError>| {
+                let not_done = || Err(StoreError::Failed { operation, why: "an earlier change has failed".into() });
                 drop(sender.send(committed.and_then(|()| done.unwrap_or_else(not_done))));
             })
         });
-        let closed = || LedgerError::Database { operation, why: "its thread has ended".into() };
+        let closed = || StoreError::Failed { operation, why: "its thread has ended".into() };
         self.changes.send(change).map_err(|_| closed())?;
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -75,7 +74,7 @@ fn serve(connection: &mut Connection, inbox: &Receiver<Change>) {
     }
 }
 
-fn commit(connection: &mut Connection, changes: Vec<Change>, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, changes: Vec<Change>, answers: &mut Vec<Callback>) -> rusqlite::Result<()> {
     let mut changes = changes.into_iter();
     let result = transact(connection, &mut changes, answers);
     // Whoever's turn did not come is told the same as the others.
@@ -86,7 +85,7 @@ fn commit(connection: &mut Connection, changes: Vec<Change>, answers: &mut Vec<A
 fn transact(
     connection: &mut Connection,
     changes: &mut impl Iterator<Item = Change>,
-    answers: &mut Vec<Answer>,
+    answers: &mut Vec<Callback>,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for change in changes {
@@ -123,7 +122,7 @@ mod tests {
         let changes = texts.into_iter().map(|text| change(&told, text)).collect();
         let mut answers = Vec::new();
         let committed = commit(&mut connection, changes, &mut answers).map_err(failed("write to"));
-        assert!(matches!(committed, Err(LedgerError::Full { .. })), "{committed:?}");
+        assert!(matches!(committed, Err(StoreError::Full { .. })), "{committed:?}");
         for answer in answers {
             answer(committed.clone());
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{LedgerError, unusable};
+use super::error::{OpenError, unusable};
 
 /// Each brings the database from one version to the next; never changed once released, only added to.
 pub(super) const MIGRATIONS: [&str; 4] = [
@@ -73,7 +73,7 @@ pub(super) const MIGRATIONS: [&str; 4] = [
 ];
 
 /// Opens the database for writing and brings it up to date.
-pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let begun = begin(path, "WAL").or_else(|error| match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => begin_without_sharing(path).map_err(|_| error),
         _ => Err(error),
@@ -115,11 +115,11 @@ fn begin_without_sharing(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(unusable(path))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if version > known {
-        return Err(LedgerError::TooNew { path: path.to_owned(), found: version, known });
+        return Err(OpenError::TooNew { path: path.to_owned(), found: version, known });
     }
     if version == known {
         return Ok(());

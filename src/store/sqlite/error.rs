@@ -1,0 +1,56 @@
+//! What the database says, as errors of the store.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use crate::store::StoreError;
+
+/// Why a store cannot be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// Its file cannot be opened, or is none.
+    #[error(
+        "cannot use the ledger of runs {}: {why}. Move that file away to begin a new one (runs, results and webhooks of \
+         the old one are not known to it), or set CLAUDEBOX_STATE_DIR to another folder", .path.display()
+    )]
+    Unusable {
+        /// Its file.
+        path: PathBuf,
+        /// What the database said.
+        why: String,
+    },
+    /// The disk under it is full.
+    #[error("cannot open the ledger of runs: no space is left in the state folder")]
+    Full,
+    /// It was written by a later version.
+    #[error(
+        "the ledger of runs {} has version {found}, and this claudebox knows up to {known}: start the newer image again, \
+         or set CLAUDEBOX_STATE_DIR to another folder",
+        .path.display()
+    )]
+    TooNew {
+        /// Its file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+}
+
+/// An error of this operation.
+pub(super) fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full { operation },
+        _ => StoreError::Failed { operation, why: error.to_string() },
+    }
+}
+
+/// An error that keeps the file `path` from being opened.
+pub(super) fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> OpenError {
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => OpenError::Full,
+        _ => OpenError::Unusable { path: path.to_owned(), why: error.to_string() },
+    }
+}
