@@ -105,11 +105,10 @@ impl Refusal {
     /// An option whose value cannot be.
     #[must_use]
     pub fn of_option(field: Field, wrong: Wrong) -> Self {
-        let (kind, code) = match wrong.is_too_long {
-            true => (Kind::TooLarge, "too_large"),
-            false => (Kind::Invalid, "invalid_field"),
-        };
-        Self::new(kind, code, wrong.said).about(field)
+        if wrong.is_too_long {
+            return Self::new(Kind::TooLarge, "too_large", wrong.said).about(field);
+        }
+        Self::of_field(field, wrong.said)
     }
 
     /// Something that cannot be so, by the name that the door's client knows: `fact` is `field` or `parameter`.
