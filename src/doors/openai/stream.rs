@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -39,48 +38,37 @@ pub(super) trait Protocol: Send + 'static {
 
 /// Server-sent events in the making.
 #[derive(Default)]
-pub(super) struct Out(BytesMut);
+pub(super) struct Out(Vec<Event>);
 
 impl Out {
     /// An event without a name.
     pub(super) fn data(&mut self, data: &Value) {
-        self.line("data: ", &data.to_string());
-        self.0.put_u8(b'\n');
+        self.0.push(Event::default().data(data.to_string()));
     }
 
     /// An event with a name.
     pub(super) fn event(&mut self, name: &str, data: &Value) {
-        self.line("event: ", name);
-        self.data(data);
+        self.0.push(Event::default().event(name).data(data.to_string()));
     }
 
     /// The last event of Chat Completions.
     pub(super) fn done(&mut self) {
-        self.0.extend_from_slice(b"data: [DONE]\n\n");
+        self.0.push(Event::default().data("[DONE]"));
     }
 
     /// A comment, which clients drop.
     pub(super) fn comment(&mut self, text: &str) {
-        for line in text.lines() {
-            self.line(": ", line);
-        }
-        self.0.put_u8(b'\n');
+        self.0.push(text.split(['\r', '\n']).fold(Event::default(), Event::comment));
     }
 
-    fn line(&mut self, start: &str, text: &str) {
-        self.0.extend_from_slice(start.as_bytes());
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.put_u8(b'\n');
-    }
-
-    fn take(&mut self) -> Bytes {
-        self.0.split().freeze()
+    fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.0)
     }
 }
 
 /// Where a stream stands.
 enum At<P> {
-    Running { following: Box<Following>, protocol: P, out: Out },
+    Running { following: Box<Following>, protocol: P },
     End,
 }
 
@@ -92,7 +80,7 @@ pub(super) fn replay<P: Protocol>(ended: Result<&Answer, &Problem>, run: Uuid, m
         Ok(answer) => end(&mut protocol, answer, &mut out),
         Err(problem) => protocol.fail(problem, &mut out),
     }
-    response(Body::from(out.take()), run.to_string())
+    response(stream::iter(out.take()), run.to_string())
 }
 
 /// The run's answer as a stream; or why there is none, if that shows before its first word.
@@ -118,26 +106,24 @@ pub(super) async fn answer<P: Protocol>(
     for delta in &first {
         protocol.delta(delta, &mut out);
     }
-    let begin = match whole {
+    let at = match whole {
         Some(answer) => {
             end(&mut protocol, &answer, &mut out);
-            (out.take(), At::End)
+            At::End
         }
-        None => (out.take(), At::Running { following: Box::new(following), protocol, out }),
+        None => At::Running { following: Box::new(following), protocol },
     };
-    let body = stream::unfold((Some(begin.0), begin.1), |(begin, at)| async move {
-        if let Some(begin) = begin {
-            return Some((Ok::<_, Infallible>(begin), (None, at)));
-        }
-        let At::Running { following, protocol, out } = at else { return None };
-        let (bytes, at) = go_on(following, protocol, out).await;
-        Some((Ok(bytes), (None, at)))
+    let rest = stream::unfold(at, |at| async move {
+        let At::Running { following, protocol } = at else { return None };
+        Some(go_on(following, protocol).await)
     });
-    Ok(response(Body::from_stream(body), run))
+    let events = stream::iter([out.take()]).chain(rest).flat_map(stream::iter);
+    Ok(response(events, run))
 }
 
-fn response(body: Body, run: String) -> Response {
-    let mut response = body.into_response();
+fn response(events: impl Stream<Item = Event> + Send + 'static, run: String) -> Response {
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
+    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(heartbeat).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -149,29 +135,19 @@ fn response(body: Body, run: String) -> Response {
 }
 
 /// What is sent next, and where the stream stands then.
-async fn go_on<P: Protocol>(mut following: Box<Following>, mut protocol: P, mut out: Out) -> (Bytes, At<P>) {
-    loop {
-        match timeout_at(Instant::now() + HEARTBEAT, following.next()).await {
-            Err(_) => out.comment("keep-alive"),
-            Ok(Step::Deltas(deltas)) => {
-                for delta in &deltas {
-                    protocol.delta(delta, &mut out);
-                }
+async fn go_on<P: Protocol>(mut following: Box<Following>, mut protocol: P) -> (Vec<Event>, At<P>) {
+    let mut out = Out::default();
+    match following.next().await {
+        Step::Deltas(deltas) => {
+            for delta in &deltas {
+                protocol.delta(delta, &mut out);
             }
-            Ok(Step::Answer(answer)) => {
-                end(&mut protocol, &answer, &mut out);
-                return (out.take(), At::End);
-            }
-            Ok(Step::Failed(problem)) => {
-                protocol.fail(&problem, &mut out);
-                return (out.take(), At::End);
-            }
+            return (out.take(), At::Running { following, protocol });
         }
-        let bytes = out.take();
-        if !bytes.is_empty() {
-            return (bytes, At::Running { following, protocol, out });
-        }
+        Step::Answer(answer) => end(&mut protocol, &answer, &mut out),
+        Step::Failed(problem) => protocol.fail(&problem, &mut out),
     }
+    (out.take(), At::End)
 }
 
 fn end<P: Protocol>(protocol: &mut P, answer: &Answer, out: &mut Out) {

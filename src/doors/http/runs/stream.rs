@@ -1,15 +1,15 @@
 //! A run's events to a client, as they come: server-sent events, or one JSON object per line.
 
 use std::convert::Infallible;
-use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream;
-use tokio::time::{Instant, sleep_until};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,7 +21,6 @@ use crate::runs::events::{Chunk, Events};
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-const HEARTBEAT_COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +48,6 @@ impl Framing {
             otherwise
         }
     }
-
-    const fn content_type(self) -> HeaderValue {
-        match self {
-            Self::ServerSentEvents => HeaderValue::from_static("text/event-stream"),
-            Self::Lines => HeaderValue::from_static("application/x-ndjson"),
-        }
-    }
 }
 
 /// One event of a stream, for the API's description.
@@ -81,120 +73,105 @@ pub(super) struct Source {
 
 /// The answer: `first` (a line of JSON), the events, and the run itself at its end.
 pub(super) fn answer(source: Source, framing: Framing, first: Option<String>) -> Response {
-    let begin = first.map(|line| frame(framing, "run", None, line.as_bytes()));
-    let state = Some((source, begin, Instant::now() + HEARTBEAT));
-    let body = stream::unfold(state, move |state| async move {
-        let (mut source, begin, heartbeat) = state?;
-        if let Some(begin) = begin {
-            return Some((Ok::<_, Infallible>(begin), Some((source, None, Instant::now() + HEARTBEAT))));
+    let first = first.map(|line| Piece::Told("run", line));
+    let pieces = stream::iter(first).chain(stream::unfold(Some(source), next));
+    let mut response = match framing {
+        Framing::ServerSentEvents => {
+            let events = pieces.flat_map(|piece| stream::iter(piece.events())).map(Ok::<_, Infallible>);
+            let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
+            Sse::new(events).keep_alive(heartbeat).into_response()
         }
-        let stopped = async {
-            match &source.stopping {
-                Some(stopping) => stopping.wait().await,
-                None => std::future::pending().await,
-            }
-        };
-        let next = tokio::select! {
-            biased;
-            chunk = source.events.next() => Next::Events(chunk),
-            () = sleep_until(heartbeat), if framing == Framing::ServerSentEvents => Next::Heartbeat,
-            // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
-            () = stopped, if source.is_waiting() => Next::Stopped,
-        };
-        match next {
-            Next::Heartbeat => {
-                let again = Instant::now() + HEARTBEAT;
-                Some((Ok(Bytes::from_static(HEARTBEAT_COMMENT)), Some((source, None, again))))
-            }
-            Next::Events(Ok(Some(chunk))) => {
-                let framed = frame_chunk(framing, &chunk);
-                Some((Ok(framed), Some((source, None, Instant::now() + HEARTBEAT))))
-            }
-            Next::Events(Ok(None)) => Some((Ok(source.last(framing).await), None)),
-            Next::Events(Err(error)) => {
-                tracing::error!("run {}: its event log cannot be read: {error}", source.run);
-                Some((Ok(frame(framing, "error", None, br#"{"type":"error","code":"internal"}"#)), None))
-            }
-            Next::Stopped => {
-                source.hold.release();
-                let notice = br#"{"type":"shutdown","detail":"the server stops; the run waits for the next one"}"#;
-                Some((Ok(frame(framing, "shutdown", None, notice)), None))
-            }
+        Framing::Lines => {
+            let lines = Body::from_stream(pieces.map(|piece| Ok::<_, Infallible>(piece.lines())));
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
         }
-    });
-    let mut response = Body::from_stream(body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
+    };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     // nginx would keep the events until it has a buffer full of them.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-enum Next {
-    Events(io::Result<Option<Chunk>>),
-    Heartbeat,
-    Stopped,
+/// The next piece of a run's stream, and who knows the one after it.
+async fn next(source: Option<Source>) -> Option<(Piece, Option<Source>)> {
+    let mut source = source?;
+    let stopped = async {
+        match &source.stopping {
+            Some(stopping) => stopping.wait().await,
+            None => std::future::pending().await,
+        }
+    };
+    let chunk = tokio::select! {
+        biased;
+        chunk = source.events.next() => Some(chunk),
+        // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
+        () = stopped, if source.events.is_waiting() => None,
+    };
+    match chunk {
+        Some(Ok(Some(chunk))) => Some((Piece::Events(chunk), Some(source))),
+        Some(Ok(None)) => Some((source.last().await, None)),
+        Some(Err(error)) => {
+            tracing::error!("run {}: its event log cannot be read: {error}", source.run);
+            Some((Piece::fault(), None))
+        }
+        None => {
+            source.hold.release();
+            let notice = r#"{"type":"shutdown","detail":"the server stops; the run waits for the next one"}"#;
+            Some((Piece::Told("shutdown", notice.to_owned()), None))
+        }
+    }
+}
+
+/// What is sent at once.
+enum Piece {
+    /// A line of ours, and what it is.
+    Told(&'static str, String),
+    /// Lines of the CLI.
+    Events(Chunk),
+    /// The run, at its end.
+    End(Value),
+}
+
+impl Piece {
+    fn fault() -> Self {
+        Self::Told("error", r#"{"type":"error","code":"internal"}"#.to_owned())
+    }
+
+    fn lines(self) -> Bytes {
+        match self {
+            Self::Told(_, line) => format!("{line}\n").into(),
+            Self::Events(chunk) => chunk.lines,
+            Self::End(run) => format!("{}\n", json!({"type": "end", "run": run})).into(),
+        }
+    }
+
+    fn events(self) -> Vec<Event> {
+        match self {
+            Self::Told(kind, line) => vec![Event::default().event(kind).data(line)],
+            Self::End(run) => vec![Event::default().event("end").data(run.to_string())],
+            Self::Events(Chunk { lines, mut offset }) => {
+                let event = |line: &[u8]| {
+                    // Where the next event begins in the log: who comes back with this id goes on there.
+                    offset += line.len() as u64;
+                    let data = String::from_utf8_lossy(line.trim_ascii_end());
+                    Event::default().event("event").id(offset.to_string()).data(data)
+                };
+                lines.split_inclusive(|&byte| byte == b'\n').map(event).collect()
+            }
+        }
+    }
 }
 
 impl Source {
-    fn is_waiting(&self) -> bool {
-        self.events.is_waiting()
-    }
-
-    /// The run, as the last event.
-    async fn last(&mut self, framing: Framing) -> Bytes {
+    /// The run, as the last piece.
+    async fn last(&mut self) -> Piece {
         let run = self.engine.wait(self.run).await;
         self.hold.release();
         match run {
-            Ok(Some(run)) => {
-                let view = serde_json::to_value(RunView::whole(&run, None)).unwrap_or_default();
-                match framing {
-                    Framing::ServerSentEvents => frame(framing, "end", None, view.to_string().as_bytes()),
-                    Framing::Lines => frame(
-                        framing,
-                        "end",
-                        None,
-                        serde_json::json!({"type": "end", "run": view}).to_string().as_bytes(),
-                    ),
-                }
-            }
-            Ok(None) | Err(_) => frame(framing, "error", None, br#"{"type":"error","code":"internal"}"#),
+            Ok(Some(run)) => Piece::End(json!(RunView::whole(&run, None))),
+            Ok(None) | Err(_) => Piece::fault(),
         }
     }
-}
-
-fn frame_chunk(framing: Framing, chunk: &Chunk) -> Bytes {
-    if framing == Framing::Lines {
-        return chunk.lines.clone();
-    }
-    let mut framed = BytesMut::with_capacity(chunk.lines.len() * 5 / 4);
-    let mut offset = chunk.offset;
-    for line in chunk.lines.split_inclusive(|&byte| byte == b'\n') {
-        offset += line.len() as u64;
-        framed.extend_from_slice(&frame(framing, "event", Some(offset), line.trim_ascii_end()));
-    }
-    framed.freeze()
-}
-
-/// One event. Its id is where the next one begins in the log: who comes back with it goes on there.
-fn frame(framing: Framing, event: &str, id: Option<u64>, data: &[u8]) -> Bytes {
-    let mut framed = BytesMut::with_capacity(data.len() + 64);
-    match framing {
-        Framing::Lines => {
-            framed.extend_from_slice(data);
-            framed.put_u8(b'\n');
-        }
-        Framing::ServerSentEvents => {
-            framed.extend_from_slice(format!("event: {event}\n").as_bytes());
-            if let Some(id) = id {
-                framed.extend_from_slice(format!("id: {id}\n").as_bytes());
-            }
-            framed.extend_from_slice(b"data: ");
-            framed.extend_from_slice(data);
-            framed.extend_from_slice(b"\n\n");
-        }
-    }
-    framed.freeze()
 }
 
 #[cfg(test)]
@@ -202,9 +179,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use futures_util::StreamExt as _;
     use prometheus_client::registry::Registry;
-    use tokio::time::{pause, timeout};
+    use tokio::time::{Instant, pause, timeout};
 
     use super::*;
     use crate::claude::arguments::OutputFormat;
@@ -254,18 +230,19 @@ mod tests {
         pause();
         let began = Instant::now();
         for beat in 1..=3 {
-            assert_eq!(events.next().await.unwrap().unwrap(), HEARTBEAT_COMMENT);
+            assert_eq!(events.next().await.unwrap().unwrap(), ": keep-alive\n\n");
             assert_eq!(began.elapsed().as_secs(), beat * HEARTBEAT.as_secs());
         }
         assert!(timeout(HEARTBEAT * 100, lines.next()).await.is_err());
     }
 
-    #[test]
-    fn an_id_is_where_the_next_event_begins() {
-        let chunk = Chunk { lines: Bytes::from_static(b"{\"a\":1}\n{}\n"), offset: 100 };
-        let framed = frame_chunk(Framing::ServerSentEvents, &chunk);
+    #[tokio::test]
+    async fn an_id_is_where_the_next_event_begins() {
+        let piece = || Piece::Events(Chunk { lines: Bytes::from_static(b"{\"a\":1}\n{}\n"), offset: 100 });
+        let events = Sse::new(stream::iter(piece().events()).map(Ok::<_, Infallible>)).into_response();
+        let framed = axum::body::to_bytes(events.into_body(), usize::MAX).await.unwrap();
         assert_eq!(framed, "event: event\nid: 108\ndata: {\"a\":1}\n\nevent: event\nid: 111\ndata: {}\n\n");
-        assert_eq!(frame_chunk(Framing::Lines, &chunk), chunk.lines);
+        assert_eq!(piece().lines(), "{\"a\":1}\n{}\n");
     }
 
     #[test]
