@@ -44,6 +44,8 @@ pub enum ExitCode {
     BoxClosed,
     /// The main child's own exit code, or 128+n when signal n ended it.
     Child(u8),
+    /// 128+n: signal n ended this process itself, which ends by it (`cli::end`): a shell stops a loop for that, and for no code.
+    Signal(u8),
 }
 
 impl ExitCode {
@@ -70,6 +72,7 @@ impl ExitCode {
             Self::BoxDiffers => 213,
             Self::BoxClosed => 214,
             Self::Child(code) => code,
+            Self::Signal(signal) => 128_u8.saturating_add(signal),
         }
     }
 
@@ -77,6 +80,12 @@ impl ExitCode {
     #[must_use]
     pub fn from_signal(signal: i32) -> Self {
         Self::Child(u8::try_from(signal).map_or(u8::MAX, |n| 128_u8.saturating_add(n)))
+    }
+
+    /// The code of this process, which signal `signal` has ended.
+    #[must_use]
+    pub fn by_signal(signal: i32) -> Self {
+        u8::try_from(signal).map_or_else(|_| Self::from_signal(signal), Self::Signal)
     }
 }
 

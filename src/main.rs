@@ -7,11 +7,9 @@ use std::process::ExitCode;
 use claudebox::config::environment::ProcessEnvironment;
 
 fn main() -> ExitCode {
-    match claudebox::cli::run(std::env::args_os()) {
-        Ok(code) => code.into(),
-        Err(failure) => {
-            claudebox::cli::log::failed(&failure, &ProcessEnvironment);
-            failure.code.into()
-        }
-    }
+    let code = claudebox::cli::run(std::env::args_os()).unwrap_or_else(|failure| {
+        claudebox::cli::log::failed(&failure, &ProcessEnvironment);
+        failure.code
+    });
+    claudebox::cli::end(code)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, roles};
@@ -20,6 +21,7 @@ use crate::config::environment::{Environment, lookup};
 use crate::config::{Config, NPM_CONFIG_REGISTRY, name};
 use crate::exit_code::ExitCode;
 use crate::install::{self, InstallError, Installed, Step, Terms, Wanted, Why};
+use crate::process::events;
 use crate::process::link::LONGEST_STATE;
 use crate::process::spawn::own_executable;
 
@@ -299,7 +301,7 @@ fn fetch(store: &Store, wanted: &Wanted, config: &Config, mut voice: Voice) -> R
     voice.end();
     done.map_err(|error| {
         if let Why::Stopped(signal) = error.why {
-            return Failure::new(ExitCode::from_signal(signal), "ended while the Claude CLI was being installed");
+            return Failure::new(ExitCode::by_signal(signal), "ended while the Claude CLI was being installed");
         }
         voice.fail(&error);
         Failure::new(ExitCode::Unavailable, error)
@@ -308,15 +310,12 @@ fn fetch(store: &Store, wanted: &Wanted, config: &Config, mut voice: Voice) -> R
 
 /// The signal that asks for the end.
 fn stopped() -> io::Result<impl Future<Output = i32>> {
-    let mut term = signal(SignalKind::terminate())?;
-    let (mut int, mut hup) = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => libc::SIGTERM,
-            _ = int.recv() => libc::SIGINT,
-            _ = hup.recv() => libc::SIGHUP,
-        }
-    })
+    let each = events::stop_signals().map(|number| {
+        let mut asked = signal(SignalKind::from_raw(number))?;
+        Ok(Box::pin(async move { asked.recv().await.map(|()| number) }))
+    });
+    let each = each.collect::<io::Result<Vec<_>>>()?;
+    Ok(async move { select_all(each).await.0.unwrap_or(libc::SIGTERM) })
 }
 
 /// Who is told how far it is: a terminal, in one line that changes; a log, every few seconds; and PID 1, if it asked.

@@ -92,7 +92,8 @@ pub(super) fn run(
             last => break last,
         }
     };
-    match last {
+    let stopped = client.stopped;
+    let code = match last {
         Last::End(end) => client.finish(end).map_err(internal),
         Last::Refused(detail, because) => Err(Failure::new(exit_code(because), detail)),
         Last::Nothing => client.stopped.map_or_else(
@@ -101,9 +102,11 @@ pub(super) fn run(
                     "the servers ended before the run did: what became of it, GET /runs says once they are back";
                 Err(Failure::new(ExitCode::Truncated, detail))
             },
-            |signal| Ok(ExitCode::from_signal(signal)),
+            |signal| Ok(ExitCode::by_signal(signal)),
         ),
-    }
+    }?;
+    // The run may have ended otherwise before it heard of the signal.
+    Ok(stopped.filter(|signal| code == ExitCode::from_signal(*signal)).map_or(code, ExitCode::by_signal))
 }
 
 fn sessions(config: &Config, env: &impl Environment) -> Option<Sessions> {

@@ -217,6 +217,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
     }
 }
 
+/// The code to exit with. A process that a signal has ended does not return: it ends by that signal's default action, so that
+/// whoever waits for it sees the true status.
+#[must_use]
+pub fn end(code: ExitCode) -> std::process::ExitCode {
+    // The kernel does nothing by default to PID 1, and a core would lie in somebody's workspace.
+    if let ExitCode::Signal(signal) = code
+        && std::process::id() != 1
+        && i32::from(signal) != libc::SIGQUIT
+    {
+        // Nobody may be there to read it.
+        let _ = io::stdout().flush();
+        if let Err(error) = signal_hook::low_level::emulate_default_handler(signal.into()) {
+            tracing::debug!("not ended by signal {signal}: {error}");
+        }
+    }
+    code.into()
+}
+
 /// Help and version are answers, everything else is a usage error.
 pub(crate) fn report(misread: Misread) -> Result<ExitCode, Failure> {
     match misread {

@@ -11,7 +11,6 @@ use nix::poll::{PollTimeout, poll};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::probe::executable;
-use crate::boot::accounts::Accounts;
 use crate::boot::mounts::{self, FromOutside};
 use crate::boot::remap::DOCKER_SOCKET;
 use crate::config::Config;
@@ -100,7 +99,7 @@ const PAUSE_MILLISECONDS: u16 = 10;
 #[must_use]
 pub fn gather(config: &Config, env: &impl Environment, workspace: &Path, config_dir: &Path) -> Facts {
     let uid = geteuid().as_raw();
-    let name = Accounts::read(Path::new("/etc")).user_with_id(uid).map(|user| user.name);
+    let name = users::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let is_installed = has_sudo(&env.get("PATH").unwrap_or_default());
     let is_set = |name| env.get(name).is_some_and(|value| !value.is_empty());

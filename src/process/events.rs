@@ -10,6 +10,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use signal_hook::consts::TERM_SIGNALS;
 
 use crate::sys;
 
@@ -48,10 +49,15 @@ impl Signals {
     }
 }
 
-/// Whether `signal` asks its receiver to end, as a person, a terminal that closes or a container engine does.
+/// The signals that ask their receiver to end, as a person, a terminal that closes or a container engine does.
+pub fn stop_signals() -> impl Iterator<Item = i32> {
+    TERM_SIGNALS.iter().copied().chain([libc::SIGHUP])
+}
+
+/// Whether `signal` is one of them.
 #[must_use]
-pub const fn asks_to_stop(signal: i32) -> bool {
-    matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)
+pub fn asks_to_stop(signal: i32) -> bool {
+    stop_signals().any(|known| known == signal)
 }
 
 /// One descriptor to wait for.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use signal_hook::low_level::signal_name;
+
 use crate::exit_code::ExitCode;
 
 /// What `waitpid` said of a child.
@@ -51,9 +53,8 @@ impl fmt::Display for ChildStatus {
 }
 
 fn name(signal: i32) -> String {
-    // Real-time signals have no name there.
-    let known = nix::sys::signal::Signal::try_from(signal);
-    known.map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+    // Real-time signals have none.
+    signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::Value;
+use signal_hook::low_level::signal_name;
 
 use crate::claude::arguments::OutputFormat;
 use crate::claude::envelope;
@@ -132,8 +133,7 @@ fn retry_notice(event: &Value) -> Option<String> {
 /// The complaint about a run that this signal ended.
 #[must_use]
 pub fn ended_by(signal: Option<i32>) -> String {
-    let name = signal.and_then(|number| nix::sys::signal::Signal::try_from(number).ok());
-    format!("ended by {}", name.map_or("a signal", |signal| signal.as_str()))
+    format!("ended by {}", signal.and_then(signal_name).unwrap_or("a signal"))
 }
 
 /// Tells a person what went wrong. Whoever has pressed Ctrl-C knows it, and is told that it was heard.

@@ -226,6 +226,11 @@ pub(crate) const CRATES: &[CrateRule] = &[
     CrateRule { name: "teloxide", rooms: &["doors::telegram"], why: "the Bot API stays in its door" },
     CrateRule { name: "rmcp", rooms: &["doors::mcp"], why: "the SDK of MCP stays in its door" },
     CrateRule { name: "clap", rooms: &["cli"], why: "a command line is read where there is one" },
+    CrateRule {
+        name: "users",
+        rooms: &["cli", "manifest"],
+        why: "the C library loads name-service plugins, which PID 1 would keep for good",
+    },
     CrateRule { name: "rusqlite", rooms: &["store::sqlite"], why: "another database can stand in the ledger's place" },
     CrateRule { name: "unsafe", rooms: &["sys"], why: "unsafe code has one home" },
 ];

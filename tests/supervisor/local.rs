@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use rstest::rstest;
 use serde_json::Value;
@@ -78,7 +79,12 @@ pub(crate) fn run_alone(running: &Running, testbox: &TestBox, args: &[&str]) -> 
 
 pub(crate) fn says(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (as_shells_say(output.status), text(&output.stdout), text(&output.stderr))
+}
+
+/// The exit code, 128+n for the end by signal n.
+fn as_shells_say(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal))
 }
 
 pub(crate) fn begin(command: &mut Command) -> Child {
@@ -251,8 +257,10 @@ fn a_signal_to_the_client_ends_the_run(#[case] signal: i32, #[case] said: &str) 
         begin(&mut run(&running, &testbox, &["setsid nohup sleep 1000 & sleep 1000", "--output-format", "json"]));
     running.until("the run's tools run", |all| sleeps(all, "1000") == 2);
     claudebox::sys::kill(client(&running.processes()).unwrap().pid, signal).unwrap();
-    let (code, out, err) = says(&child.wait_with_output().unwrap());
-    assert_eq!((code, err), (Some(128 + signal), format!("claudebox: {said}\n")));
+    let output = child.wait_with_output().unwrap();
+    let (_, out, err) = says(&output);
+    // Not an exit code: a shell's loop ends with the prompt that Ctrl-C has ended.
+    assert_eq!((output.status.signal(), err), (Some(signal), format!("claudebox: {said}\n")));
     // It is told only once everything of it has ended.
     assert_eq!(sleeps(&running.processes(), "1000"), 0);
     let result: Value = serde_json::from_str(&out).unwrap();
@@ -295,7 +303,7 @@ fn a_signal_takes_a_prompt_out_of_the_queue() {
     let all = running.processes();
     let last = all.iter().rfind(|process| client(std::slice::from_ref(process)).is_some()).unwrap();
     claudebox::sys::kill(last.pid, libc::SIGINT).unwrap();
-    assert_eq!(second.wait().unwrap().code(), Some(130));
+    assert_eq!(second.wait().unwrap().signal(), Some(libc::SIGINT));
     assert_eq!(said.expect("claudebox: stopped\n"), Ok(String::new()));
     fs::write(testbox.path("workspaces/a/go"), "").unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(0));

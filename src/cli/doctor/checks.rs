@@ -13,7 +13,6 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::super::cron;
 use super::Check;
 use super::probe::{self, Seen};
-use crate::boot::accounts::Accounts;
 use crate::boot::{self, Booted, Place, engines, remap};
 use crate::claude::PINNED_VERSION;
 use crate::claude::binary::{BinaryError, Source};
@@ -171,8 +170,9 @@ fn docker(config: &Config, booted: &Booted, env: &impl Environment, seen: &Seen)
     if seen.may_write(Path::new(socket)) {
         return Check::ok("docker", format!("{socket} (group {gid}): Claude controls the host's engine"));
     }
-    let accounts = Accounts::read(Path::new("/etc"));
-    let member = accounts.user(&booted.identity.name).is_some_and(|user| accounts.groups_of(&user).contains(&gid));
+    let name = &booted.identity.name;
+    let groups = users::get_user_by_name(name).and_then(|user| users::get_user_groups(name, user.primary_group_id()));
+    let member = groups.is_some_and(|groups| groups.iter().any(|group| group.gid() == gid));
     let found = format!("{socket} belongs to group {gid}, which {} is not in", booted.identity.name);
     let remedy = if member {
         "the group was joined after this process began: start the box anew".to_owned()
