@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::super::cron;
-use super::Check;
 use super::probe::{self, Seen};
+use super::report::Check;
 use crate::boot::accounts::Accounts;
 use crate::boot::{self, Booted, Place, engines, remap};
 use crate::claude::PINNED_VERSION;
