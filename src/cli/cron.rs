@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::failure::Failure;
-use crate::config::environment::{Environment, lookup};
+use crate::config::environment::Environment;
+use crate::config::spelling::lookup;
 use crate::config::{name, zone};
 use crate::doors::cron;
 use crate::doors::cron::file::{self, Job};

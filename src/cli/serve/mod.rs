@@ -33,7 +33,8 @@ use crate::claude::binary::Source;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
-use crate::config::{Config, DOOR_MODES, name, settings};
+use crate::config::spelling::door_secrets;
+use crate::config::{Config, DOOR_MODES, name};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::http::webhook_body;
@@ -201,7 +202,7 @@ async fn serve_doors(doors: Vec<Box<dyn Door>>, stop: &CancellationToken, grace:
 
 /// What a run must not see of this process's environment.
 fn hidden_variables() -> Vec<String> {
-    settings::door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
+    door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
 /// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
