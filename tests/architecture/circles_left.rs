@@ -3,10 +3,7 @@
 
 /// One list of files for each circle.
 pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
-    &["src/claude/arguments.rs", "src/claude/schema/mod.rs"],
     &["src/claude/sessions.rs", "src/claude/sessions/look.rs", "src/claude/sessions/open.rs"],
-    &["src/config/environment.rs", "src/config/settings.rs"],
-    &["src/config/mod.rs", "src/config/server.rs"],
     &["src/doors/cron/mod.rs", "src/doors/cron/report.rs", "src/doors/cron/run.rs", "src/doors/cron/runner.rs"],
     &[
         "src/doors/mcp/batch.rs",
@@ -41,17 +38,4 @@ pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
     ],
     &["src/doors/telegram/markdown.rs", "src/doors/telegram/markdown/table.rs"],
     &["src/doors/telegram/notes.rs", "src/doors/telegram/wording.rs"],
-    &["src/init/pulse.rs", "src/init/service.rs"],
-    &["src/init/serving.rs", "src/init/start.rs"],
-    &["src/install/lock.rs", "src/install/mod.rs", "src/install/registry.rs"],
-    &[
-        "src/offline_model/mod.rs",
-        "src/offline_model/reply.rs",
-        "src/offline_model/scenario.rs",
-        "src/offline_model/schema.rs",
-        "src/offline_model/server.rs",
-        "src/offline_model/wire.rs",
-    ],
-    &["src/offline_model/request.rs", "src/offline_model/tokens.rs"],
-    &["src/workspace/mod.rs", "src/workspace/path.rs", "src/workspace/upload.rs"],
 ];
