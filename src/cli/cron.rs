@@ -10,7 +10,6 @@ use super::failure::Failure;
 use crate::config::environment::Environment;
 use crate::config::spelling::lookup;
 use crate::config::{name, zone};
-use crate::doors::cron;
 use crate::doors::cron::file::{self, Job};
 
 /// How many of a job's next times are listed.
@@ -65,7 +64,7 @@ fn listing(file: &Path, jobs: &[Job], now: DateTime<Utc>) -> String {
         }
     }
     let are = if jobs.len() == 1 { "is" } else { "are" };
-    let _ = writeln!(text, "{} {are} fine in {}", cron::jobs(jobs.len()), file.display());
+    let _ = writeln!(text, "{} {are} fine in {}", file::counted(jobs.len()), file.display());
     text
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Config, name};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::Door;
-use crate::doors::cron::{Cron, Inside, Settings};
+use crate::doors::cron::{Cron, Settings};
 use crate::exit_code::ExitCode;
 use crate::workspace::Workspaces;
 
@@ -53,7 +53,6 @@ impl CronDoor {
 
     /// The door. `chats`: who tells chats, if there are any.
     pub(super) fn door(self, desk: &Desk, chats: Option<Arc<dyn Chats>>) -> Box<dyn Door> {
-        let (engine, fetcher) = (desk.engine.clone(), Arc::clone(&desk.fetcher));
-        self.cron.with(Inside { engine, workspaces: self.workspaces, fetcher, chats })
+        self.cron.open(Desk { workspaces: self.workspaces, ..desk.clone() }, chats)
     }
 }
