@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::super::Failure;
-use super::surroundings::Surroundings;
-use super::{configure_box, time_left};
+use super::super::configure::configure_box;
+use super::super::failure::Failure;
+use super::surroundings::{Surroundings, time_left};
 use crate::claude::binary;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{OpenError, Side};
@@ -24,13 +24,12 @@ use crate::worker::peer::Inbox;
 use crate::worker::shell;
 
 /// `turn`: a run for `serve`, already the box's user.
-pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure_box(env)?;
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
-    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
-    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?));
-    let job = inbox.first(&signals).map_err(internal)?;
+    let signals = Signals::block_all().map_err(Failure::internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(Failure::internal)?;
+    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::internal)?));
+    let job = inbox.first(&signals).map_err(Failure::internal)?;
     let (run_id, workspace) = match &job {
         Some(ToWorker::Prompt(prompt)) => (prompt.run_id, prompt.workspace.clone()),
         Some(ToWorker::Shell(shell)) => (shell.run_id, shell.workspace.clone()),
@@ -43,7 +42,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     }
     let out = io::stdout();
     let refuse_as = |outcome: Outcome, why: &dyn std::fmt::Display| {
-        job::refuse(run_id, &workspace, outcome, &why.to_string(), out.lock()).map_err(internal)
+        job::refuse(run_id, &workspace, outcome, &why.to_string(), out.lock()).map_err(Failure::internal)
     };
     let refuse = |why: &dyn std::fmt::Display| refuse_as(Outcome::Truncated, why);
     if inbox.is_cancelled() {
@@ -58,7 +57,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     let job = match job {
         Some(ToWorker::Prompt(prompt)) => prompt,
         Some(ToWorker::Shell(shell)) => {
-            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(internal)?;
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
             return Ok(ExitCode::Ok);
         }
         Some(ToWorker::Cancel) | None => return Ok(ExitCode::Ok),
@@ -121,7 +120,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
         offline: config.offline,
         variables: job.variables.clone(),
     };
-    let finished = job::run(&request, job.verbose, &signals, &mut inbox, out.lock()).map_err(internal)?;
+    let finished = job::run(&request, job.verbose, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
     if let Some(notice) = finished.notice() {
         tracing::warn!("run {}: {notice}", job.run_id);
     }
