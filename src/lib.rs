@@ -11,6 +11,7 @@ pub mod boot;
 pub mod claude;
 pub mod cli;
 pub mod config;
+pub mod desk;
 pub mod doors;
 pub mod exit_code;
 pub mod fetch;

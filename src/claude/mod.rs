@@ -18,6 +18,7 @@ pub mod sessions;
 pub mod settings;
 pub mod standing;
 pub mod store;
+pub mod stored;
 pub mod transcript;
 
 /// The CLI version everything here was measured with, and the one the image installs.

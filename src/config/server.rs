@@ -50,7 +50,7 @@ pub struct HttpConfig {
     pub token: Option<Secret>,
     /// File of tokens that may do some things each.
     pub tokens_file: Option<PathBuf>,
-    /// Host names that requests may be addressed to. Empty: see `doors::http::origin`.
+    /// Host names that requests may be addressed to. Empty: see `doors::web::origin`.
     pub hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub origins: Vec<String>,

@@ -41,13 +41,9 @@ impl Engine {
     }
 
     /// Accepts a run: when this returns, it is in the ledger and will run, whatever happens to this process.
-    pub async fn submit(&self, new: NewRun) -> Result<Submitted, SubmitError> {
-        self.submit_with(new, Variables::default()).await
-    }
-
-    /// The same with variables of its own in its environment. They are never kept: a run that has some and waits ends with this
-    /// process.
-    pub async fn submit_with(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
+    ///
+    /// `variables` of its environment are its own. They are never kept: a run that has some and waits ends with this process.
+    pub async fn submit(&self, new: NewRun, variables: Variables) -> Result<Submitted, SubmitError> {
         let key = new.idempotency_key.clone().map(|key| (key, digest(&new)));
         if let Some((key, digest)) = &key
             && let Some((before, known)) = self.shared.store.by_key(&new.origin.requester, key).await?
@@ -155,11 +151,6 @@ impl Engine {
     #[must_use]
     pub fn ahead(&self, run: &Run) -> Option<usize> {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
-    }
-
-    /// Runs that have not ended, the oldest first.
-    pub async fn unfinished(&self) -> Result<Vec<Run>, StoreError> {
-        self.shared.store.unfinished().await
     }
 
     /// What a door has to remember of its own.

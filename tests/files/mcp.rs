@@ -10,10 +10,12 @@ use axum::body::Body;
 use axum::http::Request;
 use claudebox::claude::sessions::Sessions;
 use claudebox::config::server::{EngineConfig, HttpConfig};
-use claudebox::doors::http::app::{self, App, Parts, Surroundings};
-use claudebox::doors::http::auth::Authenticator;
-use claudebox::doors::http::origin::Origins;
-use claudebox::doors::http::parameters::BodyLimit;
+use claudebox::desk::Desk;
+use claudebox::doors::mcp;
+use claudebox::doors::web::auth::{Authenticator, protect};
+use claudebox::doors::web::origin::Origins;
+use claudebox::doors::web::parameters::BodyLimit;
+use claudebox::doors::web::stack;
 use claudebox::fetch::Fetcher;
 use claudebox::runs::child::{EndTree, Workers};
 use claudebox::runs::engine::Engine;
@@ -48,7 +50,7 @@ async fn engine(state: &Path) -> Engine {
     Engine::start(config, sessions, workers, Metrics::register(&mut Registry::default())).await.unwrap()
 }
 
-/// All doors.
+/// The door.
 fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
     let http = HttpConfig {
         bind: [127, 0, 0, 1].into(),
@@ -62,21 +64,15 @@ fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
         upload_limit: None,
         connections: 8,
     };
-    let app = App::from(Parts {
+    let desk = Desk {
         engine: engine.clone(),
         workspaces: fixture.workspaces.clone(),
         fetcher: Arc::new(Fetcher::new(&[]).unwrap()),
-        models: Arc::default(),
-        registry: Arc::default(),
-        readiness: Arc::new(|| Ok(())),
-    });
-    let around = Surroundings {
-        authenticator: Arc::new(Authenticator::from_config(&http).unwrap()),
-        origins: Origins::from_config(&http).unwrap(),
-        body_limit: BodyLimit(1 << 20),
-        upload_limit: None,
     };
-    app::router(app, around)
+    let authenticator = Arc::new(Authenticator::from_config(&http).unwrap());
+    let door = mcp::routes(desk, None);
+    let router = protect(door.protected, &authenticator, door.name, door.token_in_query);
+    stack::wrap(router, Origins::from_config(&http).unwrap(), BodyLimit(1 << 20), |_, answer| answer)
 }
 
 /// What a tool gives.

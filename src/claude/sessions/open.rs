@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::Side;
 use crate::atomic_file;
 
+/// Longest text that is written over, bytes. One of ours is a path and a few words.
+const LONGEST: usize = 64 << 10;
 /// The file that is locked while the others are looked at.
 const GUARD: &str = ".lock";
 
@@ -94,8 +96,14 @@ impl Registry {
         }
         let mut file = open(&path)?;
         file.try_lock()?;
-        file.set_len(0)?;
-        file.write_all(&serde_json::to_vec(holder)?)?;
+        let mut text = serde_json::to_vec(holder)?;
+        // Blanks take the place of what a longer one had left: cutting a file costs a disk a millisecond, and a write alone
+        // nothing.
+        match usize::try_from(file.metadata()?.len()) {
+            Ok(before) if before <= LONGEST => text.resize(text.len().max(before), b' '),
+            _ => file.set_len(0)?,
+        }
+        file.write_all(&text)?;
         Ok(Lock(Arc::new(file)))
     }
 

@@ -227,6 +227,10 @@ fn the_files_of_holders_that_are_gone_do_not_pile_up() {
     let three = [fixture.prompt(), fixture.prompt(), fixture.prompt()];
     assert_eq!(files().len(), 3);
     drop(three);
+    // Whatever they held before, longer or shorter, only their new holder can be read.
+    for (name, length) in files().iter().zip([10, 500, 100_000]) {
+        fs::write(fixture.sessions.locks().join(name), "x".repeat(length)).unwrap();
+    }
     // One of the three files is its own now.
     let opened = fixture.prompt();
     assert_eq!(choice(&opened).0, "begin");

@@ -1,20 +1,17 @@
 //! The cron door, with its file read before anything else is: a mistake in it is said at the start.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use super::{config_folder, unusable};
 use crate::atomic_file;
 use crate::cli::Failure;
 use crate::config::server::{CronConfig, ServerConfig};
 use crate::config::{Config, name};
-use crate::doors::chats::Chats;
+use crate::desk::Desk;
+use crate::desk::chats::Chats;
+use crate::doors::Door;
 use crate::doors::cron::{Cron, Inside, Settings};
 use crate::exit_code::ExitCode;
-use crate::fetch::Fetcher;
-use crate::runs::engine::Engine;
 use crate::workspace::Workspaces;
 
 /// The door, loaded and not yet at work.
@@ -51,16 +48,9 @@ impl CronDoor {
         Ok(Self { cron, workspaces })
     }
 
-    /// Starts jobs until `stop`.
-    pub(super) async fn serve(
-        self,
-        engine: Engine,
-        fetcher: Arc<Fetcher>,
-        chats: Option<Arc<dyn Chats>>,
-        stop: CancellationToken,
-        grace: Duration,
-    ) {
-        let inside = Inside { engine, workspaces: self.workspaces, fetcher, chats };
-        self.cron.serve(inside, stop, grace).await;
+    /// The door. `chats`: who tells chats, if there are any.
+    pub(super) fn door(self, desk: &Desk, chats: Option<Arc<dyn Chats>>) -> Box<dyn Door> {
+        let (engine, fetcher) = (desk.engine.clone(), Arc::clone(&desk.fetcher));
+        self.cron.with(Inside { engine, workspaces: self.workspaces, fetcher, chats })
     }
 }

@@ -2,8 +2,9 @@
 
 mod cron;
 mod ending;
-mod http;
 mod idle;
+pub mod routes;
+mod web;
 
 use std::ffi::OsString;
 use std::io;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -20,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cron::CronDoor;
 use self::ending::Helper;
-use self::http::{HttpDoor, Inside};
+use self::web::Listening;
 use super::{Failure, log, roles};
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::Source;
@@ -28,10 +31,12 @@ use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment, spellings};
 use crate::config::server::ServerConfig;
 use crate::config::{Config, name};
-use crate::doors::chats::Chats;
+use crate::desk::Desk;
+use crate::desk::chats::Chats;
 use crate::doors::http::webhook_body;
-use crate::doors::local::Door;
+use crate::doors::local::Socket;
 use crate::doors::telegram::Telegram;
+use crate::doors::{Closed, Door};
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
@@ -49,7 +54,7 @@ use crate::workspace::Workspaces;
 const BLOCKING_THREADS: usize = 64;
 /// How long such a thread stays when it has nothing to do.
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
-/// How often it is looked for runs that are older than they may get.
+/// Interval between prunings of expired runs.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// Part of the grace that is left for what comes after the runs.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -105,7 +110,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
     let workspaces = open_workspaces(config)?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
-    let http = server.http.as_ref().map(|http| HttpDoor::listen(http, restarts)).transpose()?;
+    let http = server.http.as_ref().map(|http| Listening::on(http, restarts)).transpose()?;
     let cron = server.cron.as_ref().map(|cron| CronDoor::load(cron, config, server, restarts)).transpose()?;
 
     let mut registry = Registry::with_prefix("claudebox");
@@ -121,11 +126,11 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config).ok_or_else(nowhere)?;
-        Telegram::open(telegram, &folder, engine.clone(), workspaces.clone()).map_err(unusable).map(Arc::new)
+        Telegram::open(telegram, &folder, engine.clone(), workspaces.clone()).map_err(unusable)
     });
     let telegram = telegram.transpose()?;
 
-    let local = Door::open(&state_dir).inspect_err(|error| {
+    let socket = Socket::open(&state_dir).inspect_err(|error| {
         let place = state_dir.display();
         tracing::warn!(
             "there is no local door, `claudebox run` runs the CLI itself: no socket can be made in {place}: {error}"
@@ -139,62 +144,58 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
     }
     workers.keep_ready();
+    let desk = Desk { engine: engine.clone(), workspaces, fetcher: Arc::clone(&fetcher) };
+    let chats = telegram.clone().map(|telegram| Arc::new(telegram) as Arc<dyn Chats>);
+    let runs = server.engine.runs;
+    let doors: Vec<Box<dyn Door>> = [
+        http.map(|http| http.door(desk.clone(), registry, config.clone(), config.workspaces_dir.clone(), runs)),
+        telegram.map(|telegram| Box::new(telegram) as Box<dyn Door>),
+        cron.map(|cron| cron.door(&desk, chats)),
+        socket.ok().map(|socket| socket.door(engine.clone(), server.local)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let grace = config.grace.saturating_sub(CLOSING);
-    let http = async {
-        let Some(http) = http else {
-            stop.cancelled().await;
-            return Ok(());
-        };
-        let inside = Inside {
-            engine: engine.clone(),
-            workspaces,
-            fetcher: Arc::clone(&fetcher),
-            registry: Arc::new(registry),
-            config: config.clone(),
-            root: config.workspaces_dir.clone(),
-        };
-        http.serve(inside, server.engine.runs, grace, stop.clone()).await
-    };
-    let chats = telegram.clone().map(|telegram| telegram as Arc<dyn Chats>);
-    let cron = async {
-        match cron {
-            Some(cron) => cron.serve(engine.clone(), Arc::clone(&fetcher), chats, stop.clone(), grace).await,
-            None => stop.cancelled().await,
-        }
-    };
-    let local = async {
-        match local {
-            Ok(local) => local.serve(engine.clone(), stop.clone(), grace).await,
-            Err(_) => stop.cancelled().await,
-        }
-    };
-    // A door that cannot go on leaves the others alone; without others there is nothing to serve.
-    let alone = server.http.is_none() && server.cron.is_none();
-    let telegram_door = async {
-        let Some(telegram) = telegram else { return Ok(()) };
-        let Err(closed) = telegram.serve(stop.clone(), grace).await else { return Ok(()) };
-        if alone {
-            stop.cancel();
-            return Err(unusable(closed));
-        }
-        tracing::error!("{closed}; the other doors stay open");
-        Ok(())
-    };
     let end = async {
         stop.cancelled().await;
         tracing::info!("stopping: the doors are closed, runs are ended");
         engine.shut_down(grace).await;
     };
-    let deliverer = Deliverer { fetcher: Arc::clone(&fetcher), key, body: webhook_body };
-    let (result, telegram) = tokio::select! {
-        (result, telegram, (), (), ()) = async { tokio::join!(http, telegram_door, cron, local, end) } => (result, telegram),
+    let deliverer = Deliverer { fetcher, key, body: webhook_body };
+    let ended = tokio::select! {
+        (ended, ()) = async { tokio::join!(serve_doors(doors, &stop, grace), end) } => ended,
         never = async {
             tokio::join!(deliverer.work(&engine), prune(&engine), follow_cli(&engine, its_state), idle::watch(&engine, server.idle_exit, link.as_deref(), &stop))
         } => match never {},
     };
-    result.map_err(|error| Failure::new(ExitCode::Internal, error))?;
-    telegram?;
+    ended
+        .map_err(|closed| Failure::new(if closed.for_good { ExitCode::Config } else { ExitCode::Internal }, closed))?;
     deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
+}
+
+/// Serves these doors until `stop`. One that closes by itself leaves the others alone; with the last of those that were asked
+/// for there is nothing left to serve, and why is the error.
+async fn serve_doors(doors: Vec<Box<dyn Door>>, stop: &CancellationToken, grace: Duration) -> Result<(), Closed> {
+    let mut asked_for = doors.iter().filter(|door| door.is_asked_for()).count();
+    let serving = doors.into_iter().map(|door| {
+        let counts = door.is_asked_for();
+        let serving = door.serve(stop.clone(), grace);
+        async move { (counts, serving.await) }
+    });
+    let mut at_work: FuturesUnordered<_> = serving.collect();
+    let mut last = Ok(());
+    while let Some((counts, ended)) = at_work.next().await {
+        let Err(closed) = ended else { continue };
+        asked_for -= usize::from(counts);
+        if asked_for == 0 {
+            last = Err(closed);
+            stop.cancel();
+        } else {
+            tracing::error!("{closed}; the other doors stay open");
+        }
+    }
+    last
 }
 
 /// Where the ledger is: one folder for each container, because it has one writer.
@@ -287,4 +288,60 @@ pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
         _ => {}
     }
     Ok(ExitCode::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::Serving;
+
+    /// A door that closes by itself at once, or serves until it is stopped.
+    struct Fake {
+        asked_for: bool,
+        closes: bool,
+    }
+
+    impl Door for Fake {
+        fn is_asked_for(&self) -> bool {
+            self.asked_for
+        }
+
+        fn serve(self: Box<Self>, stop: CancellationToken, _: Duration) -> Serving {
+            Box::pin(async move {
+                if self.closes {
+                    return Err(Closed { why: "the token is wrong".into(), for_good: true });
+                }
+                stop.cancelled().await;
+                Ok(())
+            })
+        }
+    }
+
+    const CLOSES: Fake = Fake { asked_for: true, closes: true };
+    const STAYS: Fake = Fake { asked_for: true, closes: false };
+    const OPEN_ANYWAY: Fake = Fake { asked_for: false, closes: false };
+
+    async fn served(doors: Vec<Fake>) -> (Result<(), Closed>, bool) {
+        let stop = CancellationToken::new();
+        let doors = doors.into_iter().map(|door| Box::new(door) as Box<dyn Door>).collect();
+        tokio::select! {
+            ended = serve_doors(doors, &stop, Duration::ZERO) => (ended, stop.is_cancelled()),
+            () = async { for _ in 0..100 { tokio::task::yield_now().await } } => (Ok(()), stop.is_cancelled()),
+        }
+    }
+
+    /// A server that was asked for locally stays although the bot's token is wrong.
+    #[tokio::test]
+    async fn a_door_that_closes_leaves_those_alone_that_were_asked_for() {
+        let (ended, stopped) = served(vec![CLOSES, STAYS]).await;
+        assert!(ended.is_ok() && !stopped);
+    }
+
+    #[tokio::test]
+    async fn with_the_last_door_that_was_asked_for_the_server_ends() {
+        for doors in [vec![CLOSES], vec![CLOSES, OPEN_ANYWAY], vec![CLOSES, CLOSES, OPEN_ANYWAY]] {
+            let (ended, stopped) = served(doors).await;
+            assert!(ended.is_err_and(|closed| closed.for_good) && stopped);
+        }
+    }
 }

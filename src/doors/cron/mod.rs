@@ -35,7 +35,8 @@ use self::report::Reports;
 use self::runner::{Runner, Surroundings};
 use self::schedule::{Decision, decide};
 use self::tick::Tick;
-use super::chats::Chats;
+use crate::desk::chats::Chats;
+use crate::doors::{Door, Serving};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{LedgerError, Note};
@@ -86,6 +87,21 @@ pub struct Cron {
     stamp: Option<Stamp>,
 }
 
+/// The door, ready for work.
+struct Opened {
+    cron: Cron,
+    inside: Inside,
+}
+
+impl Door for Opened {
+    fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
+        Box::pin(async move {
+            self.cron.serve(self.inside, stop, grace).await;
+            Ok(())
+        })
+    }
+}
+
 /// What a look at the file has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
@@ -108,8 +124,14 @@ impl Cron {
         Ok(Self { settings, jobs, stamp })
     }
 
+    /// The door with what it works with.
+    #[must_use]
+    pub fn with(self, inside: Inside) -> Box<dyn Door> {
+        Box::new(Opened { cron: self, inside })
+    }
+
     /// Starts jobs when their time comes, until `stop`; then lets what runs come to its end, for `grace`.
-    pub async fn serve(mut self, inside: Inside, stop: CancellationToken, grace: Duration) {
+    async fn serve(mut self, inside: Inside, stop: CancellationToken, grace: Duration) {
         let Inside { engine, workspaces, fetcher, chats } = inside;
         let history = History::new(self.settings.folder.clone(), self.settings.keep);
         let reports = chats.map(Reports::new);

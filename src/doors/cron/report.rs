@@ -12,7 +12,7 @@ use super::DOOR;
 use super::tick::Tick;
 use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
-use crate::doors::chats::{ChatError, ChatReport, Chats};
+use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::{Ledger, LedgerError, Note};
 use crate::runs::run::{Cancel, Run, State, now};

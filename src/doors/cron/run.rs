@@ -21,8 +21,9 @@ use super::retry::{Then, Why, then};
 use super::runner::Surroundings;
 use super::tick::{Attempt, Tick};
 use crate::claude::outcome::Outcome;
+use crate::desk::ask::Ask;
 use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::{Busy, Cancel, NewRun, Origin, Requester, Run, State, now};
+use crate::runs::run::{Busy, Cancel, Origin, Requester, Run, State, now};
 use crate::runs::submission::SubmitError;
 
 const SESSIONS: &str = "session/";
@@ -186,19 +187,13 @@ impl<'runner> Work<'runner> {
         if self.tick.continues {
             request.options.resume = self.session(&workspace).await;
         }
-        let new = NewRun {
-            origin: Origin::unlimited(DOOR, Requester::Job(self.tick.job.clone())),
-            workspace,
-            request,
-            // Whether the job itself is busy was judged before; this is about others in its workspace.
-            busy: Busy::Queue,
-            idempotency_key: Some(self.tick.idempotency_key()),
-            webhook_url: self.tick.webhook.clone(),
-            stays: true,
-        };
+        let origin = Origin::unlimited(DOOR, Requester::Job(self.tick.job.clone()));
+        let ask = Ask::new(origin, workspace, request).key(Some(self.tick.idempotency_key())).stays(true);
+        // Whether the job itself is busy was judged before; this is about others in its workspace.
+        let ask = ask.webhook(self.tick.webhook.clone()).busy(Busy::Queue);
         let mut told = false;
         loop {
-            let (why, pause) = match self.around.engine.submit(new.clone()).await {
+            let (why, pause) = match ask.clone().submit(&self.around.engine).await {
                 Ok(submitted) => return Ok(submitted.id),
                 // What is asked may have changed since: another session, another run before.
                 Err(SubmitError::KeyReused { before }) => return Ok(before),

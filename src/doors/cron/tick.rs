@@ -5,16 +5,15 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::DOOR;
 use super::file::Job;
 use super::template::Values;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::outcome::{Outcome, by_name};
-use crate::runs::ledger::{Ledger, LedgerError, Note};
+use crate::runs::ledger::Note;
 use crate::runs::run::{Request, Run, State};
 
 /// What the keys of the notes of ticks begin with.
-pub const NOTES: &str = "tick/";
+pub use crate::desk::chats::TICKS as NOTES;
 
 /// A tick that is to be carried out. Kept in the ledger as JSON, so a field that is added needs a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,13 +46,6 @@ pub struct Tick {
     /// When it may be tried again, milliseconds since 1970.
     #[serde(default)]
     pub not_before: Option<i64>,
-}
-
-/// The jobs with a tick that is not over and will be told to this chat.
-pub async fn jobs_that_tell(ledger: &Ledger, chat: i64) -> Result<Vec<String>, LedgerError> {
-    let notes = ledger.notes(DOOR, NOTES).await?;
-    let telling = notes.iter().filter(|note| note.value["chat"] == chat);
-    Ok(telling.filter_map(|note| note.value["job"].as_str().map(str::to_owned)).collect())
 }
 
 /// One try.

@@ -6,7 +6,9 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::app::App;
+use crate::desk::Desk;
+use crate::runs::engine::Submitted;
+use crate::runs::submission::SubmitError;
 use crate::workspace::{Precondition, Workspaces};
 
 /// The folder of these workspaces, below the workspaces folder.
@@ -24,9 +26,22 @@ pub(super) fn name(caller: &str, key: Option<&str>) -> String {
     format!("{FOLDER}/{id}")
 }
 
+/// Has the workspace `name` deleted when what was asked for in it has ended.
+pub(super) async fn settle(desk: &Desk, submitted: &Result<Submitted, SubmitError>, name: String) {
+    use SubmitError::{NotReady, OverBudget, OverShare, QueueFull};
+    match submitted {
+        Ok(run) => delete_after(desk, run.id, name),
+        Err(QueueFull { .. } | OverShare { .. } | OverBudget(_) | NotReady(_)) => {
+            delete(desk.workspaces.clone(), name).await;
+        }
+        // One that has a run already is that run's.
+        Err(_) => {}
+    }
+}
+
 /// Deletes the workspace `name` once `run` has ended.
-pub(super) fn delete_after(app: &App, run: Uuid, name: String) {
-    let (engine, workspaces) = (app.engine.clone(), app.workspaces.clone());
+fn delete_after(desk: &Desk, run: Uuid, name: String) {
+    let (engine, workspaces) = (desk.engine.clone(), desk.workspaces.clone());
     tokio::spawn(async move {
         // What this server does not see the end of, the next one does.
         if engine.wait(run).await.is_ok_and(|run| run.is_none_or(|run| run.state.is_final())) {
@@ -36,7 +51,7 @@ pub(super) fn delete_after(app: &App, run: Uuid, name: String) {
 }
 
 /// Deletes the workspace `name`.
-pub(super) async fn delete(workspaces: Workspaces, name: String) {
+async fn delete(workspaces: Workspaces, name: String) {
     let deleted = tokio::task::spawn_blocking(move || {
         let path = workspaces.client_path(name.as_bytes())?;
         workspaces.delete(&path, true, &Precondition::default())
@@ -47,15 +62,15 @@ pub(super) async fn delete(workspaces: Workspaces, name: String) {
 }
 
 /// Deletes those whose runs have ended while no server looked, and the others when they end.
-pub async fn take_up(app: &App) {
-    let folder = app.workspaces.root().join(FOLDER);
-    let unfinished = app.engine.unfinished().await.unwrap_or_default();
+pub async fn take_up(desk: &Desk) {
+    let folder = desk.workspaces.root().join(FOLDER);
+    let live = desk.engine.status().live;
     for name in names(&folder) {
         let path = folder.join(&name);
         let workspace = format!("{FOLDER}/{name}");
-        match unfinished.iter().find(|run| run.workspace == path) {
-            Some(run) => delete_after(app, run.id, workspace),
-            None => delete(app.workspaces.clone(), workspace).await,
+        match live.iter().find(|(_, workspace, _)| *workspace == path) {
+            Some((run, ..)) => delete_after(desk, *run, workspace),
+            None => delete(desk.workspaces.clone(), workspace).await,
         }
     }
 }

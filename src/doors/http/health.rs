@@ -9,17 +9,17 @@ use prometheus_client::encoding::text::encode;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::app::App;
 use super::figures::Format;
-use super::problem::{Problem, ProblemBody};
+use super::inside::Inside;
+use crate::doors::web::problem::{Problem, ProblemBody};
 
 /// Routes that need no token.
-pub(super) fn open_routes() -> Router<App> {
+pub(super) fn open_routes() -> Router<Inside> {
     Router::new().route("/health", get(health)).route("/healthz", get(healthz)).route("/ready", get(ready))
 }
 
 /// Routes that need one.
-pub(super) fn router() -> Router<App> {
+pub(super) fn router() -> Router<Inside> {
     Router::new().route("/metrics", get(metrics))
 }
 
@@ -55,9 +55,12 @@ async fn healthz() -> Json<Alive> {
         (status = 503, description = "It cannot, and why: `not_ready`", body = ProblemBody),
     ),
 )]
-async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
-    let why =
-        if app.engine.status().open { (app.readiness)().err() } else { Some("the server is shutting down".into()) };
+async fn ready(State(inside): State<Inside>) -> Result<Json<Alive>, Problem> {
+    let why = if inside.desk.engine.status().open {
+        (inside.readiness)().err()
+    } else {
+        Some("the server is shutting down".into())
+    };
     match why {
         None => Ok(Json(Alive { status: "ok" })),
         Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why)),
@@ -71,9 +74,9 @@ async fn ready(State(app): State<App>) -> Result<Json<Alive>, Problem> {
         (String = "text/plain"), (String = "application/openmetrics-text"),
     ))),
 )]
-async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn metrics(State(inside): State<Inside>, headers: HeaderMap) -> Result<Response, Problem> {
     let mut text = String::new();
-    encode(&mut text, &app.registry).map_err(|error| Problem::internal("encoding the metrics", &error))?;
+    encode(&mut text, &inside.registry).map_err(|error| Problem::internal("encoding the metrics", &error))?;
     let format = Format::accepted(&headers);
     let about = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")];
     Ok((about, format.written(text)).into_response())

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
-use crate::runs::engine::Engine;
-use crate::runs::engine::Submitted;
+use crate::desk;
+use crate::runs::engine::{Engine, Submitted};
 use crate::runs::events::{Chunk, Events};
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, DoorName, NewRun, Origin, Request, Requester, Run};
+use crate::runs::run::{Cancel, DoorName, Origin, Request, Requester, Run};
 use crate::runs::submission::SubmitError;
 
 /// Answers a client. Returns when it has its answer or has gone.
@@ -198,17 +198,10 @@ async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
         return Err((format!("the prompt is longer than {LONGEST_PROMPT_BYTES} bytes"), Refusal::Wrong));
     }
     let workspace = settle(ask.workspace).await.map_err(|detail| (detail, Refusal::Workspace))?;
-    let new = NewRun {
-        origin: Origin::unlimited(DoorName::Local, Requester::Local),
-        workspace,
-        request: Request { prompt: ask.prompt, options: ask.options, format: ask.format },
-        busy: ask.busy,
-        idempotency_key: None,
-        webhook_url: None,
-        stays: false,
-    };
-    let variables = ask.variables.beside(&ProcessEnvironment);
-    engine.submit_with(new, variables).await.map_err(|error| refused(&error))
+    let request = Request { prompt: ask.prompt, options: ask.options, format: ask.format };
+    let run = desk::ask::Ask::new(Origin::unlimited(DoorName::Local, Requester::Local), workspace, request);
+    let run = run.busy(ask.busy).variables(ask.variables.beside(&ProcessEnvironment));
+    run.submit(engine).await.map_err(|error| refused(&error))
 }
 
 /// Where a workspace really is: two names of one folder are one workspace.

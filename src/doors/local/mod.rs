@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::doors::{Door, Serving};
 use crate::runs::engine::Engine;
 
 /// Most clients at once; the next one waits to be heard.
@@ -26,14 +27,14 @@ const CLIENTS: usize = 256;
 /// How long nobody is accepted after the system could not: it is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The open door. Dropped, it is removed.
+/// The open socket. Dropped, it is removed.
 #[derive(Debug)]
-pub struct Door {
+pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Door {
+impl Socket {
     /// Opens it in `state_dir`, which this process holds the lock of: a socket that is there already is a dead server's.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         let path = state_dir.join(wire::SOCKET);
@@ -46,8 +47,14 @@ impl Door {
         Ok(door)
     }
 
+    /// The door. `asked_for`: the settings ask for it; it is open anyway.
+    #[must_use]
+    pub fn door(self, engine: Engine, asked_for: bool) -> Box<dyn Door> {
+        Box::new(Local { socket: self, engine, asked_for })
+    }
+
     /// Serves clients until `stop`, and then until each has got its answer, at most for `drain`.
-    pub async fn serve(self, engine: Engine, stop: CancellationToken, drain: Duration) {
+    async fn serve(self, engine: Engine, stop: CancellationToken, drain: Duration) {
         let slots = Arc::new(Semaphore::new(CLIENTS));
         let clients = TaskTracker::new();
         let accept = async {
@@ -78,7 +85,26 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+struct Local {
+    socket: Socket,
+    engine: Engine,
+    asked_for: bool,
+}
+
+impl Door for Local {
+    fn is_asked_for(&self) -> bool {
+        self.asked_for
+    }
+
+    fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
+        Box::pin(async move {
+            self.socket.serve(self.engine, stop, grace).await;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Socket {
     fn drop(&mut self) {
         // The next server removes it otherwise.
         let _ = fs::remove_file(&self.path);
@@ -95,7 +121,7 @@ mod tests {
         let path = folder.path().join(wire::SOCKET);
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
-        let door = Door::open(folder.path()).unwrap();
+        let door = Socket::open(folder.path()).unwrap();
         std::os::unix::net::UnixStream::connect(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         drop(door);
@@ -107,6 +133,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let long = folder.path().join("x".repeat(120));
         fs::create_dir(&long).unwrap();
-        assert_eq!(Door::open(&long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(Socket::open(&long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -4,16 +4,27 @@
 //! with `isError`, and a run that ended badly is one with its outcome; an error of JSON-RPC is only what no model can
 //! mend: a tool that is not there, a request that was cancelled.
 
-use axum::http::StatusCode;
 use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData, JsonObject, MetaObject};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::lenient::Ignored;
-use crate::doors::http::problem::Problem;
+use crate::desk::field::Field;
+use crate::desk::refusal::{Kind, Refusal, Remedy, Words};
 
 /// Code of a wrong argument.
 pub(super) const CODE: &str = "invalid_argument";
+/// The words of this door's clients.
+pub(super) const WORDS: Words = Words { field: Field::snake, remedy };
+
+const fn remedy(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::CreateWorkspace => "set create_workspace to have it made",
+        Remedy::WaitOrReplace => "set busy to queue or replace",
+        Remedy::Wait => "set busy to queue to wait all the same",
+    }
+}
+
 /// Where a refusal has what is for programs.
 const PROBLEM: &str = "claudebox/problem";
 /// Where a result names the arguments that the tool does not know.
@@ -27,12 +38,12 @@ pub(super) enum Fault {
     /// The call itself is wrong.
     Call(ErrorData),
     /// It did not work.
-    Refused(Problem),
+    Refused(Refusal),
 }
 
-impl From<Problem> for Fault {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
+impl<E: Into<Refusal>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
     }
 }
 
@@ -44,22 +55,22 @@ impl Fault {
 }
 
 /// A refusal as a result. It has no structured part: that would have to follow the schema of a success.
-pub(super) fn refused(problem: &Problem) -> CallToolResult {
-    let status = problem.status();
-    let said = match status {
-        StatusCode::INTERNAL_SERVER_ERROR => problem.detail().to_owned(),
-        _ => format!("{} ({})", problem.detail(), problem.code()),
+pub(super) fn refused(refusal: &Refusal) -> CallToolResult {
+    let detail = refusal.detail(&WORDS);
+    let said = match refusal.kind() {
+        Kind::Fault => detail,
+        _ => format!("{detail} ({})", refusal.code()),
     };
     let mut result = CallToolResult::error(vec![ContentBlock::text(said)]);
     let mut meta = JsonObject::new();
-    meta.insert(PROBLEM.into(), problem.json());
+    meta.insert(PROBLEM.into(), refusal.json(&WORDS));
     result.meta = Some(MetaObject(meta));
     result
 }
 
 /// A wrong argument, by the name the client knows.
-pub(super) fn invalid(name: &str, why: &str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, CODE, format!("{name}: {why}")).with("field", name)
+pub(super) fn invalid(name: &str, why: &str) -> Refusal {
+    Refusal::of_named("field", CODE, name, why)
 }
 
 /// Says in a result which arguments nothing was done with: a slip must not go unseen.
@@ -101,5 +112,5 @@ pub(super) fn with_text(
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, Fault> {
-    serde_json::to_value(answer).map_err(|error| Problem::internal("writing a tool's result", &error).into())
+    serde_json::to_value(answer).map_err(|error| Refusal::internal("writing a tool's result", &error).into())
 }

@@ -4,13 +4,14 @@ use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::answer::{CODE, Fault, invalid};
-use crate::doors::http::parameters;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::RunBody;
-use crate::runs::run::Request;
+use super::answer::{CODE, Fault};
+use crate::claude::arguments::Effort;
+use crate::desk::ask::Wish;
+use crate::desk::refusal::{Kind, Refusal};
+use crate::doors::web::parameters;
+use crate::runs::run::{Busy, Request};
 
 /// Reads the arguments of a call, which fit the tool's schema.
 pub(super) fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Fault> {
@@ -34,7 +35,7 @@ pub(super) fn of_run_prompt(mut given: JsonObject) -> JsonObject {
     given
 }
 
-fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| parameters::invalid(CODE, &error.path().to_string(), &error.inner().to_string()))
 }
@@ -72,7 +73,7 @@ pub(super) struct RunArguments {
     /// Reasoning effort.
     #[serde(default)]
     #[schemars(schema_with = "efforts")]
-    effort: Option<String>,
+    effort: Option<Effort>,
     /// Stop the run when it has cost this much, US dollars.
     #[schemars(extend("exclusiveMinimum" = 0))]
     max_budget_usd: Option<f64>,
@@ -86,7 +87,7 @@ pub(super) struct RunArguments {
     /// the other one (replace).
     #[serde(default)]
     #[schemars(schema_with = "busy")]
-    pub(super) busy: Option<String>,
+    pub(super) busy: Option<Busy>,
     /// Answer at once with `run_id`. The run goes on without this client; `run_result` has its answer.
     #[serde(default)]
     pub(super) background: bool,
@@ -105,39 +106,32 @@ fn busy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 impl RunArguments {
-    /// The run as the HTTP door knows it: what may be asked is the same at every door.
-    pub(super) fn body(&self) -> Result<(RunBody, Request), Fault> {
-        let mut fields = match serde_json::to_value(self) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(_) => Map::new(),
-            Err(error) => return Err(Problem::internal("reading a call's arguments", &error).into()),
+    /// What is asked for, if every argument of it can be carried out.
+    pub(super) fn request(&self) -> Result<Request, Refusal> {
+        let wish = Wish {
+            prompt: self.prompt.clone(),
+            model: self.model.clone(),
+            system_prompt: self.system_prompt.clone(),
+            append_system_prompt: self.append_system_prompt.clone(),
+            json_schema: self.json_schema.clone(),
+            effort: self.effort,
+            resume: self.resume.clone(),
+            fork_session: self.fork_session,
+            no_continue: self.no_continue,
+            max_budget_usd: self.max_budget_usd,
+            max_turns: self.max_turns,
+            timeout_seconds: self.timeout_seconds,
+            ..Wish::default()
         };
-        fields.retain(|_, value| !value.is_null() && value != "");
-        fields.entry("prompt").or_insert("".into());
-        let body: RunBody = from_value(Value::Object(fields))?;
-        let request = body.request().map_err(in_snake_case)?;
-        Ok((body, request))
+        // Here a wrong argument has this door's code.
+        wish.check().map_err(|refusal| if refusal.kind() == Kind::Invalid { refusal.coded(CODE) } else { refusal })
     }
-}
-
-/// A problem of the HTTP door, about the argument as it is called here.
-fn in_snake_case(problem: Problem) -> Problem {
-    let Some(field) = problem.json()["field"].as_str().map(str::to_owned) else { return problem };
-    let mut name = String::new();
-    for letter in field.chars() {
-        if letter.is_ascii_uppercase() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_lowercase());
-    }
-    let why = problem.detail();
-    let why = why.strip_prefix(&field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
-    invalid(&name, why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doors::mcp::answer::WORDS;
     use crate::doors::mcp::{lenient, tools};
     use rstest::rstest;
     use serde_json::json;
@@ -145,7 +139,7 @@ mod tests {
     fn request(arguments: Value) -> Result<Request, Fault> {
         let Value::Object(arguments) = arguments else { panic!("no object") };
         let fitted = lenient::fit(&tools::described("claude_run").unwrap().input_schema, &arguments)?;
-        Ok(read::<RunArguments>(fitted.arguments)?.body()?.1)
+        Ok(read::<RunArguments>(fitted.arguments)?.request()?)
     }
 
     #[test]
@@ -203,7 +197,8 @@ mod tests {
     #[case(json!({"prompt": "p", "model": "--help"}), "model")]
     fn an_argument_that_cannot_be_is_named(#[case] arguments: Value, #[case] name: &str) {
         let Err(Fault::Refused(problem)) = request(arguments) else { panic!("it was taken") };
-        assert!(problem.detail().starts_with(&format!("{name}: ")), "{}", problem.detail());
-        assert_eq!((problem.code(), &problem.json()["field"]), (CODE, &json!(name)));
+        let detail = problem.detail(&WORDS);
+        assert!(detail.starts_with(&format!("{name}: ")), "{detail}");
+        assert_eq!((problem.code(), &problem.json(&WORDS)["field"]), (CODE, &json!(name)));
     }
 }

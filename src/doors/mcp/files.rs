@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::model::CallToolResult;
@@ -12,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Fault, invalid, structured, with_text};
 use super::page::{Page, page};
 use super::server::Call;
-use crate::doors::http::files::{UploadLimit, blocking, rfc3339};
-use crate::doors::http::problem::Problem;
+use crate::desk::files::{UploadLimit, blocking, rfc3339};
+use crate::desk::refusal::{Kind as Refused, Refusal};
 use crate::workspace::{self, ClientPath, Kind, PathError, Precondition, Stat, Workspaces};
 
 const USUAL_ENTRIES: u64 = 1000;
@@ -150,15 +149,14 @@ pub(super) struct DeleteAnswer {
 }
 
 /// The workspaces as the caller may use them, and the path in them.
-fn place(call: &Call<'_>, path: &str) -> Result<(Workspaces, ClientPath), Problem> {
+fn place(call: &Call<'_>, path: &str) -> Result<(Workspaces, ClientPath), PathError> {
     let workspaces = workspaces(call);
     let path = workspaces.client_path(path.as_bytes())?;
     Ok((workspaces, path))
 }
 
 fn workspaces(call: &Call<'_>) -> Workspaces {
-    let caller = call.caller.clone();
-    call.app.workspaces.guarded(std::sync::Arc::new(move |path: &str| caller.may_use_workspace(path)))
+    call.caller.guarded(&call.desk.workspaces)
 }
 
 fn bounded(name: &str, given: Option<u64>, usual: u64, fewest: u64, most: u64) -> Result<usize, Fault> {
@@ -175,7 +173,7 @@ pub(super) async fn list_files(call: Call<'_>, arguments: ListArguments) -> Resu
     let after = arguments.cursor.filter(|cursor| !cursor.is_empty()).map(|cursor| workspace::decode_name(&cursor));
     let (workspaces, path) = place(&call, &arguments.path)?;
     let folder = path.to_string();
-    let listing = blocking(move || workspaces.list(&path, after.as_deref(), limit)).await?;
+    let listing = blocking(move || workspaces.list(&path, after.as_deref(), limit)).await??;
     let entries = listing.entries.iter().map(|entry| EntryAnswer {
         name: entry.name.to_string_lossy().into_owned(),
         kind: match entry.stat.kind {
@@ -196,7 +194,7 @@ pub(super) async fn read_file(call: Call<'_>, arguments: ReadArguments) -> Resul
     let limit = bounded("limit", arguments.limit, USUAL_BYTES, FEWEST_BYTES, MOST_BYTES)?;
     let (workspaces, path) = place(&call, &arguments.path)?;
     let (name, offset) = (path.to_string(), arguments.offset);
-    let (bytes, size) = blocking(move || part(&workspaces, &path, offset, limit)).await?;
+    let (bytes, size) = blocking(move || part(&workspaces, &path, offset, limit)).await??;
     if offset > size {
         return Err(invalid("offset", &format!("{offset} is beyond the file's end; it has {size} bytes")).into());
     }
@@ -255,17 +253,17 @@ pub(super) async fn write_file(
     };
     if let Some(UploadLimit(limit)) = limit.filter(|UploadLimit(limit)| bytes.len() as u64 > *limit) {
         let detail = format!("the file has {} bytes; at most {limit} are allowed", bytes.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).into());
+        return Err(Refusal::new(Refused::TooLarge, "too_large", detail).into());
     }
     let workspaces = workspaces(&call);
-    let path = workspaces.file_path(arguments.path.as_bytes()).map_err(Problem::from)?;
+    let path = workspaces.file_path(arguments.path.as_bytes())?;
     let absolute = workspaces.absolute(&path).to_string_lossy().into_owned();
     let stat: Stat = blocking(move || {
         let mut upload = workspaces.begin_write(&path)?;
         upload.write(&bytes)?;
         upload.commit(&Precondition::default())
     })
-    .await?;
+    .await??;
     structured(&WriteAnswer { status: "ok", path: absolute, size: stat.size })
 }
 
@@ -273,6 +271,6 @@ pub(super) async fn write_file(
 pub(super) async fn delete_file(call: Call<'_>, arguments: DeleteArguments) -> Result<CallToolResult, Fault> {
     let (workspaces, path) = place(&call, &arguments.path)?;
     let absolute = workspaces.absolute(&path).to_string_lossy().into_owned();
-    blocking(move || workspaces.delete(&path, arguments.recursive, &Precondition::default())).await?;
+    blocking(move || workspaces.delete(&path, arguments.recursive, &Precondition::default())).await??;
     structured(&DeleteAnswer { status: "ok", path: absolute })
 }

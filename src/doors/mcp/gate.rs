@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 
 use super::sessions::Sessions;
 use super::{batch, frames};
-use crate::doors::http::auth::Caller;
-use crate::doors::http::parameters::json_bytes;
-use crate::doors::http::server::Stopping;
+use crate::desk::caller::Caller;
+use crate::doors::web::parameters::json_bytes;
+use crate::doors::web::server::Stopping;
 
 /// The header with a session's id.
 pub(super) const SESSION: &str = "mcp-session-id";

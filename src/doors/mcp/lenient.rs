@@ -8,7 +8,7 @@ use rmcp::model::JsonObject;
 use serde_json::{Map, Number, Value};
 
 use super::answer::invalid;
-use crate::doors::http::problem::Problem;
+use crate::desk::refusal::Refusal;
 
 /// Characters of a value or a name that a message shows.
 const SHOWN_CHARS: usize = 80;
@@ -32,7 +32,7 @@ pub(super) struct Ignored {
 }
 
 /// Reads `given` by the schema of a tool's arguments.
-pub(super) fn fit(schema: &JsonObject, given: &JsonObject) -> Result<Fitted, Problem> {
+pub(super) fn fit(schema: &JsonObject, given: &JsonObject) -> Result<Fitted, Refusal> {
     let none = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
     let required: Vec<&str> =
@@ -163,7 +163,7 @@ fn is_within(schema: &Value, value: &Value) -> bool {
         && bound("exclusiveMinimum").is_none_or(|below| number > below)
 }
 
-fn wrong(name: &str, schema: &Value, shown: &str) -> Problem {
+fn wrong(name: &str, schema: &Value, shown: &str) -> Refusal {
     let problem = invalid(name, &format!("{shown} is not allowed; allowed is {}", allowed(schema)));
     match &schema["enum"] {
         Value::Array(allowed) => problem.with("allowed", allowed.clone()),
@@ -171,7 +171,7 @@ fn wrong(name: &str, schema: &Value, shown: &str) -> Problem {
     }
 }
 
-fn missing(name: &str, schema: &Value, ignored: &[Ignored]) -> Problem {
+fn missing(name: &str, schema: &Value, ignored: &[Ignored]) -> Refusal {
     let slip = ignored.iter().find(|ignored| ignored.like.as_deref() == Some(name));
     let slip = slip.map(|slip| format!(" ({:?} is not its name)", slip.name)).unwrap_or_default();
     invalid(name, &format!("it is missing{slip}; needed is {}", allowed(schema)))

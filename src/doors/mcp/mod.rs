@@ -16,7 +16,6 @@
 //! | `arguments` | arguments of a call -> types |
 //! | `answer` | results and refusals, as clients see them |
 //! | `run` | `claude_run` |
-//! | `progress` | the CLI's events -> progress |
 //! | `runs` | `run_status`, `run_result`, `run_cancel` |
 //! | `files` | the files' tools |
 //! | `page` | which bytes of a file are a page of text |
@@ -29,7 +28,6 @@ mod frames;
 mod gate;
 mod lenient;
 mod page;
-mod progress;
 mod run;
 mod runs;
 mod server;
@@ -44,8 +42,9 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 
 use self::server::Server;
 use self::sessions::Sessions;
-use super::http::app::App;
-use super::http::files::UploadLimit;
+use crate::desk::Desk;
+use crate::desk::files::UploadLimit;
+use crate::doors::web::Routes;
 use crate::runs::run::DoorName;
 
 /// The name of this door.
@@ -53,10 +52,11 @@ const DOOR: DoorName = DoorName::Mcp;
 /// Where it is. With a slash at its end it is the same: clients of the predecessor have one there.
 const PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 
-/// The routes of this door.
-pub(super) fn router(app: App, upload_limit: Option<UploadLimit>) -> Router<App> {
+/// What this door serves. `upload_limit`: longest file that may be written.
+#[must_use]
+pub fn routes(desk: Desk, upload_limit: Option<UploadLimit>) -> Routes {
     let sessions = Arc::new(Sessions::default());
-    let server = Server { app, sessions: Arc::clone(&sessions), upload_limit };
+    let server = Server { desk, sessions: Arc::clone(&sessions), upload_limit };
     let mut config = StreamableHttpServerConfig::default();
     // Host and Origin were judged around all doors, and the body's length by the gate.
     config.allowed_hosts.clear();
@@ -65,5 +65,12 @@ pub(super) fn router(app: App, upload_limit: Option<UploadLimit>) -> Router<App>
     config.json_response = true;
     let service = StreamableHttpService::new(move || Ok(server.clone()), sessions.keeper(), config);
     let router = PATHS.into_iter().fold(Router::new(), |router, path| router.route_service(path, service.clone()));
-    router.layer(from_fn_with_state(sessions, gate::pass))
+    Routes {
+        name: DOOR,
+        protected: router.layer(from_fn_with_state(sessions, gate::pass)),
+        open: Router::new(),
+        // There are clients that are configured by a URL alone.
+        token_in_query: true,
+        described: None,
+    }
 }

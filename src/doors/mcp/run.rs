@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use axum::Extension;
 use rmcp::model::{CallToolResult, ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RoleServer};
 use schemars::JsonSchema;
@@ -15,17 +14,18 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::DOOR;
 use super::answer::{Fault, with_text};
 use super::arguments::RunArguments;
 use super::server::Call;
-use super::{DOOR, progress};
 use crate::claude::outcome::Outcome;
-use crate::doors::http::app::App;
-use crate::doors::http::runs::{ledger_failed, refused, unknown};
-use crate::doors::queueing;
+use crate::desk::Desk;
+use crate::desk::ask::Ask;
+use crate::desk::narrate::{Delta, Reader, one_line, tool_line};
+use crate::doors::web::server::Stopping;
 use crate::runs::engine::{Hold, Submitted};
 use crate::runs::events::Events;
-use crate::runs::run::{Cancel, NewRun, Run, State};
+use crate::runs::run::{Busy, Cancel, Run, State};
 
 /// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -123,62 +123,49 @@ pub(super) fn answer(run: &Run) -> Result<CallToolResult, Fault> {
 
 /// The tool.
 pub(super) async fn claude_run(call: Call<'_>, arguments: RunArguments) -> Result<CallToolResult, Fault> {
-    let (body, request) = arguments.body()?;
-    let app = call.app;
+    let request = arguments.request()?;
+    let desk = call.desk;
     let name = arguments.workspace.clone().unwrap_or_default();
-    let workspace = app.workspace(call.caller, name, arguments.create_workspace).await.map_err(|problem| {
-        let detail = problem.detail().replace("set createWorkspace", "set create_workspace");
-        problem.saying(detail)
-    })?;
-    let asked = arguments.busy.is_some().then(|| body.busy.into());
-    let busy = queueing::busy(&app.engine, &workspace.path, asked)?;
-    let new = NewRun {
-        origin: app.origin(DOOR, call.caller),
-        workspace: workspace.path,
-        request,
-        busy,
-        idempotency_key: None,
-        webhook_url: None,
-        stays: arguments.background,
-    };
-    let Submitted { id, mut hold, .. } = app.engine.submit(new).await.map_err(refused)?;
+    let workspace = desk.workspace(call.caller, name, arguments.create_workspace).await?;
+    if arguments.busy.is_none() {
+        desk.room(&workspace.path)?;
+    }
+    let ask = Ask::new(call.caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
+    let ask = ask.busy(arguments.busy.unwrap_or(Busy::Queue)).stays(arguments.background);
+    let Submitted { id, mut hold, .. } = ask.submit(&desk.engine).await?;
     if arguments.background {
-        let run = app.engine.get(id).await.map_err(|error| ledger_failed(&error))?;
-        return answer(&run.ok_or_else(|| unknown(&id.to_string()))?);
+        return answer(&desk.run(id).await?);
     }
     tokio::select! {
         ended = follow(&call, id) => {
-            // Also where there is no result: who is told that the run waits for the next server has not gone away.
             hold.release();
             answer(&ended?)
         }
         () = call.cancelled() => {
-            end(app, id, hold, call.in_session).await?;
+            end(desk, id, hold, call.in_session).await?;
             Err(Fault::cancelled())
         }
     }
 }
 
 /// Ends a run whose client does not want it any more. Returns when its processes are gone.
-async fn end(app: &App, id: Uuid, mut hold: Hold, asked: bool) -> Result<(), Fault> {
+async fn end(desk: &Desk, id: Uuid, mut hold: Hold, asked: bool) -> Result<(), Fault> {
     hold.release();
     let why = if asked { Cancel::Asked } else { Cancel::Disconnected };
-    app.engine.cancel(id, why).await.map_err(|error| ledger_failed(&error))?;
-    app.engine.wait(id).await.map_err(|error| ledger_failed(&error))?;
+    desk.engine.cancel(id, why).await?;
+    desk.engine.wait(id).await?;
     Ok(())
 }
 
 /// Waits for the end of a run, and tells the client how it goes if it wants to know.
 pub(super) async fn follow(call: &Call<'_>, id: Uuid) -> Result<Run, Fault> {
-    let stopping = call.stopping.clone().map(Extension);
-    let ended = call.app.wait_or_stop(id, stopping);
+    let ended = call.desk.wait_or_stop(id, call.stopping.as_ref().map(Stopping::token));
     let Some(token) = call.progress.clone() else { return Ok(ended.await?) };
-    let events = call.app.engine.events(id, 0).await.map_err(|error| ledger_failed(&error))?;
-    let events = events.ok_or_else(|| unknown(&id.to_string()))?;
+    let events = call.desk.events(id, 0).await?;
     tokio::select! {
         biased;
         ended = ended => Ok(ended?),
-        () = tell(call.peer, token, id, events) => Ok(call.app.wait_or_stop(id, None).await?),
+        () = tell(call.peer, token, id, events) => Ok(call.desk.wait_or_stop(id, None).await?),
     }
 }
 
@@ -195,6 +182,7 @@ async fn tell(peer: &Peer<RoleServer>, token: ProgressToken, id: Uuid, mut event
         }
     };
     say(format!("run {id} {}", if events.is_waiting() { "waits for its turn" } else { "has started" })).await;
+    let mut reader = Reader::default();
     let mut sign = began + SIGN_OF_LIFE;
     loop {
         let chunk = tokio::select! {
@@ -210,7 +198,7 @@ async fn tell(peer: &Peer<RoleServer>, token: ProgressToken, id: Uuid, mut event
         };
         match chunk {
             Ok(Some(chunk)) => {
-                for line in progress::lines(&chunk.lines) {
+                for line in reader.read(&chunk.lines).into_iter().filter_map(told) {
                     say(line).await;
                     sign = Instant::now() + SIGN_OF_LIFE;
                 }
@@ -221,5 +209,14 @@ async fn tell(peer: &Peer<RoleServer>, token: ProgressToken, id: Uuid, mut event
                 return;
             }
         }
+    }
+}
+
+/// The line that tells of it: each thing the run says or does has one.
+fn told(delta: Delta) -> Option<String> {
+    match delta {
+        Delta::Said(text) => Some(one_line(&text)).filter(|line| !line.is_empty()),
+        Delta::Tool { name, input } => Some(tool_line(&name, &input)),
+        _ => None,
     }
 }

@@ -11,10 +11,9 @@ use super::answer::{Fault, invalid, structured};
 use super::run::{answer, follow};
 use super::server::Call;
 use crate::claude::outcome::Outcome;
-use crate::doors::http::runs::{ledger_failed, nothing_runs, time, unknown};
+use crate::desk::runs::{Named, time};
 use crate::runs::ledger::Filter;
-use crate::runs::run::{Cancel, Run, State};
-use crate::runs::submission::Cancelled;
+use crate::runs::run::Run;
 
 /// How many runs are listed if none is named.
 const LISTED: usize = 20;
@@ -102,7 +101,7 @@ fn status_of(call: &Call<'_>, run: &Run) -> RunStatus {
         run_id: run.id.to_string(),
         workspace: run.workspace.to_string_lossy().into_owned(),
         state: run.state.name(),
-        position: call.app.engine.ahead(run),
+        position: call.desk.engine.ahead(run),
         outcome: end.and_then(|end| end.outcome).map(Outcome::name),
         error: end.and_then(|end| end.error.clone()),
         door: run.door.name(),
@@ -120,15 +119,20 @@ fn given(text: Option<&str>) -> Option<&str> {
 /// The tool.
 pub(super) async fn run_status(call: Call<'_>, arguments: StatusArguments) -> Result<CallToolResult, Fault> {
     if let Some(id) = given(arguments.run_id.as_deref()) {
-        let run = call.app.visible_run(id, call.caller).await?;
+        let run = call.desk.visible_run(id, call.caller).await?;
         return structured(&StatusAnswer { runs: vec![status_of(&call, &run)] });
     }
     let workspace = match arguments.workspace {
-        Some(name) => Some(call.app.workspace(call.caller, name, false).await?.path),
+        Some(name) => Some(call.desk.workspace(call.caller, name, false).await?.path),
         None => None,
     };
-    let filter = Filter { workspace, limit: LISTED, visible: call.app.sight(call.caller), ..Filter::default() };
-    let runs = call.app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
+    let filter = Filter {
+        workspace,
+        limit: LISTED,
+        visible: call.caller.sight(call.desk.workspaces.root()),
+        ..Filter::default()
+    };
+    let runs = call.desk.engine.list(filter).await?;
     structured(&StatusAnswer { runs: runs.iter().map(|run| status_of(&call, run)).collect() })
 }
 
@@ -138,7 +142,7 @@ pub(super) async fn run_result(call: Call<'_>, arguments: ResultArguments) -> Re
     if !(0.0..=LONGEST_WAIT).contains(&wait) {
         return Err(invalid("wait_seconds", &format!("a number from 0 to {LONGEST_WAIT} is allowed")).into());
     }
-    let run = call.app.visible_run(&arguments.run_id, call.caller).await?;
+    let run = call.desk.visible_run(&arguments.run_id, call.caller).await?;
     if run.state.is_final() || wait == 0.0 {
         return answer(&run);
     }
@@ -147,27 +151,21 @@ pub(super) async fn run_result(call: Call<'_>, arguments: ResultArguments) -> Re
         // It is not ended: another may wait for it, or this client once more.
         () = call.cancelled() => Err(Fault::cancelled()),
         () = tokio::time::sleep(Duration::from_secs_f64(wait)) => {
-            answer(&call.app.visible_run(&arguments.run_id, call.caller).await?)
+            answer(&call.desk.visible_run(&arguments.run_id, call.caller).await?)
         }
     }
 }
 
 /// The tool.
 pub(super) async fn run_cancel(call: Call<'_>, arguments: CancelArguments) -> Result<CallToolResult, Fault> {
-    let app = call.app;
-    let id = match (given(arguments.run_id.as_deref()), arguments.workspace) {
-        (Some(id), _) => id.to_owned(),
-        (None, Some(name)) => {
-            let workspace = app.workspace(call.caller, name, false).await?;
-            app.engine.running_in(&workspace.path).ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
-        }
-        (None, None) => return Err(invalid("run_id", "name a run (run_id) or a workspace (workspace)").into()),
-    };
-    let run = app.visible_run(&id, call.caller).await?;
-    let done = app.engine.cancel(run.id, Cancel::Asked).await.map_err(|error| ledger_failed(&error))?;
-    let run = app.engine.wait(run.id).await.map_err(|error| ledger_failed(&error))?.ok_or_else(|| unknown(&id))?;
-    let ended_before = matches!(done, Cancelled::AlreadyEnded(_) | Cancelled::Unknown);
-    let status = if !ended_before && run.state == State::Cancelled { "ok" } else { "already_ended" };
-    let workspace = run.workspace.to_string_lossy().into_owned();
-    structured(&CancelAnswer { status, run_id: run.id.to_string(), workspace, state: run.state.name() })
+    let neither = || invalid("run_id", "name a run (run_id) or a workspace (workspace)");
+    let named = Named::either(arguments.run_id, arguments.workspace).ok_or_else(neither)?;
+    let cancellation = call.desk.cancel(call.caller, named).await?;
+    let run = &cancellation.run;
+    structured(&CancelAnswer {
+        status: cancellation.status(),
+        run_id: run.id.to_string(),
+        workspace: run.workspace.to_string_lossy().into_owned(),
+        state: run.state.name(),
+    })
 }

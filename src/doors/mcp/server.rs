@@ -18,11 +18,11 @@ use super::lenient::{Fitted, fit};
 use super::sessions::{InUse, Sessions};
 use super::tools::{self, Name};
 use super::{files, run, runs};
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::files::UploadLimit;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::server::Stopping;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
+use crate::desk::files::UploadLimit;
+use crate::desk::refusal::Refusal;
+use crate::doors::web::server::Stopping;
 
 const INSTRUCTIONS: &str = "claudebox runs Claude Code in a box. claude_run gives it a task in a workspace, a folder below \
                             the workspaces folder; by default it continues the workspace's last session. The file tools \
@@ -31,14 +31,14 @@ const INSTRUCTIONS: &str = "claudebox runs Claude Code in a box. claude_run give
 /// What the SDK asks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Server {
-    pub(super) app: App,
+    pub(super) desk: Desk,
     pub(super) sessions: std::sync::Arc<Sessions>,
     pub(super) upload_limit: Option<UploadLimit>,
 }
 
 /// A call of a tool.
 pub(super) struct Call<'server> {
-    pub(super) app: &'server App,
+    pub(super) desk: &'server Desk,
     pub(super) caller: &'server Caller,
     pub(super) stopping: Option<Stopping>,
     pub(super) peer: &'server Peer<RoleServer>,
@@ -144,11 +144,11 @@ impl Server {
         let caller = parts.and_then(|parts| parts.extensions.get::<Caller>());
         // Without one nobody gets in: a route that was wired up wrongly must not be an open one.
         let (Some(parts), Some(caller)) = (parts, caller) else {
-            return Err(Problem::internal("calling a tool", &"the request came without its caller").into());
+            return Err(Refusal::internal("calling a tool", &"the request came without its caller").into());
         };
         let session = parts.headers.get(SESSION).and_then(|id| id.to_str().ok());
         let call = Call {
-            app: &self.app,
+            desk: &self.desk,
             caller,
             stopping: parts.extensions.get().cloned(),
             peer: &context.peer,

@@ -10,7 +10,7 @@ use super::material::Piece;
 use super::message::{Message, Part, Role, invalid};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::claude::envelope::hex;
-use crate::doors::http::problem::Problem;
+use crate::doors::web::problem::Problem;
 
 /// What is asked where a conversation ends with the assistant's own words.
 const GO_ON: &str = "Go on with your last message from exactly where it ends, and do not repeat any of it.";

@@ -4,24 +4,32 @@
 //! this shape at one place, around all of it, so that a bad token or a foreign Host comes in it too.
 
 use axum::Json;
-use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::PREFIX;
 use crate::claude::outcome::Outcome;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::rate_limited;
+use crate::desk::field::Field;
+use crate::desk::refusal::{RETRY_SECONDS, Remedy, Words, rate_limited};
+use crate::doors::web::problem::Problem;
 use crate::runs::run::{Run, State};
 
 /// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no. Others know only the
 /// status, and some ask again at whatever is not 400 to 409.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// When to try again where nothing says when.
-const RETRY_SECONDS: u64 = 30;
+
+/// The words of this door's clients: what the protocol has no place for is said in headers.
+pub(super) const WORDS: Words = Words { field: Field::snake, remedy };
+
+const fn remedy(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::CreateWorkspace => "send X-Claude-Create-Workspace: 1 to have it made",
+        Remedy::WaitOrReplace => "send X-Claude-Busy: queue or replace",
+        Remedy::Wait => "send X-Claude-Busy: queue to wait all the same",
+    }
+}
 
 /// Why the CLI ends a run whose conversation does not fit into the model's window.
 const TOO_LONG: [&str; 3] = ["blocking_limit", "prompt_too_long", "context_limit"];
@@ -49,15 +57,9 @@ pub(in crate::doors) struct ErrorDetails {
     code: String,
 }
 
-/// Puts problems of this door into its shape. For `middleware::from_fn`, around all routes.
-pub async fn shape(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    shaped_at(&path, next.run(request).await)
-}
-
 /// The answer to a request for `path`: a problem of this door in its shape.
 #[must_use]
-pub fn shaped_at(path: &str, response: Response) -> Response {
+pub fn shape(path: &str, response: Response) -> Response {
     match response.extensions().get::<Problem>().cloned() {
         Some(problem) if path.starts_with(PREFIX) => shaped(&problem, response),
         _ => response,
@@ -95,10 +97,10 @@ fn is_of_a_run(problem: &Problem) -> bool {
 
 /// A problem in OpenAI's shape; what else it says for programs stands beside.
 pub(super) fn json(problem: &Problem) -> Value {
-    let of_problem = problem.json();
+    let of_problem = problem.refusal().json(&WORDS);
     let param = [&of_problem["field"], &of_problem["parameter"]].into_iter().find(|param| param.is_string());
     let mut error = json!({
-        "message": problem.detail(), "type": kind(problem), "param": param, "code": problem.code(),
+        "message": of_problem["detail"], "type": kind(problem), "param": param, "code": problem.code(),
     });
     for (key, value) in of_problem.as_object().into_iter().flatten() {
         if !["detail", "code", "field", "parameter"].contains(&key.as_str()) {
@@ -137,7 +139,7 @@ pub(super) fn of_run(run: &Run) -> Option<Problem> {
     let problem = match (run.state, outcome.unwrap_or(Outcome::Truncated), api_status) {
         (State::Cancelled, ..) => failed("run_cancelled"),
         (State::Interrupted, ..) => failed("run_interrupted"),
-        (_, Outcome::RateLimited { .. }, _) => rate_limited(end, said.clone()),
+        (_, Outcome::RateLimited { .. }, _) => rate_limited(end, said.clone()).into(),
         (_, Outcome::ModelError, _) if TOO_LONG.contains(&reason) => failed("context_length_exceeded"),
         (_, Outcome::ModelError, Some(404)) => {
             Problem::new(StatusCode::NOT_FOUND, "model_not_found", said.clone()).with("field", "model")

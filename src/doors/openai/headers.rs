@@ -1,9 +1,9 @@
 //! What a client says outside the protocol: headers, each also under the project's own name.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use uuid::Uuid;
 
-use crate::doors::http::problem::Problem;
+use crate::desk::refusal::Refusal;
 use crate::runs::run::Busy;
 
 /// Both beginnings of every name: the predecessor's, and ours.
@@ -41,7 +41,7 @@ pub(super) enum Progress {
 }
 
 impl Headers {
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
         let append = text(headers, "append-system-prompt")?;
         let session = match text(headers, "session")? {
             None => None,
@@ -70,7 +70,7 @@ impl Headers {
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
     let Some(value) = PREFIXES.iter().find_map(|prefix| headers.get(format!("{prefix}{name}"))) else {
         return Ok(None);
     };
@@ -78,12 +78,12 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Problem> {
+fn flag(headers: &HeaderMap, name: &str) -> Result<bool, Refusal> {
     let words = [("1", true), ("true", true), ("yes", true), ("0", false), ("false", false), ("no", false)];
     choice(headers, name, &words)
 }
 
-fn choice<T: Copy + Default>(headers: &HeaderMap, name: &str, words: &[(&str, T)]) -> Result<T, Problem> {
+fn choice<T: Copy + Default>(headers: &HeaderMap, name: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
     let Some(said) = text(headers, name)? else { return Ok(T::default()) };
     let found = words.iter().find(|(word, _)| said.eq_ignore_ascii_case(word));
     found.map(|(_, value)| *value).ok_or_else(|| {
@@ -92,12 +92,11 @@ fn choice<T: Copy + Default>(headers: &HeaderMap, name: &str, words: &[(&str, T)
     })
 }
 
-fn invalid(name: &str, why: &str, allowed: &[&str]) -> Problem {
+fn invalid(name: &str, why: &str, allowed: &[&str]) -> Refusal {
     let header: Vec<String> = ["x", "claude"].into_iter().chain(name.split('-')).map(capitalised).collect();
     let header = header.join("-");
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_header", format!("{header}: {why}"));
-    let problem = problem.with("parameter", header);
-    if allowed.is_empty() { problem } else { problem.with("allowed", allowed.to_vec()) }
+    let refusal = Refusal::of_named("parameter", "invalid_header", &header, why);
+    if allowed.is_empty() { refusal } else { refusal.with("allowed", allowed.to_vec()) }
 }
 
 fn capitalised(word: &str) -> String {
@@ -108,10 +107,11 @@ fn capitalised(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doors::openai::error::WORDS;
     use axum::http::HeaderName;
     use rstest::rstest;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Headers, Problem> {
+    fn read(pairs: &[(&str, &str)]) -> Result<Headers, Refusal> {
         let pairs = pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap()));
@@ -138,6 +138,6 @@ mod tests {
     #[case("x-claude-session", "last", "X-Claude-Session: a session's id is a UUID")]
     #[case("x-claudebox-progress", "all", "X-Claude-Progress: \"all\" is not allowed, only off, reasoning, comments")]
     fn a_fault_is_named(#[case] name: &str, #[case] value: &str, #[case] detail: &str) {
-        assert_eq!(read(&[(name, value)]).unwrap_err().detail(), detail);
+        assert_eq!(read(&[(name, value)]).unwrap_err().detail(&WORDS), detail);
     }
 }

@@ -12,7 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
 use super::message::{Message, Part, invalid};
-use crate::doors::http::problem::Problem;
+use crate::doors::web::problem::Problem;
 use crate::fetch::{FetchError, Fetcher};
 
 /// Most an image may have; what Claude's API takes.

@@ -13,10 +13,9 @@ use uuid::Uuid;
 use super::conversation::Digest;
 use super::message::{Message, Part, Role, invalid};
 use super::turn::{Answer, DOOR};
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::ledger_failed;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
+use crate::doors::web::problem::Problem;
 use crate::runs::ledger::{LedgerError, Note};
 use crate::runs::run::{Run, State, now};
 
@@ -47,8 +46,8 @@ pub(super) enum Previous {
 
 impl Memory {
     /// A run has begun.
-    pub(super) async fn begun(&self, app: &App, run: Uuid) -> Result<(), LedgerError> {
-        let ledger = app.engine.ledger();
+    pub(super) async fn begun(&self, desk: &Desk, run: Uuid) -> Result<(), LedgerError> {
+        let ledger = desk.engine.ledger();
         if let Some(response) = &self.response {
             let note = Note { key: format!("response/{run}"), value: response.clone() };
             ledger.put_note(DOOR, note, Some(now() + KNOWN_MS)).await?;
@@ -61,9 +60,9 @@ impl Memory {
     }
 
     /// A run has an answer.
-    pub(super) async fn answered(&self, app: &App, answer: &Answer) -> Result<(), LedgerError> {
+    pub(super) async fn answered(&self, desk: &Desk, answer: &Answer) -> Result<(), LedgerError> {
         let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
-        let (Some(session), ledger) = (session, app.engine.ledger()) else { return Ok(()) };
+        let (Some(session), ledger) = (session, desk.engine.ledger()) else { return Ok(()) };
         let expires = Some(now() + REMEMBERED_MS);
         let digest = self.conversation.clone().map(|digest| digest.answered(&answer.said()).text());
         if let Some(digest) = &digest {
@@ -79,52 +78,52 @@ impl Memory {
     }
 
     /// Whether `run` was asked for the same as this.
-    pub(super) async fn is_of(&self, app: &App, run: Uuid) -> Result<bool, Problem> {
+    pub(super) async fn is_of(&self, desk: &Desk, run: Uuid) -> Result<bool, LedgerError> {
         let Some(asked) = &self.asked else { return Ok(false) };
-        Ok(note(app, &format!("asked/{run}")).await?.is_some_and(|before| before == *asked))
+        Ok(note(desk, &format!("asked/{run}")).await?.is_some_and(|before| before == *asked))
     }
 }
 
-async fn note(app: &App, key: &str) -> Result<Option<Value>, Problem> {
-    app.engine.ledger().note(DOOR, key).await.map_err(|error| ledger_failed(&error))
+async fn note(desk: &Desk, key: &str) -> Result<Option<Value>, LedgerError> {
+    desk.engine.ledger().note(DOOR, key).await
 }
 
 /// The session that a conversation is at the end of.
-pub(super) async fn recognised(app: &App, digest: &str) -> Result<Option<String>, Problem> {
-    let session = note(app, &format!("conversation/{digest}")).await?;
+pub(super) async fn recognised(desk: &Desk, digest: &str) -> Result<Option<String>, LedgerError> {
+    let session = note(desk, &format!("conversation/{digest}")).await?;
     let Some(session) = session.as_ref().and_then(Value::as_str) else { return Ok(None) };
-    let end = note(app, &format!("session/{session}")).await?;
+    let end = note(desk, &format!("session/{session}")).await?;
     Ok(end.filter(|end| end["conversation"] == digest).map(|_| session.to_owned()))
 }
 
 /// The run of a response that may be named, and what it was asked with. `id` begins with `prefix`.
 pub(super) async fn response(
-    app: &App,
+    desk: &Desk,
     caller: &Caller,
     id: &str,
     prefix: &str,
-) -> Result<Option<(Run, Value)>, Problem> {
+) -> Result<Option<(Run, Value)>, LedgerError> {
     let Some(run) = id.strip_prefix(prefix) else { return Ok(None) };
-    let Some(run) = app.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR) else { return Ok(None) };
-    Ok(note(app, &format!("response/{}", run.id)).await?.map(|asked| (run, asked)))
+    let Some(run) = desk.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR) else { return Ok(None) };
+    Ok(note(desk, &format!("response/{}", run.id)).await?.map(|asked| (run, asked)))
 }
 
 /// How a request goes on after `run`.
-pub(super) async fn previous(app: &App, caller: &Caller, run: &Run) -> Result<Previous, Problem> {
+pub(super) async fn previous(desk: &Desk, caller: &Caller, run: &Run) -> Result<Previous, Problem> {
     let session = run.end.as_ref().and_then(|end| end.session_id.clone()).filter(|_| run.state == State::Succeeded);
     let Some(session) = session else {
         return Err(invalid("previous_response_id", "that response has not come to its end, or failed"));
     };
-    let end = note(app, &format!("session/{session}")).await?;
+    let end = note(desk, &format!("session/{session}")).await?;
     if end.is_some_and(|end| end["run"] == run.id.to_string()) {
         return Ok(Previous::Session(session));
     }
     let mut told: Vec<Vec<Message>> = Vec::new();
     let mut next = Some(run.clone());
     while let Some(run) = next.take().filter(|_| told.len() < MOST_BEFORE) {
-        let asked = note(app, &format!("response/{}", run.id)).await?.unwrap_or_default();
+        let asked = note(desk, &format!("response/{}", run.id)).await?.unwrap_or_default();
         if let Some(before) = asked["previous"].as_str() {
-            next = response(app, caller, before, "resp_").await?.map(|(run, _)| run);
+            next = response(desk, caller, before, "resp_").await?.map(|(run, _)| run);
         }
         told.push(turn_of(run, &asked));
     }

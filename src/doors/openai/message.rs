@@ -1,9 +1,9 @@
 //! JSON of messages -> messages: both protocols' ways to say who said what.
 
-use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::doors::http::problem::Problem;
+use crate::desk::refusal::Refusal;
+use crate::doors::web::problem::Problem;
 
 /// Longest text of a field of an item that is told as it is: a longer one is an image, or a result of a search.
 const LONGEST_TOLD_BYTES: usize = 100_000;
@@ -221,7 +221,7 @@ fn shown(value: &Value) -> String {
 }
 
 pub(super) fn invalid(field: &str, why: &str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {why}")).with("field", field)
+    Refusal::of_named("field", "invalid_field", field, why).into()
 }
 
 #[cfg(test)]

@@ -15,14 +15,12 @@
 //! | `tools` | the client's tools, and the call of one that it forces |
 //! | `turn` | the run |
 //! | `spoken` | the text of an answer: where it ends, what counts of it |
-//! | `deltas` | the CLI's events -> pieces of an answer |
 //! | `stream` | pieces -> server-sent events, in the words of a protocol |
 //! | `chat`, `responses` | the two protocols |
 //! | `error` | OpenAI's shape of errors |
 
 mod chat;
 mod conversation;
-mod deltas;
 pub mod error;
 mod headers;
 mod material;
@@ -36,22 +34,50 @@ mod tools;
 mod turn;
 mod usage;
 
+use std::sync::Arc;
+
 use axum::Router;
+use axum::extract::FromRef;
 use axum::routing::{get, post};
 use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Description;
 
-#[cfg(test)]
-pub(in crate::doors) use self::deltas::LONGEST_LINE_CHARS;
-pub(in crate::doors) use self::deltas::{one_line, tool_line};
-use super::http::app::App;
+use self::models::Models;
+use crate::desk::Desk;
+use crate::doors::web::Routes;
+use crate::doors::web::openapi::Described;
+use crate::runs::run::DoorName;
 
 /// Where everything of this door is.
-pub(super) const PREFIX: &str = "/openai/";
+const PREFIX: &str = "/openai/";
 /// Where its routes are.
-pub(super) const BASE: &str = "/openai/v1";
+const BASE: &str = "/openai/v1";
 
-/// The routes of this door.
-pub(super) fn router() -> Router<App> {
+/// What this door serves, described.
+pub const DESCRIBED: Described = Described { make: described, error: "OpenAiError" };
+
+/// What the routes of this door work with.
+#[derive(Clone)]
+struct Inside {
+    desk: Desk,
+    models: Arc<Models>,
+}
+
+impl FromRef<Inside> for Desk {
+    fn from_ref(inside: &Inside) -> Self {
+        inside.desk.clone()
+    }
+}
+
+impl FromRef<Inside> for Arc<Models> {
+    fn from_ref(inside: &Inside) -> Self {
+        Self::clone(&inside.models)
+    }
+}
+
+/// What this door serves.
+#[must_use]
+pub fn routes(desk: Desk, models: Models) -> Routes {
     let routes = Router::new()
         .route("/models", get(models::list))
         .route("/models/{id}", get(models::one))
@@ -60,10 +86,21 @@ pub(super) fn router() -> Router<App> {
         .route("/chat/completions", post(chat::create))
         .route("/responses", post(responses::create))
         .route("/responses/{id}", get(responses::one));
-    Router::new().nest(BASE, routes)
+    let inside = Inside { desk, models: Arc::new(models) };
+    Routes {
+        name: DoorName::OpenAi,
+        protected: Router::new().nest(BASE, routes).with_state(inside),
+        open: Router::new(),
+        token_in_query: false,
+        described: Some(DESCRIBED),
+    }
 }
 
 /// What is served here, below [`BASE`].
 #[derive(OpenApi)]
 #[openapi(paths(models::list, models::one, chat::create, responses::create, responses::one))]
-pub(super) struct Described;
+struct Operations;
+
+fn described() -> Description {
+    Description::default().nest(BASE, Operations::openapi())
+}

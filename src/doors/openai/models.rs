@@ -1,17 +1,16 @@
 //! Names of models: the CLI's aliases, and whatever else its API knows.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ErrorBody;
 use crate::config::name::OPENAI_MODELS;
-use crate::doors::http::app::App;
-use crate::doors::http::parameters::Path;
-use crate::doors::http::problem::Problem;
+use crate::desk::refusal::{Kind, Refusal};
+use crate::doors::web::parameters::Path;
+use crate::doors::web::problem::Problem;
 
 /// The CLI's aliases. Full names work too, but which there are only its API knows.
 const ALIASES: [&str; 5] = ["haiku", "sonnet", "opus", "opusplan", "sonnet[1m]"];
@@ -52,8 +51,8 @@ static SINCE: LazyLock<i64> = LazyLock::new(|| chrono::Utc::now().timestamp());
     get, operation_id = "listModels", path = "/models", tag = "openai",
     responses((status = 200, description = "The CLI's aliases", body = Object)),
 )]
-pub(super) async fn list(State(app): State<App>) -> Json<Value> {
-    let data: Vec<Value> = app.models.names().map(model).collect();
+pub(super) async fn list(State(models): State<Arc<Models>>) -> Json<Value> {
+    let data: Vec<Value> = models.names().map(model).collect();
     Json(json!({"object": "list", "data": data}))
 }
 
@@ -66,16 +65,17 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
         (status = 404, description = "No such model: `model_not_found`", body = ErrorBody),
     ),
 )]
-pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    asked(&app.models, &id).map(|_| Json(model(&id)))
+pub(super) async fn one(State(models): State<Arc<Models>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    asked(&models, &id)?;
+    Ok(Json(model(&id)))
 }
 
 /// `GET /models/{provider}/{id}`.
 pub(super) async fn of_provider(
-    app: State<App>,
+    models: State<Arc<Models>>,
     Path((provider, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    one(app, Path(format!("{provider}/{id}"))).await
+    one(models, Path(format!("{provider}/{id}"))).await
 }
 
 fn model(id: &str) -> Value {
@@ -83,7 +83,7 @@ fn model(id: &str) -> Value {
 }
 
 /// The answer to a model that there is not.
-fn unknown(models: &Models, id: &str) -> Problem {
+fn unknown(models: &Models, id: &str) -> Refusal {
     let shown: String = id.chars().take(LONGEST_NAME).collect();
     let names: Vec<&str> = models.names().collect();
     let allowed = names.join(", ");
@@ -91,12 +91,12 @@ fn unknown(models: &Models, id: &str) -> Problem {
         "there is no model {shown:?}; allowed are {allowed} and full names of Claude models; {OPENAI_MODELS} of the box \
          gives other names to them ({shown}=sonnet, or *=default for every name)"
     );
-    Problem::new(StatusCode::NOT_FOUND, "model_not_found", detail).with("field", "model").with("allowed", names)
+    Refusal::new(Kind::Missing, "model_not_found", detail).with("field", "model").with("allowed", names)
 }
 
 /// What the CLI is given for the name that a client gives: without the provider that routers put before it. `None` is
 /// the account's default.
-pub(super) fn asked(models: &Models, name: &str) -> Result<Option<String>, Problem> {
+pub(super) fn asked(models: &Models, name: &str) -> Result<Option<String>, Refusal> {
     let plain = without_provider(name.trim());
     if plain.len() > LONGEST_NAME || plain.starts_with('-') || plain.contains(char::is_control) {
         return Err(unknown(models, name));
@@ -124,6 +124,7 @@ fn without_provider(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doors::openai::error::WORDS;
     use rstest::rstest;
 
     #[rstest]
@@ -155,7 +156,7 @@ mod tests {
     fn other_names_stand_for_the_clis() {
         let pair = |theirs: &str, ours: &str| (theirs.to_owned(), ours.to_owned());
         let some = Models::new(vec![pair("gpt-4o", "sonnet"), pair("gateway", "gpt-5"), pair("haiku", "opus")]);
-        let taken = |models: &Models, name: &str| asked(models, name).map_err(|problem| problem.detail().to_owned());
+        let taken = |models: &Models, name: &str| asked(models, name).map_err(|refusal| refusal.detail(&WORDS));
         assert_eq!(taken(&some, "gpt-4o"), Ok(Some("sonnet".into())));
         assert_eq!(taken(&some, "openai/gpt-4o"), Ok(Some("sonnet".into())));
         // What stands for a name is the owner's word: a gateway has names of its own.

@@ -12,12 +12,12 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::deltas::Delta;
 use super::error;
 use super::turn::{Answer, Following, Step};
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::RUN_ID;
-use crate::doors::http::trace::RunId;
+use crate::desk::narrate::Delta;
+use crate::doors::web::RUN_ID;
+use crate::doors::web::problem::Problem;
+use crate::doors::web::trace::RunId;
 
 /// A proxy that hears nothing for a minute cuts the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::message::invalid;
 use crate::claude::schema::Schema;
-use crate::doors::http::problem::Problem;
+use crate::doors::web::problem::Problem;
 
 /// What becomes of the client's tools.
 #[derive(Debug, Clone, PartialEq)]

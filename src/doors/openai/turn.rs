@@ -8,26 +8,25 @@ use uuid::Uuid;
 
 pub(super) use self::follow::{Following, Step};
 use super::conversation::{Conversation, Digest, Told};
-use super::deltas::Reader;
 use super::error;
 use super::headers::{Headers, Progress};
 use super::material;
 use super::memory::{self, Memory, Previous};
 use super::message::{self, Message};
-use super::models;
+use super::models::{self, Models};
 use super::spoken::Spoken;
 use super::tools::Tools;
 use crate::claude::arguments::{Effort, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::{ledger_failed, refused, unknown};
-use crate::doors::http::server::Stopping;
-use crate::doors::queueing;
+use crate::desk::Desk;
+use crate::desk::ask::Ask;
+use crate::desk::caller::Caller;
+use crate::desk::narrate::Reader;
+use crate::desk::refusal::Refusal;
+use crate::doors::web::problem::Problem;
+use crate::doors::web::server::Stopping;
 use crate::runs::engine::Hold;
-use crate::runs::events::Events;
-use crate::runs::run::{Busy, DoorName, NewRun, Request, Run};
+use crate::runs::run::{Busy, DoorName, Request, Run};
 use crate::runs::submission::SubmitError;
 
 /// The name of this door.
@@ -56,8 +55,8 @@ pub(super) struct Wish {
 
 /// A run that can be started.
 pub(super) struct Turn {
-    app: App,
-    new: NewRun,
+    desk: Desk,
+    ask: Ask,
     /// What is asked in a fresh session if the one to go on with is gone.
     replay: Option<Request>,
     memory: Memory,
@@ -140,28 +139,24 @@ impl Answer {
 
 impl Turn {
     pub(super) async fn new(
-        app: App,
+        desk: Desk,
+        models: &Models,
         caller: &Caller,
         headers: Headers,
         mut wish: Wish,
         stopping: Option<Extension<Stopping>>,
     ) -> Result<Self, Problem> {
-        let model = models::asked(&app.models, &wish.model)?;
+        let model = models::asked(models, &wish.model)?;
         let mut conversation = Conversation::new(std::mem::take(&mut wish.messages), wish.field)?;
         let name = match &wish.previous {
             Some(run) if headers.workspace.is_empty() => run.workspace.to_string_lossy().into_owned(),
             _ => headers.workspace.clone(),
         };
-        let workspace = app.workspace(caller, name, headers.create_workspace).await.map_err(|problem| {
-            let detail = problem
-                .detail()
-                .replace("set createWorkspace to have it made", "send X-Claude-Create-Workspace: 1 to have it made");
-            problem.saying(detail)
-        })?;
+        let workspace = desk.workspace(caller, name, headers.create_workspace).await?;
         let asked = asked(&wish, &headers, &conversation);
         let session = match (&headers.session, &wish.previous) {
             (Some(id), _) => Some(id.clone()),
-            (None, Some(run)) => match memory::previous(&app, caller, run).await? {
+            (None, Some(run)) => match memory::previous(&desk, caller, run).await? {
                 Previous::Session(id) => Some(id),
                 Previous::Told(messages) => {
                     conversation.history.splice(..0, messages);
@@ -170,7 +165,7 @@ impl Turn {
             },
             (None, None) => None,
         };
-        let newest = material::prepare(&app.fetcher, &conversation.newest).await?;
+        let newest = material::prepare(&desk.fetcher, &conversation.newest).await?;
         let scope = [workspace.path.to_string_lossy().into_owned(), caller.name.clone()];
         let digest = Digest::new(&scope.each_ref().map(String::as_str), conversation.system.as_deref())
             .messages(&conversation.history);
@@ -192,13 +187,13 @@ impl Turn {
         let session = match session {
             Some(id) => Some((id, false)),
             None if headers.go_on && wish.previous.is_none() && !conversation.history.is_empty() => {
-                memory::recognised(&app, &digest.clone().text()).await?.map(|id| (id, true))
+                memory::recognised(&desk, &digest.clone().text()).await?.map(|id| (id, true))
             }
             None => None,
         };
         let history = match session {
             Some((_, false)) => Vec::new(),
-            _ => material::prepare(&app.fetcher, &conversation.history).await?,
+            _ => material::prepare(&desk.fetcher, &conversation.history).await?,
         };
         // A conversation told whole is none that the workspace's last session has begun.
         let no_continue = options.no_continue || !conversation.history.is_empty();
@@ -210,20 +205,12 @@ impl Turn {
             }
             None => (whole, None),
         };
-        let origin = app.origin(DOOR, caller);
-        let new = NewRun {
-            origin,
-            workspace: workspace.path,
-            request,
-            busy: headers.busy.unwrap_or(Busy::Queue),
-            stays: wish.key.is_some(),
-            idempotency_key: wish.key,
-            webhook_url: None,
-        };
+        let ask = Ask::new(caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
+        let ask = ask.busy(headers.busy.unwrap_or(Busy::Queue)).stays(wish.key.is_some()).key(wish.key);
         let conversation = headers.go_on.then(|| digest.messages(&conversation.newest));
         Ok(Self {
-            app,
-            new,
+            desk,
+            ask,
             replay,
             memory: Memory { conversation, response: wish.response, asked },
             model: if wish.model.is_empty() { "default".into() } else { wish.model },
@@ -237,28 +224,23 @@ impl Turn {
         })
     }
 
-    async fn submit(&self) -> Result<(Uuid, Hold), Problem> {
+    async fn submit(&self) -> Result<(Uuid, Hold), Refusal> {
         if self.bounded {
-            queueing::room(&self.app.engine, &self.new.workspace)?;
+            self.desk.room(self.ask.workspace())?;
         }
-        let submitted = match self.app.engine.submit(self.new.clone()).await {
+        let submitted = match self.ask.clone().submit(&self.desk.engine).await {
             Ok(submitted) => submitted,
             // What a conversation is told and where it goes on can have changed since: what the client asks is the same.
-            Err(SubmitError::KeyReused { before }) if self.memory.is_of(&self.app, before).await? => {
-                return Ok((before, Hold::nothing(self.app.engine.clone())));
+            Err(SubmitError::KeyReused { before }) if self.memory.is_of(&self.desk, before).await? => {
+                return Ok((before, Hold::nothing(self.desk.engine.clone())));
             }
-            Err(error) => {
-                let problem = refused(error);
-                let detail =
-                    problem.detail().replace("set busy to queue or replace", "send X-Claude-Busy: queue or replace");
-                return Err(problem.saying(detail));
-            }
+            Err(error) => return Err(error.into()),
         };
         if self.ignored_tools {
             tracing::info!(run = %submitted.id, "the client's tools are not called: Claude Code has its own");
         }
         if submitted.new {
-            self.memory.begun(&self.app, submitted.id).await.map_err(|error| ledger_failed(&error))?;
+            self.memory.begun(&self.desk, submitted.id).await?;
         }
         Ok((submitted.id, submitted.hold))
     }
@@ -268,9 +250,7 @@ impl Turn {
         let gone = run.end.as_ref().and_then(|end| end.outcome) == Some(Outcome::SessionNotFound);
         match self.replay.take_if(|_| gone) {
             Some(replay) => {
-                self.new.request = replay;
-                // The key stands for the run that has ended.
-                self.new.idempotency_key = self.new.idempotency_key.take().map(|key| format!("{key}/told"));
+                self.ask = self.ask.clone().again(replay, |key| format!("{key}/told"));
                 true
             }
             None => false,
@@ -281,8 +261,7 @@ impl Turn {
     pub(super) async fn answer(mut self) -> Result<Answer, Problem> {
         loop {
             let (id, mut hold) = self.submit().await?;
-            let ended = self.app.wait_or_stop(id, self.stopping.clone().map(Extension)).await;
-            // Also where there is no result: who is told that the run waits for the next server has not gone away.
+            let ended = self.desk.wait_or_stop(id, self.stopping.as_ref().map(Stopping::token)).await;
             hold.release();
             let run = ended?;
             if self.again(&run) {
@@ -295,14 +274,9 @@ impl Turn {
     /// The answer as it comes.
     pub(super) async fn follow(self) -> Result<Following, Problem> {
         let (run, hold) = self.submit().await?;
-        let events = self.events(run).await?;
+        let events = self.desk.events(run, 0).await?;
         let spoken = Spoken::new(self.stops.clone());
         Ok(Following { turn: self, run, hold, events, reader: Reader::default(), spoken })
-    }
-
-    async fn events(&self, run: Uuid) -> Result<Events, Problem> {
-        let events = self.app.engine.events(run, 0).await.map_err(|error| ledger_failed(&error))?;
-        events.ok_or_else(|| unknown(&run.to_string()))
     }
 
     /// What a run that has ended comes to. `spoken` is what the client was given of it before.
@@ -325,7 +299,7 @@ impl Turn {
             answer.text = spoken.text().to_owned();
             answer.rest = rest;
         }
-        if let Err(error) = self.memory.answered(&self.app, &answer).await {
+        if let Err(error) = self.memory.answered(&self.desk, &answer).await {
             tracing::warn!(run = %answer.run.id, "its conversation will not be recognised: {error}");
         }
         Ok(answer)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use super::progress::{Progress, italic};
 use super::sender::{Backoff, Patience};
 use super::text::Text;
 use super::{Inside, is_final};
+use crate::desk::narrate::Reader;
 use crate::runs::run::{Run, State};
 
 /// Between two edits of the growing message; groups bear twenty a minute.
@@ -70,7 +70,7 @@ impl Follow<'_> {
     /// Shows the run's progress until its end.
     async fn show(&self, owed: &Owed) -> Progress {
         let engine = &self.inside.engine;
-        let mut progress = Progress::default();
+        let (mut reader, mut progress) = (Reader::default(), Progress::default());
         let mut endings = engine.endings();
         let Ok(Some(mut events)) = engine.events(self.run, 0).await else { return progress };
         let waiting = self.waiting(events.is_waiting()).await;
@@ -85,9 +85,8 @@ impl Follow<'_> {
             tokio::select! {
                 chunk = events.next() => match chunk {
                     Ok(Some(chunk)) => {
-                        for line in chunk.lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                            let event: Value = serde_json::from_slice(line).unwrap_or_default();
-                            changed |= progress.take(&event);
+                        for delta in reader.read(&chunk.lines) {
+                            changed |= progress.take(delta);
                         }
                     }
                     Ok(None) => return progress,

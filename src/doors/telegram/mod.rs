@@ -56,6 +56,7 @@ use self::sender::{Patience, Sender};
 use self::settings::Settings;
 use self::text::Text;
 use crate::config::server::TelegramConfig;
+use crate::doors::{self, Door, Serving};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::LedgerError;
 use crate::workspace::Workspaces;
@@ -154,7 +155,7 @@ impl Telegram {
     }
 
     /// Answers chats until `stop`, then for `grace` those that wait for the end of a run. An error: it cannot go on.
-    pub async fn serve(&self, stop: CancellationToken, grace: Duration) -> Result<(), Closed> {
+    async fn answer(self, stop: CancellationToken, grace: Duration) -> Result<(), Closed> {
         let inside = &self.inside;
         let served = stop.run_until_cancelled(Arc::clone(inside).answer_chats()).await;
         inside.stop.cancel();
@@ -166,6 +167,14 @@ impl Telegram {
             Some(Ok(never)) => match never {},
             None => Ok(()),
         }
+    }
+}
+
+impl Door for Telegram {
+    fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
+        let closed =
+            |closed: Closed| doors::Closed { why: closed.to_string(), for_good: matches!(closed, Closed::Token) };
+        Box::pin(async move { self.answer(stop, grace).await.map_err(closed) })
     }
 }
 

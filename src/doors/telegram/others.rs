@@ -10,7 +10,7 @@ use super::api::Place;
 use super::show::running_for;
 use super::text::{Text, line};
 use super::{Inside, Key};
-use crate::doors::cron::tick;
+use crate::desk::chats::jobs_that_tell;
 use crate::runs::ledger::LedgerError;
 use crate::runs::run::{Requester, Run};
 
@@ -18,7 +18,7 @@ impl Inside {
     /// Those that have not ended, the oldest first.
     async fn others(&self, chat: i64) -> Result<Vec<Run>, LedgerError> {
         let own = self.own_place(chat).await;
-        let jobs = tick::jobs_that_tell(self.engine.ledger(), chat).await?;
+        let jobs = jobs_that_tell(self.engine.ledger(), chat).await?;
         let mut others = Vec::new();
         for (id, ..) in self.engine.status().live {
             let Some(run) = self.engine.get(id).await? else { continue };

@@ -5,83 +5,37 @@ use teloxide::types::{MessageEntity, MessageEntityKind};
 
 use super::markdown;
 use super::text::{LONGEST_MESSAGE, Text, line};
+use crate::desk::narrate::Delta;
 
 /// Longest description of a tool's use.
 const LONGEST_LINE: usize = 120;
 
-/// A run's text and what it is doing, from its events.
+/// A run's text and what it is doing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     text: String,
     line: Option<String>,
-    /// Whether the text of the message that is being written came in pieces.
-    in_pieces: bool,
 }
 
 impl Progress {
-    /// Takes an event as `serve` has it. Whether there is anything new to show.
-    pub(super) fn take(&mut self, event: &Value) -> bool {
-        // What a helper of Claude's says is not the answer.
-        if event["parentToolUseId"].is_string() {
-            return false;
-        }
-        match event["type"].as_str() {
-            Some("stream_event") => self.piece(&event["event"]),
-            Some("assistant") => self.message(&event["message"]["content"]),
-            Some("system") if event["subtype"] == "api_retry" => {
-                let attempt = event["attempt"].as_u64().unwrap_or(1);
-                self.show(format!("⏳ the API does not answer, attempt {attempt}"))
+    /// Takes something that the run says or does. Whether there is anything new to show.
+    pub(super) fn take(&mut self, delta: Delta) -> bool {
+        match delta {
+            Delta::Text(text) => {
+                self.text.push_str(&text);
+                self.line = None;
+                true
             }
-            _ => false,
-        }
-    }
-
-    fn piece(&mut self, piece: &Value) -> bool {
-        match piece["type"].as_str() {
-            Some("message_start") => {
-                self.in_pieces = false;
-                false
+            Delta::Void(text) => {
+                let kept = self.text.len().saturating_sub(text.len());
+                self.text.truncate(self.text.floor_char_boundary(kept));
+                true
             }
-            Some("content_block_start") => match piece["contentBlock"]["type"].as_str() {
-                Some("text") => {
-                    self.in_pieces = true;
-                    self.begin_paragraph();
-                    self.line = None;
-                    false
-                }
-                Some("thinking") => self.show("💭 thinking".into()),
-                Some("tool_use") => self.show(tool(piece["contentBlock"]["name"].as_str(), &Value::Null)),
-                _ => false,
-            },
-            Some("content_block_delta") => {
-                let text = piece["delta"]["text"].as_str().unwrap_or_default();
-                self.text.push_str(text);
-                !text.is_empty()
-            }
-            _ => false,
-        }
-    }
-
-    fn message(&mut self, content: &Value) -> bool {
-        let mut news = false;
-        for block in content.as_array().into_iter().flatten() {
-            match block["type"].as_str() {
-                Some("text") if !self.in_pieces => {
-                    self.begin_paragraph();
-                    self.text.push_str(block["text"].as_str().unwrap_or_default());
-                    self.line = None;
-                    news = true;
-                }
-                Some("tool_use") => news |= self.show(tool(block["name"].as_str(), &block["input"])),
-                _ => {}
-            }
-        }
-        news
-    }
-
-    fn begin_paragraph(&mut self) {
-        if !self.text.is_empty() {
-            self.text.push_str("\n\n");
+            Delta::Thinking(thought) if thought.is_empty() => self.show("💭 thinking".into()),
+            Delta::ToolBegins(name) => self.show(tool(&name, &Value::Null)),
+            Delta::Tool { name, input } => self.show(tool(&name, &input)),
+            Delta::Retry { attempt } => self.show(format!("⏳ the API does not answer, attempt {attempt}")),
+            Delta::Thinking(_) | Delta::Said(_) => false,
         }
     }
 
@@ -120,8 +74,7 @@ pub(super) fn italic(line: &str) -> Text {
 }
 
 /// A tool's use in a line: its name and what it is about.
-fn tool(name: Option<&str>, input: &Value) -> String {
-    let name = name.unwrap_or("tool");
+fn tool(name: &str, input: &Value) -> String {
     let about = ["description", "command", "file_path", "path", "pattern", "query", "url", "prompt", "skill"];
     let about = about.iter().find_map(|key| input[*key].as_str()).unwrap_or_default();
     let about = line(about, LONGEST_LINE);

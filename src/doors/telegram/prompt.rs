@@ -16,8 +16,9 @@ use super::text::Text;
 use super::wording::{self, Asked, Saved};
 use super::{Inside, follow};
 use crate::claude::arguments::{Options, OutputFormat};
+use crate::desk::ask::Ask;
 use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, DoorName, NewRun, Origin, Request, Requester};
+use crate::runs::run::{Cancel, DoorName, Origin, Request, Requester};
 use crate::runs::submission::SubmitError;
 
 /// How often a download is tried.
@@ -66,16 +67,11 @@ impl Inside {
             _ => None,
         };
         let asked = Asked { messages, files: &files, about: about.as_ref(), recent: &recent };
-        let new = NewRun {
-            origin: Origin::unlimited(DoorName::Telegram, Requester::Chat(first.chat)),
-            workspace: own.path(),
-            request: request(&chat, wording::write(&asked), conversation, told.is_some()),
-            busy: chat.busy,
-            idempotency_key: Some(format!("telegram:{}:{}", first.chat, first.id)),
-            webhook_url: None,
-            stays: true,
-        };
-        let run = match self.engine.submit(new).await {
+        let origin = Origin::unlimited(DoorName::Telegram, Requester::Chat(first.chat));
+        let request = request(&chat, wording::write(&asked), conversation, told.is_some());
+        let key = Some(format!("telegram:{}:{}", first.chat, first.id));
+        let ask = Ask::new(origin, own.path(), request).busy(chat.busy).key(key).stays(true);
+        let run = match ask.submit(&self.engine).await {
             Ok(submitted) => submitted.id,
             // The message is the same; what the chat is set to is not, or the report is known by now.
             Err(SubmitError::KeyReused { before }) => before,

@@ -12,7 +12,7 @@ use super::notes::{Recent, Told};
 use super::sender::Patience;
 use super::text::{Text, line};
 use super::{Inside, Telegram};
-use crate::doors::chats::{ChatError, ChatReport, Chats};
+use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::ledger::LedgerError;
 use crate::runs::run;
 

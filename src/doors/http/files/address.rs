@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::super::problem::Problem;
+use crate::doors::web::problem::Problem;
 use crate::workspace::{ClientPath, PathError, Workspaces};
 
 /// Says whether the request's caller may use a path below the workspaces folder.

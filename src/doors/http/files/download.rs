@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use cap_std::fs::{File, FileExt};
 use futures_util::stream;
 
-use super::super::problem::Problem;
 use super::address::Parameters;
 use super::conditions::{Conditions, Decision, if_range_holds, last_modified};
 use super::range::{Part, part};
 use super::schema::ListingBody;
+use crate::doors::web::problem::Problem;
 use crate::workspace::{self, ClientPath, PathError, Stat, Workspaces};
 
 /// Bytes of a piece of a large file.

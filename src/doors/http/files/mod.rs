@@ -7,7 +7,6 @@ mod address;
 mod conditions;
 mod download;
 mod range;
-mod refusal;
 mod schema;
 mod upload;
 
@@ -23,11 +22,10 @@ use self::address::{Parameters, Scope};
 use self::conditions::Conditions;
 use self::download::Wanted;
 use self::schema::{Deleted, FileBytes, ListingBody, Written};
-use super::problem::{Problem, ProblemBody};
+use crate::doors::web::problem::{Problem, ProblemBody};
 
 pub use self::address::PathGuard;
-pub(in crate::doors) use self::schema::rfc3339;
-pub use self::upload::UploadLimit;
+use crate::desk::files::{UploadLimit, blocking};
 
 /// The routes below `/files`.
 ///
@@ -107,7 +105,7 @@ fn list() {}
 async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let path = scope.path(&uri)?;
     let wanted = Wanted::new(&Parameters::of(&uri)?, &headers, method == Method::HEAD)?;
-    let found = blocking(move || download::find(&scope.workspaces, &path, &wanted)).await?;
+    let found = blocking(move || download::find(&scope.workspaces, &path, &wanted)).await??;
     Ok(found.into_response())
 }
 
@@ -181,20 +179,7 @@ async fn delete(scope: Scope, uri: Uri, headers: HeaderMap) -> Result<Response, 
     let recursive = Parameters::of(&uri)?.switch("recursive")?;
     let condition = Conditions::of(&headers).of_a_change();
     let absolute = scope.workspaces.absolute(&path);
-    blocking(move || scope.workspaces.delete(&path, recursive, &condition)).await?;
+    blocking(move || scope.workspaces.delete(&path, recursive, &condition)).await??;
     let answer = Deleted { status: "ok", path: absolute.to_string_lossy().into_owned() };
     Ok((StatusCode::OK, Json(answer)).into_response())
-}
-
-/// File work waits for disks; it does so on a thread of its own.
-pub(in crate::doors) async fn blocking<T, E, F>(work: F) -> Result<T, Problem>
-where
-    T: Send + 'static,
-    E: Into<Problem> + Send + 'static,
-    F: FnOnce() -> Result<T, E> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(error) => Err(Problem::internal("a file operation", &error)),
-    }
 }

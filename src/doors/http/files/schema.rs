@@ -5,10 +5,10 @@ use std::path::Path;
 use axum::Json;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::desk::files::rfc3339;
 use crate::workspace::{self, ClientPath, Kind, Listing, Stat};
 
 /// A page of a folder.
@@ -113,15 +113,4 @@ impl Written {
         let body = Self { status: "ok", path, size: stat.size, etag: stat.tag() };
         ([(header::ETAG, stat.tag())], Json(body)).into_response()
     }
-}
-
-/// A time no calendar has is shown as the beginning of all.
-pub(in crate::doors) fn rfc3339(stat: &Stat) -> String {
-    let (seconds, nanoseconds) = stat.mtime;
-    let time = DateTime::from_timestamp(seconds, nanoseconds).filter(|time| (0..10_000).contains(&year(time)));
-    time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-fn year(time: &DateTime<chrono::Utc>) -> i32 {
-    chrono::Datelike::year(time)
 }

@@ -5,14 +5,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt;
 use http_body_util::LengthLimitError;
 
-use super::super::problem::Problem;
-use super::blocking;
 use super::conditions::Conditions;
+use crate::desk::files::{UploadLimit, blocking};
+use crate::doors::web::problem::Problem;
 use crate::workspace::{ClientPath, PathError, Stat, Upload, Workspaces};
-
-/// Most bytes a file may have that is put.
-#[derive(Debug, Clone, Copy)]
-pub struct UploadLimit(pub u64);
 
 /// Bytes gathered before they are written: a hop to a blocking thread costs more than a small write.
 const GATHERED: usize = 256 * 1024;
@@ -42,7 +38,7 @@ pub(super) async fn receive(
         upload.check(&early)?;
         Ok::<_, PathError>(upload)
     })
-    .await?;
+    .await??;
 
     let mut frames = body.into_data_stream();
     let mut gathered = Vec::new();
@@ -53,10 +49,10 @@ pub(super) async fn receive(
         within(limit, received)?;
         gathered.extend_from_slice(&frame);
         if gathered.len() >= GATHERED {
-            (upload, gathered) = blocking(move || written(upload, gathered)).await?;
+            (upload, gathered) = blocking(move || written(upload, gathered)).await??;
         }
     }
-    blocking(move || written(upload, gathered)?.0.commit(&condition)).await
+    Ok(blocking(move || written(upload, gathered)?.0.commit(&condition)).await??)
 }
 
 /// Writes what was gathered and gives both back, the buffer empty.

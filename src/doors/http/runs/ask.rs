@@ -1,26 +1,20 @@
 //! What a client asks for with `POST /run`, checked field by field.
 
-use std::time::Duration;
-
-use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::claude::arguments::{Effort, LONGEST_ARGUMENT_BYTES, LONGEST_PROMPT_BYTES, Options, OutputFormat};
-use crate::claude::schema::Schema;
-use crate::doors::http::problem::Problem;
+use crate::claude::arguments::{Effort, OutputFormat};
+use crate::desk::ask::Wish;
+use crate::desk::field::Field;
+use crate::desk::refusal::Refusal;
 use crate::runs::run::{Busy, Request};
-
-const LONGEST_MODEL_BYTES: usize = 200;
-const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
 /// A run to start. Every field is accepted in `snake_case` too.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are the predecessor's")]
-pub(in crate::doors) struct RunBody {
+pub(super) struct RunBody {
     /// The prompt.
     #[schema(min_length = 1, pattern = r"\S", example = "what does this repo do")]
     prompt: String,
@@ -79,7 +73,7 @@ pub(in crate::doors) struct RunBody {
     include_partial_messages: bool,
     /// What to do if the workspace is busy.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub(in crate::doors) busy: BusyName,
+    pub(super) busy: BusyName,
     /// Answer at once; `GET /run/result` has the result later.
     #[serde(default, deserialize_with = "null_is_default", rename = "async")]
     pub(super) in_background: bool,
@@ -132,7 +126,7 @@ enum EffortName {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::doors) enum BusyName {
+pub(super) enum BusyName {
     /// Refuse: 409.
     #[default]
     Reject,
@@ -153,99 +147,43 @@ impl From<BusyName> for Busy {
 }
 
 impl RunBody {
-    /// The request, if every field of it can be carried out.
-    pub(in crate::doors) fn request(&self) -> Result<Request, Problem> {
-        if self.prompt.trim().is_empty() {
-            return Err(invalid("prompt", "the prompt is empty"));
-        }
-        if self.prompt.len() > LONGEST_PROMPT_BYTES {
-            let detail = format!(
-                "the prompt has {} bytes, the CLI takes {LONGEST_PROMPT_BYTES}: PUT the material into a file of the \
-                 workspace and name it in the prompt",
-                self.prompt.len()
-            );
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", "prompt"));
-        }
-        if self.in_background && self.stream {
-            return Err(invalid("stream", "a run is answered at once (async) or streamed (stream), not both"));
-        }
-        let options = Options {
-            model: self.model()?,
-            system_prompt: system_text("systemPrompt", self.system_prompt.as_deref())?,
-            append_system_prompt: system_text("appendSystemPrompt", self.append_system_prompt.as_deref())?,
-            json_schema: self.schema()?,
+    /// What is asked for, if every field of it can be carried out.
+    pub(super) fn request(&self) -> Result<Request, Refusal> {
+        let wish = Wish {
+            prompt: self.prompt.clone(),
+            model: self.model.clone(),
+            system_prompt: self.system_prompt.clone(),
+            append_system_prompt: self.append_system_prompt.clone(),
+            json_schema: self.json_schema.clone(),
             effort: self.effort.map(effort),
-            resume: self.session()?,
+            resume: self.resume.clone(),
             fork_session: self.fork_session,
             no_continue: self.no_continue,
-            continue_interactive: false,
-            continue_scripts: false,
-            settings: None,
-            cli: Vec::new(),
-            picks: None,
-            max_budget_usd: positive("maxBudgetUsd", self.max_budget_usd, f64::MAX)?,
-            max_turns: match self.max_turns {
-                Some(0) => return Err(invalid("maxTurns", "a whole number from 1 on is allowed")),
-                turns => turns,
-            },
-            timeout: positive("timeoutSeconds", self.timeout_seconds, LONGEST_TIMEOUT)?.map(Duration::from_secs_f64),
-            include_partial_messages: self.include_partial_messages || self.event_mode == EventMode::Full,
+            max_budget_usd: self.max_budget_usd,
+            max_turns: self.max_turns,
+            timeout_seconds: self.timeout_seconds,
+            include_partial_messages: self.include_partial_messages,
             all_events: self.event_mode == EventMode::Full,
-            attachments: Vec::new(),
-            conversation: None,
-            literal: false,
+            format: match (self.event_mode, self.output_format) {
+                (EventMode::None, _) | (_, Format::Json) => OutputFormat::Json,
+                (_, Format::JsonVerbose) => OutputFormat::JsonVerbose,
+            },
         };
-        let format = match (self.event_mode, self.output_format) {
-            (EventMode::None, _) | (_, Format::Json) => OutputFormat::Json,
-            (_, Format::JsonVerbose) => OutputFormat::JsonVerbose,
-        };
-        Ok(Request { prompt: self.prompt.clone(), options, format })
+        let request = wish.check()?;
+        if self.in_background && self.stream {
+            let allowed = "a run is answered at once (async) or streamed (stream), not both";
+            return Err(Refusal::of_field(Field::Stream, allowed));
+        }
+        if self.ephemeral && self.workspace.as_deref().is_some_and(|name| !name.is_empty()) {
+            let allowed = "a workspace of its own has no name: leave workspace out";
+            return Err(Refusal::of_field(Field::Ephemeral, allowed));
+        }
+        Ok(request)
     }
 
     /// Where the result is to be posted to.
     pub(super) fn webhook_url(&self) -> Option<&str> {
         self.webhook_url.as_deref().filter(|url| !url.is_empty())
-    }
-
-    fn model(&self) -> Result<Option<String>, Problem> {
-        let model = argument("model", self.model.as_deref())?;
-        match &model {
-            Some(name)
-                if name.len() > LONGEST_MODEL_BYTES || name.starts_with('-') || name.contains(char::is_control) =>
-            {
-                Err(invalid(
-                    "model",
-                    "an alias (opus, sonnet, haiku, opusplan, sonnet[1m]) or a full model name is allowed",
-                ))
-            }
-            _ => Ok(model),
-        }
-    }
-
-    fn schema(&self) -> Result<Option<String>, Problem> {
-        let text = match &self.json_schema {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) if text.is_empty() => return Ok(None),
-            Some(Value::String(text)) => text.clone(),
-            Some(schema) => schema.to_string(),
-        };
-        match Schema::parse(&text) {
-            Ok(_) => Ok(Some(text)),
-            Err(fault) => {
-                Err(invalid("jsonSchema", &format!("a JSON Schema is needed, an object or its text: {fault}")))
-            }
-        }
-    }
-
-    fn session(&self) -> Result<Option<String>, Problem> {
-        match self.resume.as_deref().filter(|id| !id.is_empty()) {
-            None if self.fork_session => Err(invalid("forkSession", "there is no session to fork: name one in resume")),
-            None => Ok(None),
-            Some(id) => match Uuid::try_parse(id) {
-                Ok(id) => Ok(Some(id.to_string())),
-                Err(_) => Err(invalid("resume", "a session's id is a UUID, as sessionId in a result")),
-            },
-        }
     }
 }
 
@@ -259,50 +197,18 @@ const fn effort(name: EffortName) -> Effort {
     }
 }
 
-/// A text of the system prompt; an empty one counts as left out.
-fn system_text(field: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
-    match text.filter(|text| !text.is_empty()) {
-        Some(text) if text.len() > LONGEST_PROMPT_BYTES => {
-            let detail = format!("{field}: it has {} bytes, {LONGEST_PROMPT_BYTES} are allowed", text.len());
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("field", field))
-        }
-        Some(text) if text.contains('\0') => Err(invalid(field, "it holds a NUL character, which no text may")),
-        text => Ok(text.map(str::to_owned)),
-    }
-}
-
-/// A text that becomes an argument of the CLI; an empty one counts as left out.
-fn argument(field: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
-    match text.filter(|text| !text.is_empty()) {
-        Some(text) if text.len() > LONGEST_ARGUMENT_BYTES => {
-            Err(invalid(field, &format!("it has {} bytes, {LONGEST_ARGUMENT_BYTES} are allowed", text.len())))
-        }
-        Some(text) if text.contains('\0') => Err(invalid(field, "it holds a NUL character, which no argument can")),
-        text => Ok(text.map(str::to_owned)),
-    }
-}
-
-fn positive(field: &str, number: Option<f64>, most: f64) -> Result<Option<f64>, Problem> {
-    match number {
-        Some(number) if !(number.is_finite() && number > 0.0 && number <= most) => {
-            let limit = if most < f64::MAX { format!(", at most {most}") } else { String::new() };
-            Err(invalid(field, &format!("a number above 0 is allowed{limit}")))
-        }
-        number => Ok(number),
-    }
-}
-
-pub(super) fn invalid(field: &str, why: &str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field}: {why}")).with("field", field)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options};
+    use crate::desk::refusal::Kind;
+    use crate::doors::web::problem::WORDS;
     use rstest::rstest;
     use serde_json::json;
 
-    fn ask(body: Value) -> Result<Request, Problem> {
+    fn ask(body: Value) -> Result<Request, Refusal> {
         serde_json::from_value::<RunBody>(body).unwrap().request()
     }
 
@@ -347,19 +253,21 @@ mod tests {
     #[case(json!({"prompt": "p", "timeoutSeconds": 0}), "timeoutSeconds")]
     #[case(json!({"prompt": "p", "timeoutSeconds": 1e300}), "timeoutSeconds")]
     #[case(json!({"prompt": "p", "async": true, "stream": true}), "stream")]
+    #[case(json!({"prompt": "p", "ephemeral": true, "workspace": "w"}), "ephemeral")]
     #[case(json!({"prompt": "p", "systemPrompt": "a\u{0}b"}), "systemPrompt")]
     #[case(json!({"prompt": "p", "appendSystemPrompt": "a\u{0}b"}), "appendSystemPrompt")]
     fn a_field_that_cannot_be_is_named(#[case] body: Value, #[case] field: &str) {
         let problem = ask(body).unwrap_err();
-        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
-        assert!(problem.detail().starts_with(&format!("{field}: ")), "{}", problem.detail());
+        assert_eq!((problem.kind(), problem.json(&WORDS)["field"].as_str()), (Kind::Invalid, Some(field)));
+        let detail = problem.detail(&WORDS);
+        assert!(detail.starts_with(&format!("{field}: ")), "{detail}");
     }
 
     #[test]
     fn a_text_that_is_too_long_is_too_large() {
         let long = "x".repeat(LONGEST_PROMPT_BYTES + 1);
         for body in [json!({"prompt": long}), json!({"prompt": "p", "appendSystemPrompt": long})] {
-            assert_eq!(ask(body).unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
+            assert_eq!(ask(body).unwrap_err().kind(), Kind::TooLarge);
         }
         // No argument's limit, which is 131,071 bytes.
         let body = json!({"prompt": "p", "systemPrompt": "x".repeat(131_072)});

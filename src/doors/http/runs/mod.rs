@@ -8,37 +8,35 @@ mod view;
 mod whole;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
-pub(in crate::doors) use self::ask::RunBody;
-pub(in crate::doors) use self::start::{RUN_ID, idempotency_key, rate_limited, refused};
 use self::stream::{Framing, ServerSentEvent, Source};
 use self::view::RunView;
-pub(in crate::doors) use self::view::time;
 pub use self::view::webhook_body;
-use super::app::App;
-use super::auth::Caller;
-use super::parameters::{Path, Query};
-use super::problem::{Problem, ProblemBody};
-use super::server::Stopping;
-use super::trace::RunId;
+use super::inside::Inside;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
+use crate::desk::refusal::{Kind, Refusal};
+use crate::desk::runs::Named;
+use crate::doors::web::parameters::{Path, Query};
+use crate::doors::web::problem::{Problem, ProblemBody};
+use crate::doors::web::server::Stopping;
+use crate::doors::web::trace::RunId;
 use crate::runs::engine::Hold;
-use crate::runs::ledger::{Filter, LedgerError};
-use crate::runs::run::{Cancel, State as RunState};
-use crate::runs::submission::Cancelled;
+use crate::runs::ledger::Filter;
+use crate::runs::run::State as RunState;
 
 const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
 /// The routes of runs.
-pub(super) fn router() -> Router<App> {
+pub(super) fn router() -> Router<Inside> {
     Router::new()
         .route("/run", post(start::run))
         .route("/run/result", get(result))
@@ -78,13 +76,16 @@ struct ResultQuery {
     ),
 )]
 async fn result(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ResultQuery>,
 ) -> Result<Response, Problem> {
-    let run = app.visible_run(&query.run_id, &caller).await?;
-    let body =
-        if run.state.is_final() { whole::result(&app, &run).await? } else { view::brief(&run, app.engine.ahead(&run)) };
+    let run = desk.visible_run(&query.run_id, &caller).await?;
+    let body = if run.state.is_final() {
+        whole::result(&desk, &run).await?
+    } else {
+        view::brief(&run, desk.engine.ahead(&run))
+    };
     Ok(about(&run.id.to_string(), Json(body)))
 }
 
@@ -124,23 +125,12 @@ struct CancelView {
     ),
 )]
 async fn cancel_by_query(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<CancelQuery>,
 ) -> Result<Response, Problem> {
-    let id = match (query.run_id.filter(|id| !id.is_empty()), query.workspace) {
-        (Some(id), _) => id,
-        (None, Some(name)) => {
-            let workspace = app.workspace(&caller, name, false).await?;
-            let holder = app.engine.running_in(&workspace.path);
-            holder.ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
-        }
-        (None, None) => {
-            let detail = "name a run (runId) or a workspace (workspace)";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", detail));
-        }
-    };
-    cancel_run(&app, &caller, &id).await
+    let neither = || Refusal::new(Kind::Invalid, "invalid_parameter", "name a run (runId) or a workspace (workspace)");
+    cancelled(&desk, &caller, Named::either(query.run_id, query.workspace).ok_or_else(neither)?).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -180,7 +170,7 @@ struct RunList {
     ),
 )]
 async fn list(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<RunList>, Problem> {
@@ -193,17 +183,17 @@ async fn list(
         cursor => cursor.and_then(Result::ok),
     };
     let workspace = match query.workspace {
-        Some(name) => Some(app.workspace(&caller, name, false).await?.path),
+        Some(name) => Some(desk.workspace(&caller, name, false).await?.path),
         None => None,
     };
-    let visible = app.sight(&caller);
+    let visible = caller.sight(desk.workspaces.root());
     // One more than asked for tells whether there is a next page.
     let filter = Filter { workspace, requester: None, state: query.state, before, limit: limit + 1, visible };
-    let mut runs = app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
+    let mut runs = desk.engine.list(filter).await?;
     let more = runs.len() > limit;
     runs.truncate(limit);
     let next_cursor = runs.last().filter(|_| more).map(|run| run.id.to_string());
-    let runs = runs.iter().map(|run| RunView::short(run, app.engine.ahead(run))).collect();
+    let runs = runs.iter().map(|run| RunView::short(run, desk.engine.ahead(run))).collect();
     Ok(Json(RunList { runs, next_cursor }))
 }
 
@@ -216,12 +206,12 @@ async fn list(
     ),
 )]
 async fn one(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let run = app.visible_run(&id, &caller).await?;
-    Ok(about(&id, Json(RunView::whole(&run, app.engine.ahead(&run)))))
+    let run = desk.visible_run(&id, &caller).await?;
+    Ok(about(&id, Json(RunView::whole(&run, desk.engine.ahead(&run)))))
 }
 
 /// Cancel a run.
@@ -235,11 +225,11 @@ async fn one(
     ),
 )]
 async fn cancel(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    cancel_run(&app, &caller, &id).await
+    cancelled(&desk, &caller, Named::Run(id)).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -267,14 +257,14 @@ struct EventsQuery {
     ),
 )]
 async fn events(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
     stopping: Option<Extension<Stopping>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let run = app.visible_run(&id, &caller).await?.id;
+    let run = desk.visible_run(&id, &caller).await?.id;
     let offset = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().parse()) {
         Some(Ok(offset)) => offset,
         Some(Err(_)) => {
@@ -282,11 +272,10 @@ async fn events(
         }
         None => query.last_event_id.unwrap_or_default(),
     };
-    let events = app.engine.events(run, offset).await.map_err(|error| ledger_failed(&error))?;
-    let Some(events) = events else { return Err(unknown(&id)) };
-    let hold = Hold::nothing(app.engine.clone());
+    let events = desk.events(run, offset).await?;
+    let hold = Hold::nothing(desk.engine.clone());
     let stopping = stopping.map(|Extension(stopping)| stopping);
-    let source = Source { engine: app.engine.clone(), run, events, stopping, hold };
+    let source = Source { engine: desk.engine.clone(), run, events, stopping, hold };
     Ok(stream::answer(source, Framing::accepted(&headers, Framing::ServerSentEvents), None))
 }
 
@@ -315,11 +304,11 @@ struct StatusRun {
 
 /// See which workspaces are busy, and the runs.
 #[utoipa::path(get, operation_id = "status", path = "/status", tag = "runs", responses((status = 200, description = "What is going on", body = StatusView)))]
-async fn status(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<StatusView>, Problem> {
-    let sees = app.sight(&caller);
-    let now = app.engine.status();
-    let filter = Filter { limit: USUAL_PAGE, visible: app.sight(&caller), ..Filter::default() };
-    let recent = app.engine.list(filter).await.map_err(|error| ledger_failed(&error))?;
+async fn status(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Result<Json<StatusView>, Problem> {
+    let sees = caller.sight(desk.workspaces.root());
+    let now = desk.engine.status();
+    let filter = Filter { limit: USUAL_PAGE, visible: caller.sight(desk.workspaces.root()), ..Filter::default() };
+    let recent = desk.engine.list(filter).await?;
     let is_visible = |workspace: &std::path::Path| sees.as_ref().is_none_or(|sees| sees(workspace));
     let live = now.live.iter().filter(|(_, workspace, _)| is_visible(workspace));
     let live = live.map(|(id, workspace, state)| (*id, workspace.as_path(), *state));
@@ -339,20 +328,16 @@ async fn status(State(app): State<App>, Extension(caller): Extension<Caller>) ->
     }))
 }
 
-async fn cancel_run(app: &App, caller: &Caller, id: &str) -> Result<Response, Problem> {
-    let run = app.visible_run(id, caller).await?;
-    let done = app.engine.cancel(run.id, Cancel::Asked).await.map_err(|error| ledger_failed(&error))?;
-    // Bounded: the run's processes get TERM, then KILL, and the worker itself after that.
-    let run = app.engine.wait(run.id).await.map_err(|error| ledger_failed(&error))?.ok_or_else(|| unknown(id))?;
-    let ended_before = matches!(done, Cancelled::AlreadyEnded(_) | Cancelled::Unknown);
-    let cancelled = !ended_before && run.state == RunState::Cancelled;
+async fn cancelled(desk: &Desk, caller: &Caller, named: Named) -> Result<Response, Problem> {
+    let cancellation = desk.cancel(caller, named).await?;
+    let run = &cancellation.run;
     let body = CancelView {
-        status: if cancelled { "ok" } else { "already_ended" },
+        status: cancellation.status(),
         run_id: run.id.to_string(),
         workspace: run.workspace.to_string_lossy().into_owned(),
         state: run.state.name(),
     };
-    Ok(about(&body.run_id.clone(), Json(body)))
+    Ok(about(&run.id.to_string(), Json(body)))
 }
 
 /// An answer about one run, for the log.
@@ -362,26 +347,6 @@ fn about(run: &str, answer: impl IntoResponse) -> Response {
     response
 }
 
-pub(in crate::doors) fn unknown(id: &str) -> Problem {
-    let shown: String = id.chars().take(80).collect();
-    Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("there is no run {shown:?}")).with("runId", shown)
-}
-
-pub(in crate::doors) fn nothing_runs(workspace: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "run_not_found", format!("nothing runs in the workspace {workspace:?}"))
-}
-
-fn invalid_parameter(name: &str, why: &str) -> Problem {
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", format!("{name}: {why}"));
-    problem.with("parameter", Value::from(name))
-}
-
-pub(in crate::doors) fn ledger_failed(error: &LedgerError) -> Problem {
-    match error {
-        LedgerError::Full { .. } => {
-            tracing::error!("{error}");
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", error.to_string())
-        }
-        LedgerError::Failed { .. } => Problem::internal("the ledger of runs", error),
-    }
+fn invalid_parameter(name: &str, allowed: &str) -> Problem {
+    Refusal::of_named("parameter", "invalid_parameter", name, allowed).into()
 }

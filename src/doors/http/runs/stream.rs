@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::view::RunView;
-use crate::doors::http::server::Stopping;
+use crate::doors::web::server::Stopping;
 use crate::runs::engine::Engine;
 use crate::runs::engine::Hold;
 use crate::runs::events::{Chunk, Events};
@@ -210,9 +210,10 @@ mod tests {
     use crate::claude::arguments::{Options, OutputFormat};
     use crate::claude::sessions::Sessions;
     use crate::config::server::EngineConfig;
+    use crate::desk::ask::Ask;
     use crate::runs::child::{EndTree, Workers};
     use crate::runs::metrics::Metrics;
-    use crate::runs::run::{Busy, DoorName, NewRun, Origin, Request, Requester};
+    use crate::runs::run::{DoorName, Origin, Request, Requester};
 
     /// An engine in which every run waits for ever, and a run in it.
     async fn waiting(state_dir: &Path) -> (Engine, Uuid) {
@@ -232,16 +233,9 @@ mod tests {
         let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
         let engine = Engine::start(config, sessions, workers, metrics).await.unwrap();
-        let new = NewRun {
-            origin: Origin::unlimited(DoorName::Http, Requester::Token("me".into())),
-            workspace: "/w".into(),
-            request: Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json },
-            busy: Busy::Reject,
-            idempotency_key: None,
-            webhook_url: None,
-            stays: true,
-        };
-        let id = engine.submit(new).await.unwrap().id;
+        let request = Request { prompt: "hi".into(), options: Options::default(), format: OutputFormat::Json };
+        let origin = Origin::unlimited(DoorName::Http, Requester::Token("me".into()));
+        let id = Ask::new(origin, "/w".into(), request).stays(true).submit(&engine).await.unwrap().id;
         (engine, id)
     }
 

@@ -1,13 +1,13 @@
 //! A run as clients see it.
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::claude::envelope::camel_case;
 use crate::claude::outcome::Outcome;
+use crate::desk::runs::time;
 use crate::runs::run::{Run, State};
 
 /// How much of a prompt a list shows.
@@ -214,20 +214,4 @@ pub fn webhook_body(run: &Run) -> Bytes {
     let at = run.end.as_ref().map_or(run.created_at, |end| end.at);
     let body = json!({"type": "run.finished", "timestamp": time(at), "data": RunView::whole(run, None)});
     body.to_string().into()
-}
-
-/// Milliseconds since 1970 as RFC 3339, UTC.
-pub(in crate::doors) fn time(milliseconds: i64) -> String {
-    DateTime::from_timestamp_millis(milliseconds)
-        .map_or_else(|| milliseconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-    }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::app::App;
-use super::super::problem::Problem;
-use super::{ledger_failed, view};
+use super::view;
+use crate::desk::Desk;
+use crate::desk::refusal::Refusal;
 use crate::runs::run::Run;
 
 /// Most of the events that one answer holds, bytes.
@@ -12,17 +12,15 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// The result of a run that has ended. Where all events were asked for, it has them as `events`: each `{sequence, attempt,
 /// backend, eventType, event}`, numbered from 1, and `eventsTruncated` if there were more than fit.
-pub(super) async fn result(app: &App, run: &Run) -> Result<Value, Problem> {
+pub(super) async fn result(desk: &Desk, run: &Run) -> Result<Value, Refusal> {
     let mut result = view::result(run);
     if !run.request.options.all_events || run.end.is_none() {
         return Ok(result);
     }
     let mut events: Vec<Value> = Vec::new();
     let mut bytes = 0;
-    let mut log = app.engine.events(run.id, 0).await.map_err(|error| ledger_failed(&error))?;
-    while let Some(events_of_run) = &mut log
-        && let Ok(Some(chunk)) = events_of_run.next().await
-    {
+    let mut log = desk.events(run.id, 0).await?;
+    while let Ok(Some(chunk)) = log.next().await {
         bytes += chunk.lines.len();
         if bytes > MOST_BYTES {
             result["eventsTruncated"] = true.into();

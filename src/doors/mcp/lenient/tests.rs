@@ -1,4 +1,5 @@
 use super::*;
+use crate::doors::mcp::answer::WORDS;
 use crate::doors::mcp::tools;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -13,7 +14,7 @@ fn object(value: Value) -> JsonObject {
     object
 }
 
-fn of(tool: &str, arguments: Value) -> Result<Fitted, Problem> {
+fn of(tool: &str, arguments: Value) -> Result<Fitted, Refusal> {
     fit(&tools::described(tool).unwrap().input_schema, &object(arguments))
 }
 
@@ -119,7 +120,11 @@ fn a_slip_is_told_the_name_it_is_like() {
     let like: Vec<Option<&str>> = fitted.ignored.iter().map(|ignored| ignored.like.as_deref()).collect();
     assert_eq!(like, [Some("max_budget_usd"), None]);
     let problem = of("claude_run", json!({"promt": "hi"})).unwrap_err();
-    assert!(problem.detail().contains("promt") && problem.json()["field"] == "prompt", "{}", problem.detail());
+    assert!(
+        problem.detail(&WORDS).contains("promt") && problem.json(&WORDS)["field"] == "prompt",
+        "{}",
+        problem.detail(&WORDS)
+    );
 }
 
 #[test]
@@ -165,7 +170,7 @@ fn what_cannot_be_is_told_with_its_value_and_what_is_allowed(
     #[case] allowed: &str,
 ) {
     let problem = of(tool, call).unwrap_err();
-    assert_eq!((problem.code(), &problem.json()["field"]), ("invalid_argument", &json!(field)));
-    let said = problem.detail();
+    assert_eq!((problem.code(), &problem.json(&WORDS)["field"]), ("invalid_argument", &json!(field)));
+    let said = problem.detail(&WORDS);
     assert!(said.starts_with(&format!("{field}: ")) && said.contains(value) && said.contains(allowed), "{said}");
 }

@@ -2,6 +2,8 @@
 
 mod stream;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -14,18 +16,19 @@ use self::stream::Chunks;
 use super::error::ErrorBody;
 use super::headers::Headers;
 use super::message::{self, invalid};
+use super::models::Models;
 use super::tools::{self, Tools};
 use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
 use crate::claude::arguments::Effort;
 use crate::claude::schema::Schema;
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::parameters::Body;
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::{RUN_ID, idempotency_key};
-use crate::doors::http::server::Stopping;
-use crate::doors::http::trace::RunId;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
+use crate::doors::web::RUN_ID;
+use crate::doors::web::parameters::{Body, idempotency_key};
+use crate::doors::web::problem::Problem;
+use crate::doors::web::server::Stopping;
+use crate::doors::web::trace::RunId;
 
 /// The session that an answer was given in.
 const SESSION: HeaderName = HeaderName::from_static("x-claude-session");
@@ -120,7 +123,8 @@ struct StreamOptions {
     ),
 )]
 pub(super) async fn create(
-    State(app): State<App>,
+    State(desk): State<Desk>,
+    State(models): State<Arc<Models>>,
     Extension(caller): Extension<Caller>,
     stopping: Option<Extension<Stopping>>,
     headers: HeaderMap,
@@ -149,7 +153,7 @@ pub(super) async fn create(
         response: None,
         key: idempotency_key(&headers)?,
     };
-    let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
+    let turn = Turn::new(desk, &models, &caller, Headers::read(&headers)?, wish, stopping).await?;
     if streamed {
         let following = turn.follow().await?;
         return super::stream::answer(following, |following| Chunks::new(following, with_usage, older)).await;

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{finish_reason, id};
-use crate::doors::http::problem::Problem;
-use crate::doors::openai::deltas::Delta;
+use crate::desk::narrate::{Delta, tool_line};
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol, error_event};
 use crate::doors::openai::turn::{Answer, Following};
 use crate::doors::openai::usage::Usage;
+use crate::doors::web::problem::Problem;
 use crate::runs::run::now;
 
 /// The chunks of one answer: one id, one model, one time through all of them.
@@ -60,11 +60,14 @@ impl Protocol for Chunks {
         match (delta, self.progress) {
             (Delta::Text(text), _) => self.choice(&json!({"content": text}), None, out),
             (Delta::Thinking(text), Progress::Reasoning) => self.choice(&json!({"reasoning_content": text}), None, out),
-            (Delta::Tool(line), Progress::Reasoning) => {
+            (Delta::Tool { name, input }, Progress::Reasoning) => {
+                let line = tool_line(name, input);
                 self.choice(&json!({"reasoning_content": format!("\n[{line}]\n")}), None, out);
             }
-            (Delta::Tool(line), Progress::Comments) => out.comment(&format!("tool {line}")),
-            (Delta::Thinking(_) | Delta::Tool(_) | Delta::Void(_), _) => {}
+            (Delta::Tool { name, input }, Progress::Comments) => {
+                out.comment(&format!("tool {}", tool_line(name, input)));
+            }
+            _ => {}
         }
     }
 

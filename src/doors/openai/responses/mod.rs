@@ -4,6 +4,8 @@
 mod references;
 mod stream;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,15 +21,15 @@ use super::error::{self, ErrorBody};
 use super::headers::Headers;
 use super::memory;
 use super::message::{self, Message, Role, invalid};
+use super::models::Models;
 use super::tools::{self, Tools};
 use super::turn::{Answer, Turn, Wish};
 use super::usage::Usage;
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::parameters::{Body, Path, Query};
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::idempotency_key;
-use crate::doors::http::server::Stopping;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
+use crate::doors::web::parameters::{Body, Path, Query, idempotency_key};
+use crate::doors::web::problem::Problem;
+use crate::doors::web::server::Stopping;
 use crate::runs::run::Run;
 
 /// How the id of a message begins, and that of a call.
@@ -133,7 +135,8 @@ struct Echo {
     ),
 )]
 pub(super) async fn create(
-    State(app): State<App>,
+    State(desk): State<Desk>,
+    State(models): State<Arc<Models>>,
     Extension(caller): Extension<Caller>,
     stopping: Option<Extension<Stopping>>,
     headers: HeaderMap,
@@ -153,12 +156,12 @@ pub(super) async fn create(
     }
     let tools = tools::wanted(&body.tools, &body.tool_choice)?;
     let previous = match body.previous_response_id.as_deref().filter(|id| !id.is_empty()) {
-        Some(id) => Some(found(&app, &caller, id).await?.0),
+        Some(id) => Some(found(&desk, &caller, id).await?.0),
         None => None,
     };
     // Instructions alone are asked for an answer too.
     let input = if body.input.is_null() && body.instructions.is_some() { json!([]) } else { body.input };
-    let mut messages = message::of_responses(&references::resolved(&app, &caller, input).await?)?;
+    let mut messages = message::of_responses(&references::resolved(&desk, &caller, input).await?)?;
     if let Some(instructions) = &body.instructions {
         messages.insert(0, Message::text(Role::System, instructions, "instructions"));
     }
@@ -183,7 +186,7 @@ pub(super) async fn create(
         stops: Vec::new(),
         key: idempotency_key(&headers)?,
     };
-    let turn = Turn::new(app, &caller, Headers::read(&headers)?, wish, stopping).await?;
+    let turn = Turn::new(desk, &models, &caller, Headers::read(&headers)?, wish, stopping).await?;
     let format = body.text["format"].clone();
     let echo = Echo {
         model: turn.model.clone(),
@@ -217,15 +220,15 @@ pub(super) async fn create(
     ),
 )]
 pub(super) async fn one(
-    State(app): State<App>,
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     stopping: Option<Extension<Stopping>>,
     Path(id): Path<String>,
     Query(query): Query<ResponseQuery>,
 ) -> Result<Response, Problem> {
-    let (mut run, asked) = found(&app, &caller, &id).await?;
+    let (mut run, asked) = found(&desk, &caller, &id).await?;
     if query.stream && !run.state.is_final() {
-        run = app.wait_or_stop(run.id, stopping).await?;
+        run = desk.wait_or_stop(run.id, stopping.as_ref().map(|Extension(stopping)| stopping.token())).await?;
     }
     let options = &run.request.options;
     let schema = options.json_schema.as_deref().and_then(|schema| serde_json::from_str::<Value>(schema).ok());
@@ -261,8 +264,8 @@ pub(super) async fn one(
 }
 
 /// The run of a response, and what it was asked with.
-async fn found(app: &App, caller: &Caller, id: &str) -> Result<(Run, Value), Problem> {
-    memory::response(app, caller, id, "resp_").await?.ok_or_else(|| {
+async fn found(desk: &Desk, caller: &Caller, id: &str) -> Result<(Run, Value), Problem> {
+    memory::response(desk, caller, id, "resp_").await?.ok_or_else(|| {
         let shown: String = id.chars().take(80).collect();
         let problem =
             Problem::new(StatusCode::NOT_FOUND, "response_not_found", format!("there is no response {shown:?}"));

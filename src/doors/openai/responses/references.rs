@@ -4,19 +4,19 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{CALL, MESSAGE, call_item, message_item, text_part};
-use crate::doors::http::app::App;
-use crate::doors::http::auth::Caller;
-use crate::doors::http::problem::Problem;
+use crate::desk::Desk;
+use crate::desk::caller::Caller;
 use crate::doors::openai::error;
 use crate::doors::openai::memory;
 use crate::doors::openai::message::invalid;
 use crate::doors::openai::turn::Answer;
+use crate::doors::web::problem::Problem;
 
 /// `input` with every item in the place of its name.
-pub(super) async fn resolved(app: &App, caller: &Caller, mut input: Value) -> Result<Value, Problem> {
+pub(super) async fn resolved(desk: &Desk, caller: &Caller, mut input: Value) -> Result<Value, Problem> {
     for (index, item) in input.as_array_mut().into_iter().flatten().enumerate() {
         if let Some(id) = reference(item) {
-            *item = self::item(app, caller, id, &format!("input[{index}].id")).await?;
+            *item = self::item(desk, caller, id, &format!("input[{index}].id")).await?;
         }
     }
     Ok(input)
@@ -32,9 +32,9 @@ fn reference(item: &Value) -> Option<&str> {
     item["id"].as_str().filter(|_| names)
 }
 
-async fn item(app: &App, caller: &Caller, id: &str, field: &str) -> Result<Value, Problem> {
+async fn item(desk: &Desk, caller: &Caller, id: &str, field: &str) -> Result<Value, Problem> {
     for prefix in [MESSAGE, CALL] {
-        let Some((run, asked)) = memory::response(app, caller, id, prefix).await? else { continue };
+        let Some((run, asked)) = memory::response(desk, caller, id, prefix).await? else { continue };
         if !run.state.is_final() || error::of_run(&run).is_some() {
             return Err(invalid(field, "that response has not come to its end, or failed"));
         }

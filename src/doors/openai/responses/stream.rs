@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Echo, call_item, call_item_id, message_id, message_item, text_part};
-use crate::doors::http::problem::Problem;
-use crate::doors::openai::deltas::Delta;
+use crate::desk::narrate::{Delta, tool_line};
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol};
 use crate::doors::openai::turn::{Answer, Following};
+use crate::doors::web::problem::Problem;
 use crate::runs::run::{Run, now};
 
 /// One response's events, numbered.
@@ -92,8 +92,10 @@ impl Protocol for Events {
     fn delta(&mut self, delta: &Delta, out: &mut Out) {
         let text = match (delta, self.progress) {
             (Delta::Text(text), _) => text,
-            (Delta::Tool(line), Progress::Comments) => return out.comment(&format!("tool {line}")),
-            (Delta::Thinking(_) | Delta::Tool(_) | Delta::Void(_), _) => return,
+            (Delta::Tool { name, input }, Progress::Comments) => {
+                return out.comment(&format!("tool {}", tool_line(name, input)));
+            }
+            _ => return,
         };
         if self.text.is_none() {
             self.open(out);

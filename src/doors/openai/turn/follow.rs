@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use super::{Answer, Turn};
-use crate::doors::http::problem::Problem;
-use crate::doors::http::runs::{ledger_failed, unknown};
-use crate::doors::openai::deltas::{Delta, Reader};
+use crate::desk::narrate::{Delta, Reader};
+use crate::desk::refusal::left_waiting;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::spoken::Spoken;
+use crate::doors::web::problem::Problem;
 use crate::runs::engine::Hold;
 use crate::runs::events::Events;
 
@@ -56,9 +56,7 @@ impl Following {
             // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
             () = stopped, if waiting => {
                 self.hold.release();
-                let detail = "the server is shutting down; the run waits for the next one";
-                let problem = Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail);
-                return Step::Failed(problem.with("runId", self.run.to_string()));
+                return Step::Failed(left_waiting(self.run).into());
             }
         };
         match chunk {
@@ -81,16 +79,17 @@ impl Following {
                 self.spoken.take_back(text);
                 return None;
             }
-            Delta::Thinking(_) | Delta::Tool(_) => return Some(delta),
+            Delta::Thinking(thought) if thought.is_empty() => return None,
+            Delta::Thinking(_) | Delta::Tool { .. } => return Some(delta),
+            Delta::Said(_) | Delta::ToolBegins(_) | Delta::Retry { .. } => return None,
         };
         (!given.is_empty()).then_some(Delta::Text(given))
     }
 
     async fn ended(&mut self) -> Step {
-        let run = match self.turn.app.engine.wait(self.run).await {
-            Ok(Some(run)) => run,
-            Ok(None) => return Step::Failed(unknown(&self.run.to_string())),
-            Err(error) => return Step::Failed(ledger_failed(&error)),
+        let run = match self.turn.desk.wait_or_stop(self.run, None).await {
+            Ok(run) => run,
+            Err(refusal) => return Step::Failed(refusal.into()),
         };
         self.hold.release();
         if self.spoken.is_empty() && self.turn.again(&run) {
@@ -107,7 +106,7 @@ impl Following {
 
     async fn start_again(&mut self) -> Result<(), Problem> {
         (self.run, self.hold) = self.turn.submit().await?;
-        self.events = self.turn.events(self.run).await?;
+        self.events = self.turn.desk.events(self.run, 0).await?;
         self.reader = Reader::default();
         Ok(())
     }

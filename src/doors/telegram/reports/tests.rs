@@ -18,11 +18,12 @@ use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
+use crate::desk::ask::Ask;
 use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
 use crate::runs::ledger::Filter;
 use crate::runs::metrics::Metrics;
-use crate::runs::run::{Busy, DoorName, NewRun, Origin, Request, Requester};
+use crate::runs::run::{Busy, DoorName, Origin, Request, Requester};
 use crate::workspace::Workspaces;
 
 /// A chat that keeps what it is told, and refuses what it is set to.
@@ -86,16 +87,11 @@ impl BotApi for Chat {
     }
 }
 
-fn new_run() -> NewRun {
-    NewRun {
-        origin: Origin::unlimited(DoorName::Cron, Requester::Job("nightly".into())),
-        workspace: "/w".into(),
-        request: Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json },
-        busy: Busy::Queue,
-        idempotency_key: None,
-        webhook_url: None,
-        stays: true,
-    }
+fn new_run() -> Ask {
+    let request =
+        Request { prompt: "look at the logs".into(), options: Options::default(), format: OutputFormat::Json };
+    let origin = Origin::unlimited(DoorName::Cron, Requester::Job("nightly".into()));
+    Ask::new(origin, "/w".into(), request).busy(Busy::Queue).stays(true)
 }
 
 /// A door in front of an engine in which every run waits for ever.
@@ -179,7 +175,7 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
     let chat = Arc::new(Chat::default());
     let telegram = door(folder.path(), &chat).await;
     let inside = &telegram.inside;
-    let run = inside.engine.submit(new_run()).await.unwrap().id;
+    let run = new_run().submit(&inside.engine).await.unwrap().id;
     telegram.report(report(run, "Two **errors** were found.")).await.unwrap();
     let message = |id: i32, text: &str, reply: Option<i32>| Message {
         chat: 5,

@@ -10,13 +10,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::config::server::{HttpConfig, Secret};
-use crate::doors::http::auth::{Authenticator, Caller, protect, protect_with_query};
-use crate::doors::http::parameters::Body;
-use crate::doors::http::server::{Limits, bind, serve};
+use crate::desk::caller::Caller;
+use crate::doors::web::auth::{Authenticator, protect};
+use crate::doors::web::parameters::Body;
+use crate::doors::web::server::{Limits, bind, serve};
 use crate::runs::run::DoorName;
 
 /// No test waits that long; one that does has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+fn as_it_is(_: &str, response: Response) -> Response {
+    response
+}
 
 /// A server as the API's is put together, asked over TCP.
 fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
@@ -35,14 +40,14 @@ fn start(tokens_file: Option<PathBuf>) -> SocketAddr {
     let authenticator = Arc::new(Authenticator::from_config(&config).unwrap());
     let who = |Extension(caller): Extension<Caller>| async move { caller.name };
     let run = post(|Extension(caller): Extension<Caller>, Body(_): Body<Value>| async move { caller.name });
-    let api = protect(Router::new().route("/who", get(who)).route("/run", run), &authenticator, DoorName::Http);
+    let api = protect(Router::new().route("/who", get(who)).route("/run", run), &authenticator, DoorName::Http, false);
     let address = |uri: Uri, Extension(caller): Extension<Caller>| async move { format!("{} at {uri}", caller.name) };
-    let mcp = protect_with_query(Router::new().route("/mcp", get(address)), &authenticator, DoorName::Mcp);
+    let mcp = protect(Router::new().route("/mcp", get(address)), &authenticator, DoorName::Mcp, true);
     let router = api.merge(mcp).route("/health", get(|| async { "ok" }));
-    let router = wrap(router, Origins::from_config(&config).unwrap(), BodyLimit(config.body_limit));
+    let router = wrap(router, Origins::from_config(&config).unwrap(), BodyLimit(config.body_limit), as_it_is);
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router, Limits::new(8), std::future::pending()));
+    tokio::spawn(serve(listener, router, Limits::new(8), as_it_is, std::future::pending()));
     address
 }
 

@@ -15,8 +15,8 @@ use axum::response::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use uuid::Uuid;
 
-use super::auth::Caller;
 use super::server::catch_panic;
+use crate::desk::caller::Caller;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;

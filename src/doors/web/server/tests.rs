@@ -30,7 +30,7 @@ fn start(router: Router, limits: Limits) -> Running {
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let done = tokio::spawn(serve(listener, router, limits, async move {
+    let done = tokio::spawn(serve(listener, router, limits, crate::doors::openai::error::shape, async move {
         let _ = stopped.await;
     }));
     Running { address, stop, done }

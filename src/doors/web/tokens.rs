@@ -13,15 +13,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::auth::Caller;
 use crate::config::name::MODE_API_TOKENS_FILE;
 use crate::config::yaml;
+use crate::desk::caller::{self, Caller};
 use crate::runs::run::DoorName;
 
 /// Doors that a token can be limited to.
 pub const DOORS: [DoorName; 3] = [DoorName::Http, DoorName::OpenAi, DoorName::Mcp];
 /// Names that mean something else: the one token of the settings, and nobody.
-const TAKEN: [&str; 2] = [super::auth::DEFAULT, super::auth::ANONYMOUS];
+const TAKEN: [&str; 2] = [caller::DEFAULT, caller::ANONYMOUS];
 /// Tokens that are none: what is tried first, and what instructions have in place of one.
 const GUESSED: [&str; 6] = ["", "password", "changeme", "TOKEN", "$TOKEN", "your-secret-token"];
 const LONGEST_NAME: usize = 64;

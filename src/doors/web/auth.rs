@@ -22,12 +22,9 @@ use super::rate::{Bucket, seconds};
 use super::tokens::{self, Stamp, Token, TokensError};
 use crate::config::name::{MODE_API_BIND, MODE_API_TOKEN, MODE_API_TOKENS_FILE};
 use crate::config::server::HttpConfig;
+use crate::desk::caller::{self, Caller};
 use crate::runs::run::DoorName;
 
-/// Name of whoever presents the one token of the settings.
-pub(super) const DEFAULT: &str = "default";
-/// Name of everybody at an open server.
-pub(super) const ANONYMOUS: &str = "anonymous";
 /// Parameter that holds a token where a client can set no header.
 const QUERY_TOKEN: &str = "apiToken";
 /// The tokens file is looked at no more often than this.
@@ -35,77 +32,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Refusals that are logged in a minute; the others are counted.
 const LOGGED_PER_MINUTE: u32 = 30;
 
-/// Who a request comes from, and what they may do. An extension of every request behind [`protect`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Caller {
-    /// Their name, for logs and the ledger.
-    pub name: String,
-    /// Workspaces they may use; `None` is all.
-    pub workspaces: Option<Vec<String>>,
-    /// Doors they may use; `None` is all.
-    pub doors: Option<Vec<DoorName>>,
-    /// Most their runs of a day (UTC) may cost, US dollars.
-    pub cost_per_day: Option<f64>,
-    /// Most of their runs at once.
-    pub max_runs: Option<usize>,
-    /// Most of their runs that wait.
-    pub max_queued: Option<usize>,
-}
-
-impl Caller {
-    /// Somebody who may do everything.
-    #[must_use]
-    pub fn unrestricted(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            workspaces: None,
-            doors: None,
-            cost_per_day: None,
-            max_runs: None,
-            max_queued: None,
-        }
-    }
-
-    /// Whether they may use this workspace: one of theirs, or a folder below one. The root of all workspaces (`""`) is
-    /// only for who is not restricted.
-    #[must_use]
-    pub fn may_use_workspace(&self, name: &str) -> bool {
-        let Some(allowed) = &self.workspaces else { return true };
-        // `team/../other` is below `team` only to the eye.
-        if name.split('/').any(|part| ["", ".", ".."].contains(&part)) {
-            return false;
-        }
-        allowed.iter().any(|allowed| {
-            name.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    }
-
-    /// Whether they may use this door.
-    #[must_use]
-    pub fn may_use_door(&self, door: DoorName) -> bool {
-        self.doors.as_ref().is_none_or(|doors| doors.contains(&door))
-    }
-}
-
-/// Asks for a token in the header of every request to `router`'s routes. `door` is one of [`tokens::DOORS`].
+/// Asks for a token of every request to the door's protected routes. Its [`Caller`] is an extension of the request.
 ///
-/// Call it after the routes were added: a route that is added later is not protected.
-pub fn protect<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: DoorName) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let gate = Gate { authenticator: Arc::clone(authenticator), door, query: false };
-    router.route_layer(middleware::from_fn_with_state(gate, authenticate))
-}
-
-/// As [`protect`], and a token in the query (`?apiToken=`) is as good as one in the header, for clients of MCP that
-/// are configured by a URL alone.
-pub fn protect_with_query<S>(router: Router<S>, authenticator: &Arc<Authenticator>, door: DoorName) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let gate = Gate { authenticator: Arc::clone(authenticator), door, query: true };
-    router.route_layer(middleware::from_fn_with_state(gate, authenticate))
+/// A token is taken from the header; from the query (`?apiToken=`) as well where clients are configured by a URL alone.
+pub fn protect(routes: Router, authenticator: &Arc<Authenticator>, door: DoorName, token_in_query: bool) -> Router {
+    let gate = Gate { authenticator: Arc::clone(authenticator), door, token_in_query };
+    routes.route_layer(middleware::from_fn_with_state(gate, authenticate))
 }
 
 /// Knows the accepted tokens.
@@ -113,12 +45,12 @@ where
 pub struct Authenticator {
     single: Option<Token>,
     file: Option<PathBuf>,
-    state: Mutex<Changing>,
+    state: Mutex<Reloadable>,
 }
 
 #[derive(Debug)]
-struct Changing {
-    /// Those of the file.
+struct Reloadable {
+    /// Tokens from the tokens file.
     tokens: Vec<Token>,
     stamp: Option<Stamp>,
     looked: Instant,
@@ -133,7 +65,7 @@ impl Authenticator {
         let now = Instant::now();
         let single = config.token.as_ref().map(|token| Token {
             digest: tokens::digest(token.reveal().as_bytes()),
-            caller: Arc::new(Caller::unrestricted(DEFAULT)),
+            caller: Arc::new(Caller::unrestricted(caller::DEFAULT)),
             requests_per_minute: None,
         });
         let file = config.tokens_file.clone();
@@ -155,7 +87,7 @@ impl Authenticator {
             tracing::warn!("the HTTP door on {address} is open: {whose}");
         }
         let log = Bucket::full(LOGGED_PER_MINUTE, now);
-        let state = Changing { tokens: accepted, stamp, looked: now, buckets: HashMap::new(), log, unlogged: 0 };
+        let state = Reloadable { tokens: accepted, stamp, looked: now, buckets: HashMap::new(), log, unlogged: 0 };
         Ok(Self { single, file, state: Mutex::new(state) })
     }
 
@@ -168,7 +100,7 @@ impl Authenticator {
     /// Who presents `token` at this door.
     fn admit(&self, token: Result<&[u8], &'static str>, door: DoorName, now: Instant) -> Result<Arc<Caller>, Problem> {
         if self.is_open() {
-            return Ok(Arc::new(Caller::unrestricted(ANONYMOUS)));
+            return Ok(Arc::new(Caller::unrestricted(caller::ANONYMOUS)));
         }
         let token = token.map_err(unauthorized)?;
         let mut state = self.lock();
@@ -195,7 +127,7 @@ impl Authenticator {
         Ok(caller)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changing> {
+    fn lock(&self) -> MutexGuard<'_, Reloadable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -213,7 +145,7 @@ impl Authenticator {
     }
 }
 
-impl Changing {
+impl Reloadable {
     /// Takes over a changed tokens file. A broken one is reported once, and the tokens of the last good one stay.
     fn look(&mut self, file: &std::path::Path, now: Instant) {
         if now.saturating_duration_since(self.looked) < LOOK_EVERY {
@@ -258,12 +190,12 @@ fn find<'a>(tokens: impl Iterator<Item = &'a Token>, digest: &[u8; 32]) -> Optio
 struct Gate {
     authenticator: Arc<Authenticator>,
     door: DoorName,
-    query: bool,
+    token_in_query: bool,
 }
 
 async fn authenticate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let now = Instant::now();
-    let in_query = if gate.query { query_token(request.uri()) } else { None };
+    let in_query = if gate.token_in_query { query_token(request.uri()) } else { None };
     let token = match (&in_query, request.headers().contains_key(header::AUTHORIZATION)) {
         (Some(token), false) => Ok(token.as_bytes()),
         _ => bearer(request.headers()),

@@ -14,8 +14,11 @@ use serde_json::error::Category;
 use super::body::SlowClient;
 use super::problem::Problem;
 use crate::config::name::MODE_API_MAX_BODY_MB;
+use crate::desk::refusal::{Kind, Refusal};
 
 const MEGABYTE: u64 = 1 << 20;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const LONGEST_KEY: usize = 255;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Longest JSON body, bytes: an extension of every request.
@@ -76,6 +79,18 @@ pub async fn not_found(uri: Uri) -> Problem {
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} has no {method}; the Allow header says what it has", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// The key that a client gives for "this very run", in the header of that name.
+pub(in crate::doors) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let allowed = format!("it must have 1 to {LONGEST_KEY} visible ASCII characters");
+            Err(Refusal::of_named("parameter", "invalid_parameter", "Idempotency-Key", allowed))
+        }
+    }
 }
 
 /// JSON or nothing said. A form is refused although it may hold JSON (`curl -d`): it is also what a page of another
@@ -144,13 +159,13 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if start != Some(&b'{') {
         // serde takes a list for a struct. What is no JSON at all is told first.
         return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            Ok(_) => invalid("invalid_field", "", "a JSON object is needed"),
+            Ok(_) => invalid("invalid_field", "", "a JSON object is needed").into(),
             Err(error) => malformed(format!("the body is not JSON: {error}")),
         });
     }
     let value = serde_path_to_error::deserialize(&mut reader);
     let value = value.map_err(|error| match error.inner().classify() {
-        Category::Data => invalid("invalid_field", &error.path().to_string(), &error.inner().to_string()),
+        Category::Data => invalid("invalid_field", &error.path().to_string(), &error.inner().to_string()).into(),
         Category::Syntax | Category::Eof | Category::Io => {
             malformed(format!("the body is not JSON: {}", error.inner()))
         }
@@ -163,11 +178,11 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(reader)
-        .map_err(|error| invalid("invalid_parameter", &error.path().to_string(), &error.inner().to_string()))
+        .map_err(|error| invalid("invalid_parameter", &error.path().to_string(), &error.inner().to_string()).into())
 }
 
 /// What serde says of a value, told to a client: which field, what is wrong with it, what is allowed.
-pub(in crate::doors) fn invalid(code: &'static str, path: &str, message: &str) -> Problem {
+pub(in crate::doors) fn invalid(code: &'static str, path: &str, message: &str) -> Refusal {
     // Where it was in the text; the field says it better.
     let message = message.rfind(" at line ").map_or(message, |end| &message[..end]);
     let path = if path == "." { "" } else { path };
@@ -181,12 +196,13 @@ pub(in crate::doors) fn invalid(code: &'static str, path: &str, message: &str) -
         _ => path.to_owned(),
     };
     let words = message.replace("struct ", "the object ");
-    let detail = if field.is_empty() { words } else { format!("{field}: {words}") };
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
-    let problem = if field.is_empty() { problem } else { problem.with("field", field) };
+    let refusal = match field.as_str() {
+        "" => Refusal::new(Kind::Invalid, code, words),
+        field => Refusal::of_named("field", code, field, words),
+    };
     match allowed(message) {
-        allowed if allowed.is_empty() => problem,
-        allowed => problem.with("allowed", allowed),
+        allowed if allowed.is_empty() => refusal,
+        allowed => refusal.with("allowed", allowed),
     }
 }
 

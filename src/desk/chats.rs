@@ -6,6 +6,12 @@ use std::pin::Pin;
 
 use uuid::Uuid;
 
+use crate::runs::ledger::{Ledger, LedgerError};
+use crate::runs::run::DoorName;
+
+/// What the keys of the notes begin with that cron has of ticks that are not over. Each says its `job` and the `chat` that is told.
+pub const TICKS: &str = "tick/";
+
 /// What a chat is told of a job's run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatReport {
@@ -19,6 +25,13 @@ pub struct ChatReport {
     pub workspace: PathBuf,
     /// What is to be read: the answer, or what went wrong. Markdown.
     pub text: String,
+}
+
+/// The jobs with a tick that is not over and will be told to this chat.
+pub async fn jobs_that_tell(ledger: &Ledger, chat: i64) -> Result<Vec<String>, LedgerError> {
+    let notes = ledger.notes(DoorName::Cron, TICKS).await?;
+    let telling = notes.iter().filter(|note| note.value["chat"] == chat);
+    Ok(telling.filter_map(|note| note.value["job"].as_str().map(str::to_owned)).collect())
 }
 
 /// Why a chat was not told.

@@ -1,15 +1,17 @@
-//! The HTTP door, made ready before anything else is: whoever cannot listen takes no lock for long.
+//! The listener of every door that speaks HTTP, made ready before anything else is, so that a taken port fails fast.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::routes::{self, Around};
 use super::unusable;
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary;
@@ -17,18 +19,15 @@ use crate::cli::Failure;
 use crate::config::environment::ProcessEnvironment;
 use crate::config::server::HttpConfig;
 use crate::config::{Config, name};
-use crate::doors::http::app::{self, App, Parts, Surroundings};
-use crate::doors::http::auth::Authenticator;
-use crate::doors::http::ephemeral;
-use crate::doors::http::files::UploadLimit;
-use crate::doors::http::origin::Origins;
-use crate::doors::http::parameters::BodyLimit;
-use crate::doors::http::server::{self, Limits};
+use crate::desk::Desk;
+use crate::desk::files::UploadLimit;
 use crate::doors::openai::models::Models;
+use crate::doors::web::auth::Authenticator;
+use crate::doors::web::origin::Origins;
+use crate::doors::web::parameters::BodyLimit;
+use crate::doors::web::server::{self, Limits};
+use crate::doors::{Closed, Door, Serving, http, mcp, openai};
 use crate::exit_code::ExitCode;
-use crate::fetch::Fetcher;
-use crate::runs::engine::Engine;
-use crate::workspace::Workspaces;
 
 /// Descriptors that are open whatever happens: the ledger, the runtime, a listener, lookups and webhooks.
 const OWN_DESCRIPTORS: usize = 64;
@@ -37,66 +36,80 @@ const RUN_DESCRIPTORS: usize = 8;
 /// Of a connection: itself and a file that goes over it.
 const CONNECTION_DESCRIPTORS: usize = 2;
 
-/// The door, listening and not yet answering.
-pub(super) struct HttpDoor<'config> {
+/// The listener, which does not answer yet.
+pub(super) struct Listening<'config> {
     config: &'config HttpConfig,
     address: SocketAddr,
     listener: TcpListener,
-    around: Surroundings,
+    authenticator: Authenticator,
+    origins: Origins,
 }
 
-/// What its routes work with.
-pub(super) struct Inside {
-    pub(super) engine: Engine,
-    pub(super) workspaces: Workspaces,
-    pub(super) fetcher: Arc<Fetcher>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) config: Config,
-    /// The workspaces folder.
-    pub(super) root: PathBuf,
+/// The doors behind a listener.
+struct WebDoor {
+    desk: Desk,
+    router: Router,
+    listener: TcpListener,
+    limits: Limits,
 }
 
-impl<'config> HttpDoor<'config> {
+impl<'config> Listening<'config> {
     /// `restarts`: how often `serve` was started again in this box.
-    pub(super) fn listen(config: &'config HttpConfig, restarts: i64) -> Result<Self, Failure> {
-        let around = Surroundings {
-            authenticator: Arc::new(Authenticator::from_config(config).map_err(unusable)?),
-            origins: Origins::from_config(config).map_err(unusable)?,
-            body_limit: BodyLimit(config.body_limit),
-            upload_limit: config.upload_limit.map(UploadLimit),
-        };
+    pub(super) fn on(config: &'config HttpConfig, restarts: i64) -> Result<Self, Failure> {
+        let authenticator = Authenticator::from_config(config).map_err(unusable)?;
+        let origins = Origins::from_config(config).map_err(unusable)?;
         let address = SocketAddr::new(config.bind, config.port);
         // A port that an earlier server had is about to be free; one that it never had is taken.
         let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
         let listener = server::bind(address).map_err(|error| Failure::new(code, error))?;
-        Ok(Self { config, address, listener, around })
+        Ok(Self { config, address, listener, authenticator, origins })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop`, then for `grace` those that are there. `runs`: most runs at once, which need descriptors.
-    pub(super) async fn serve(
+    /// The doors. `runs`: most runs at once, which need descriptors. `root`: the workspaces folder.
+    pub(super) fn door(
         self,
-        inside: Inside,
+        desk: Desk,
+        registry: Registry,
+        config: Config,
+        root: PathBuf,
         runs: usize,
-        grace: Duration,
-        stop: CancellationToken,
-    ) -> std::io::Result<()> {
-        let Inside { engine, workspaces, fetcher, registry, config, root } = inside;
-        let held = engine.clone();
+    ) -> Box<dyn Door> {
+        let engine = desk.engine.clone();
         let readiness = Arc::new(move || {
-            held.held().map_or(Ok(()), Err)?;
+            engine.held().map_or(Ok(()), Err)?;
             binary::of_box(&config, &ProcessEnvironment).map_err(|error| error.to_string())?;
             why_none_is_writable(&root).map_or(Ok(()), Err)
         });
-        let models = Arc::new(Models::new(self.config.openai_models.clone()));
-        let app = App::from(Parts { engine, workspaces, fetcher, models, registry, readiness });
-        ephemeral::take_up(&app).await;
-        let connections = room_for_connections(self.config.connections, runs);
-        let limits = Limits { drain: grace, ..Limits::new(connections) };
-        server::serve(self.listener, app::router(app, self.around), limits, stop.cancelled_owned()).await
+        let upload = self.config.upload_limit.map(UploadLimit);
+        let doors = vec![
+            http::routes(desk.clone(), Arc::new(registry), readiness, upload),
+            openai::routes(desk.clone(), Models::new(self.config.openai_models.clone())),
+            mcp::routes(desk.clone(), upload),
+        ];
+        let around = Around {
+            authenticator: Arc::new(self.authenticator),
+            origins: self.origins,
+            body_limit: BodyLimit(self.config.body_limit),
+            shape: openai::error::shape,
+        };
+        let limits = Limits::new(room_for_connections(self.config.connections, runs));
+        Box::new(WebDoor { desk, router: routes::router(doors, around), listener: self.listener, limits })
+    }
+}
+
+impl Door for WebDoor {
+    fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
+        Box::pin(async move {
+            http::ephemeral::take_up(&self.desk).await;
+            let limits = Limits { drain: grace, ..self.limits };
+            let shape = openai::error::shape;
+            let served = server::serve(self.listener, self.router, limits, shape, stop.cancelled_owned()).await;
+            served.map_err(|error| Closed { why: error.to_string(), for_good: false })
+        })
     }
 }
 

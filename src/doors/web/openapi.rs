@@ -1,12 +1,11 @@
-//! The API's description, made from the code: `GET /openapi.json`.
+//! The description of what the doors serve, made from the code: `GET /openapi.json`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use bytes::Bytes;
-use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -15,36 +14,44 @@ use utoipa::openapi::{
     SecurityRequirement, Server,
 };
 
-use super::app::App;
-use super::{files, health, runs};
-use crate::doors::openai;
-
 const TOKEN: &str = "token";
 /// What a route that asks for a token may answer before it looks at anything else.
-const REFUSALS: [(&str, &str); 3] = [
+pub const REFUSALS: [(&str, &str); 3] = [
     ("401", "No token, or a wrong one: `unauthorized`"),
     ("403", "Not with this token, or not from there: `door_not_allowed`, `host_not_allowed`, `origin_not_allowed`"),
     ("429", "More requests than this token may send, `Retry-After` says when to go on: `rate_limited`"),
 ];
 
+/// What a door serves, described.
+#[derive(Clone, Copy)]
+pub struct Described {
+    /// Makes the description.
+    pub make: fn() -> OpenApi,
+    /// The name of its errors' schema.
+    pub error: &'static str,
+}
+
 /// Serves the description.
 ///
 /// Its making touches more of the program than all of the doors' start, and most servers are never asked for it: it is
 /// made for the first that asks.
-pub(super) fn router() -> Router<App> {
-    static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
-        let text = complete().to_json();
+pub fn router(doors: Vec<Described>) -> Router {
+    let text: Arc<OnceLock<Bytes>> = Arc::default();
+    let made = move || {
+        let text = complete(&doors).to_json();
         Bytes::from(text.unwrap_or_else(|error| format!("{{\"error\": {:?}}}", error.to_string())))
-    });
-    Router::new().route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], TEXT.clone())))
+    };
+    let answer = async move || ([(header::CONTENT_TYPE, "application/json")], text.get_or_init(&made).clone());
+    Router::new().route("/openapi.json", get(answer))
 }
 
 /// What the doors describe, with what holds for all of it.
-fn complete() -> OpenApi {
-    let mut described = health::Described::openapi();
-    described.merge(runs::Described::openapi());
-    described.merge(files::Described::openapi());
-    let mut described = described.nest(openai::BASE, openai::Described::openapi());
+#[must_use]
+pub fn complete(doors: &[Described]) -> OpenApi {
+    let mut described = OpenApi::default();
+    for door in doors {
+        described.merge(with_refusals((door.make)(), door.error));
+    }
     described.info = InfoBuilder::new()
         .title("claudebox")
         .version(env!("CARGO_PKG_VERSION"))
@@ -56,9 +63,12 @@ fn complete() -> OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
     described.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
-    let all = described.paths.paths.iter_mut();
-    for (path, operation) in all.flat_map(|(path, item)| operations(item).map(move |operation| (path, operation))) {
-        let error = if path.starts_with(openai::PREFIX) { "OpenAiError" } else { "Problem" };
+    described
+}
+
+/// A door's description with the refusals of what needs a token.
+fn with_refusals(mut described: OpenApi, error: &str) -> OpenApi {
+    for operation in described.paths.paths.values_mut().flat_map(operations) {
         operation.parameters.iter_mut().flatten().for_each(never_null);
         // What needs no token says so itself.
         if operation.security.is_none() {
@@ -98,44 +108,4 @@ fn never_null(parameter: &mut RefOr<Parameter>) {
 fn refusal(description: &str, error: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(error))).build();
     ResponseBuilder::new().description(description).content("application/json", content).build()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-    use std::collections::HashSet;
-
-    fn operations() -> Vec<Value> {
-        let described = serde_json::to_value(complete()).unwrap();
-        let paths = described["paths"].as_object().unwrap();
-        paths.values().flat_map(|path| path.as_object().unwrap().values().cloned()).collect()
-    }
-
-    #[test]
-    fn every_operation_has_a_name_of_its_own() {
-        let names: Vec<Value> = operations().into_iter().map(|operation| operation["operationId"].clone()).collect();
-        let different: HashSet<&str> = names.iter().map(|name| name.as_str().unwrap()).collect();
-        assert_eq!((different.len(), names.len()), (21, 21), "{names:?}");
-    }
-
-    #[test]
-    fn what_asks_for_a_token_says_so() {
-        let (open, closed): (Vec<Value>, Vec<Value>) =
-            operations().into_iter().partition(|operation| operation.get("security").is_some());
-        let names: Vec<&str> = open.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
-        assert_eq!(names, ["health", "healthz", "ready"]);
-        for operation in closed {
-            for (status, _) in REFUSALS {
-                assert!(operation["responses"].get(status).is_some(), "{status}: {operation}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_parameter_can_be_null() {
-        for parameter in operations().iter().filter_map(|operation| operation["parameters"].as_array()).flatten() {
-            assert!(!parameter["schema"].to_string().contains("null"), "{parameter}");
-        }
-    }
 }

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::Shape;
 use super::body::{Sent, StoodStill, Watched};
 use super::connection::{Bounded, InFlight, Waits};
 use super::crowd::{Crowd, Place};
@@ -39,7 +40,6 @@ use super::normal::addressed;
 use super::problem::Problem;
 use crate::backoff::Backoff;
 use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT};
-use crate::doors::openai::error;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: u32 = 1024;
@@ -127,6 +127,12 @@ impl Stopping {
     pub async fn wait(&self) {
         self.0.cancelled().await;
     }
+
+    /// Cancelled when the server stops.
+    #[must_use]
+    pub const fn token(&self) -> &CancellationToken {
+        &self.0
+    }
 }
 
 /// Serves `router` on `listener` until `shutdown` is done. What is being answered then has [`Limits::drain`] to end,
@@ -135,12 +141,14 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    shape: Shape,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
     let crowd = Crowd::new();
     let mut accepting = Accepting::new(listener, limits.connections, crowd.clone());
-    let mut server = Server { router, limits, crowd, stopping: CancellationToken::new(), connections: JoinSet::new() };
+    let mut server =
+        Server { router, limits, shape, crowd, stopping: CancellationToken::new(), connections: JoinSet::new() };
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -157,6 +165,7 @@ pub async fn serve(
 struct Server {
     router: Router,
     limits: Limits,
+    shape: Shape,
     crowd: Crowd,
     stopping: CancellationToken,
     connections: JoinSet<()>,
@@ -169,7 +178,8 @@ impl Server {
             tracing::debug!(%error, "TCP_NODELAY was refused; a stream may come in lumps");
         }
         let place = self.crowd.enter(peer.ip());
-        let connection = connection(stream, peer, place, self.router.clone(), self.limits, self.stopping.clone());
+        let answers = (self.router.clone(), self.shape);
+        let connection = connection(stream, peer, place, answers, self.limits, self.stopping.clone());
         self.connections.spawn(async move {
             connection.await;
             drop(permit);
@@ -305,7 +315,7 @@ async fn connection<S>(
     stream: S,
     peer: SocketAddr,
     place: Place,
-    router: Router,
+    (router, shape): (Router, Shape),
     limits: Limits,
     stopping: CancellationToken,
 ) where
@@ -327,8 +337,7 @@ async fn connection<S>(
             let address = request.uri().clone();
             let request = request.map(|body| Body::new(Watched::new(body, still.clone())));
             let response = catch_panic(router.oneshot(request)).await;
-            let mut response =
-                still.get().map_or(response, |slow| error::shaped_at(address.path(), closing(slow.problem())));
+            let mut response = still.get().map_or(response, |slow| shape(address.path(), closing(slow.problem())));
             if response.status() == StatusCode::NOT_MODIFIED {
                 // It would be that of the file, not of this answer, which has no body.
                 response.headers_mut().remove(header::CONTENT_LENGTH);
