@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=849632cdfd146a7ca65d619db34eca1e305e74ce973644cf2018cb49894885d4
+checksum=9e373719bcc3e9f35a2a44f5f26ae5bb1e2d13c20a7cb99f31da20d0f4fc54d7
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

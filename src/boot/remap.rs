@@ -9,8 +9,8 @@ use std::path::Path;
 use super::accounts::Accounts;
 use super::mounts::Mounts;
 use super::ownership::{self, Owner};
+use crate::config::mode::Mode;
 use crate::config::{Config, name};
-use crate::privilege::plan::Mode;
 
 /// Where a mounted Docker socket is.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";

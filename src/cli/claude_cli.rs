@@ -17,7 +17,7 @@ use crate::claude::store::pins::Pins;
 use crate::claude::store::version::Version;
 use crate::claude::store::{DEFAULT_FOLDER, EXECUTABLE, LICENCE, Store, Unfit, relink};
 use crate::config::environment::{Environment, lookup};
-use crate::config::{Config, name};
+use crate::config::{Config, NPM_CONFIG_REGISTRY, name};
 use crate::exit_code::ExitCode;
 use crate::install::{self, InstallError, Installed, Step, Terms, Wanted, Why};
 use crate::process::link::LONGEST_STATE;
@@ -44,8 +44,8 @@ const NETWORK: [&str; 12] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    name::NPM_CONFIG_REGISTRY[0],
-    name::NPM_CONFIG_REGISTRY[1],
+    NPM_CONFIG_REGISTRY[0],
+    NPM_CONFIG_REGISTRY[1],
 ];
 
 /// What is done with the store.

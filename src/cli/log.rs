@@ -19,9 +19,10 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::Failure;
+use crate::config::Config;
 use crate::config::environment::Environment;
-use crate::config::server::{LogFormat, LogTime};
-use crate::config::{Config, ConfigError};
+use crate::config::logs::{LogFormat, LogTime};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,20 +35,19 @@ pub struct Style {
 
 impl Style {
     /// The style of this process; `of_box`: what it says is the log of a box, rather than an answer's standard error.
-    pub fn read(env: &impl Environment, config: &Config, of_box: bool) -> Result<Self, ConfigError> {
-        let times = match LogTime::read(env)? {
+    #[must_use]
+    pub fn of(config: &Config, of_box: bool) -> Self {
+        let times = match config.log_time {
             LogTime::Auto => of_box && !config.server_modes.is_empty() && !io::stderr().is_terminal(),
             LogTime::Always => true,
             LogTime::Never => false,
         };
-        Ok(Self { format: LogFormat::read(env)?, times })
+        Self { format: config.log_format, times }
     }
-}
 
-impl Style {
     /// The style of a small process of the box, which has no settings of its own. Its lines are text.
     pub fn of_box(env: &impl Environment) -> Self {
-        let style = Config::read(env).and_then(|config| Self::read(env, &config, true));
+        let style = Config::read(env).map(|config| Self::of(&config, true));
         Self { format: LogFormat::Text, ..style.unwrap_or_default() }
     }
 }
@@ -59,14 +59,19 @@ pub fn start(debug: bool, style: Style) {
 }
 
 /// Says why this process fails, as the last thing that it says: in the format of the logs, whether or not they were started.
-pub fn failed(failure: &impl fmt::Display, env: &impl Environment) {
+/// Each reason is a line.
+pub fn failed(failure: &Failure, env: &impl Environment) {
     match LogFormat::read(env).unwrap_or_default() {
         LogFormat::Json => {
             let style = Style { format: LogFormat::Json, times: false };
-            tracing::subscriber::with_default(subscriber(false, style, io::stderr), || tracing::error!("{failure}"));
+            tracing::subscriber::with_default(subscriber(false, style, io::stderr), || {
+                failure.reasons().for_each(|reason| tracing::error!("{reason}"));
+            });
         }
         // A log that takes nothing more (a full disk, a reader that has gone) changes no exit code.
-        LogFormat::Text => drop(writeln!(io::stderr(), "claudebox: {failure}")),
+        LogFormat::Text => {
+            failure.reasons().for_each(|reason| drop(writeln!(io::stderr(), "claudebox: {reason}")));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod log;
 pub mod roles;
 pub mod serve;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::environment::ProcessEnvironment;
+use crate::config::error::ConfigErrors;
 use crate::exit_code::ExitCode;
 use crate::init::serving;
 use crate::privilege::helper;
@@ -107,18 +109,38 @@ enum Role {
 }
 
 /// An error on its way to `main`: what to say and with which code to exit.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub code: ExitCode,
-    message: String,
+    /// At least one; several where several things have to be mended.
+    reasons: Vec<String>,
 }
 
 impl Failure {
     /// A failure with this code.
     pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
-        Self { code, message: format!("{message}") }
+        Self { code, reasons: vec![format!("{message}")] }
+    }
+
+    /// Settings that cannot be used, each of them a reason.
+    #[must_use]
+    pub fn of_settings(errors: &ConfigErrors) -> Self {
+        Self { code: ExitCode::Config, reasons: errors.iter().map(ToString::to_string).collect() }
+    }
+
+    /// Each reason, for a line of its own.
+    pub fn reasons(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().map(String::as_str)
+    }
+}
+
+impl Error for Failure {}
+
+/// In one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reasons.join("; "))
     }
 }
 

@@ -11,11 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{Environment, spellings};
 use super::name;
+use super::settings::{self, ALL, HandedOn};
 
-/// Those that are not settings.
-const PLAIN: [&str; 3] = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", name::TZ];
-/// Settings of the call.
-const SETTINGS: [&str; 3] = [name::GIT_NAME, name::GIT_EMAIL, name::SYSTEM_HINT];
 /// Where a process is and who it is, which no call changes.
 const FIXED: [&str; 5] = ["HOME", "USER", "LOGNAME", "PWD", name::CONFIG_DIR];
 
@@ -34,8 +31,9 @@ impl Variables {
         let given = |found: &str| named.split_ascii_whitespace().any(|name| name == found);
         let value = |found: &str| env.get(found).and_then(|value| value.into_string().ok()).filter(|_| given(found));
         let mut variables = BTreeMap::new();
-        let plain = PLAIN.into_iter().map(str::to_owned).chain(SETTINGS.iter().flat_map(|setting| spellings(setting)));
-        for name in plain.filter(|name| env.get(name).is_some()) {
+        let of_call = ALL.iter().filter(|setting| setting.handed_on == HandedOn::WithCall);
+        let canonical = of_call.map(|setting| setting.name).filter(|name| *name != name::FORWARD_PREFIX);
+        for name in canonical.flat_map(spellings).filter(|name| env.get(name).is_some()) {
             let value = value(&name);
             variables.insert(name, value);
         }
@@ -52,7 +50,7 @@ impl Variables {
                 }
             }
         }
-        let secrets: Vec<String> = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret)).collect();
+        let secrets = settings::door_secrets();
         variables.retain(|name, value| {
             // Without a path there would be no CLI.
             let is_no_path = name == "PATH" && value.as_ref().is_none_or(String::is_empty);

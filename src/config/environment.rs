@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::BuildHasher;
 
+use super::settings;
+
 /// Named values.
 pub trait Environment {
     /// The value of `name`, if it is set.
@@ -40,47 +42,24 @@ impl<S: BuildHasher> Environment for HashMap<String, OsString, S> {
     }
 }
 
-const PREFIX: &str = "CLAUDEBOX_";
+/// What the names of most settings begin with.
+pub(super) const PREFIX: &str = "CLAUDEBOX_";
 const OLD_PREFIX: &str = "CLAUDE_";
-/// Settings that did not exist under the predecessor's prefix, or would mean something else there.
-const NEW_NAMES: [&str; 13] = [
-    super::name::HARDENED,
-    super::name::IMAGE_VARIANT,
-    super::name::MANIFEST,
-    super::name::HOOKS_ON_ERROR,
-    super::name::HOOK_TIMEOUT,
-    super::name::USER,
-    super::name::USER_IDS,
-    super::name::CLAUDE_BIN,
-    super::name::CLI_DIR,
-    super::name::NPM_REGISTRY,
-    super::name::STATE_DIR,
-    super::name::GRACE_SECONDS,
-    super::name::OFFLINE,
-];
-
-/// Names that later versions of the predecessor have for settings that are not found by their form.
-const LATER_NAMES: [(&str, &[&str]); 6] = [
-    (super::name::MODE_API_TOKEN, &["API_TOKEN"]),
-    (super::name::MODE_API_PORT, &["API_PORT"]),
-    (super::name::TELEGRAM_BOT_TOKEN, &["TELEGRAM_MODE_TOKEN", "TELEGRAM_TOKEN"]),
-    (super::name::TELEGRAM_CONFIG, &["TELEGRAM_MODE_CONFIG"]),
-    (super::name::MODE_CRON_FILE, &["CRON_FILE"]),
-    (super::name::MODE_CRON_HISTORY_DIR, &["CRON_HISTORY_DIR"]),
-];
 /// What the predecessor's later versions are built on has the same names under this prefix.
 const LATER_PREFIX: &str = "AICODEBOX_";
 
 /// The spellings under which the setting `canonical` is accepted, the one that wins first.
 #[must_use]
 pub fn spellings(canonical: &str) -> Vec<String> {
+    let setting = settings::find(canonical);
     let mut names = vec![canonical.to_owned()];
     if let Some(rest) = canonical.strip_prefix(PREFIX)
-        && !NEW_NAMES.contains(&canonical)
+        // A variable that is forwarded is no setting of its own, and has both prefixes.
+        && setting.is_none_or(|setting| setting.has_old_name)
     {
         names.push(format!("{OLD_PREFIX}{rest}"));
-        let later = LATER_NAMES.iter().filter(|(name, _)| *name == canonical).flat_map(|(_, later)| *later);
-        let later: Vec<String> = mode_first(rest).into_iter().chain(later.map(|&name| name.to_owned())).collect();
+        let later = setting.map_or(&[][..], |setting| setting.later_names);
+        let later: Vec<String> = mode_first(rest).into_iter().chain(later.iter().map(|&name| name.into())).collect();
         names.extend(
             [PREFIX, LATER_PREFIX].iter().flat_map(|prefix| later.iter().map(move |name| format!("{prefix}{name}"))),
         );

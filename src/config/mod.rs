@@ -5,8 +5,15 @@
 
 pub mod call;
 pub mod environment;
+pub mod error;
+pub mod fetch_allow;
+pub mod logs;
+pub mod mode;
 pub mod offline;
+mod reader;
+pub mod secret;
 pub mod server;
+pub mod settings;
 pub mod unknown;
 pub(crate) mod yaml;
 pub mod zone;
@@ -14,8 +21,14 @@ pub mod zone;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::privilege::plan::Mode;
 use environment::Environment;
+use error::{ConfigErrors, wrong};
+use logs::{LogFormat, LogTime};
+use mode::Mode;
+use reader::Reader;
+use server::ServerConfig;
+
+pub use settings::name;
 
 /// The user that Claude runs as, unless told otherwise.
 pub const DEFAULT_USER: &str = "claude";
@@ -24,157 +37,17 @@ pub const DEFAULT_USER: &str = "claude";
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(7);
 const LONGEST_GRACE_SECONDS: u64 = 3600;
 const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
+/// The npm registry, as npm has it: not ours to define, and read where our own setting says nothing.
+pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
 const WORKSPACE: &str = "/workspace";
 const WORKSPACES: &str = "/workspaces";
 /// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
 pub const DEFAULT_BACKGROUND: Duration = Duration::from_secs(10);
 const LONGEST_BACKGROUND_SECONDS: u64 = 86_400;
-/// The CLI alone takes 200 MB.
-const SMALLEST_MEMORY: u64 = 256 << 20;
 const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_mins(10);
 const LONGEST_HOOK_SECONDS: u64 = 86_400;
-
-/// Names of the settings.
-pub mod name {
-    /// User that Claude runs as.
-    pub const USER: &str = "CLAUDEBOX_USER";
-    /// Ids of that user, `UID:GID`.
-    pub const USER_IDS: &str = "CLAUDEBOX_USER_IDS";
-    /// The claude executable: a path, or a name on PATH.
-    pub const CLAUDE_BIN: &str = "CLAUDEBOX_CLAUDE_BIN";
-    /// Folder of the Claude CLIs that are installed.
-    pub const CLI_DIR: &str = "CLAUDEBOX_CLI_DIR";
-    /// The npm registry that they are installed from.
-    pub const NPM_REGISTRY: &str = "CLAUDEBOX_NPM_REGISTRY";
-    /// The same, as npm has it.
-    pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
-    /// Workspace folder.
-    pub const WORKSPACE: &str = "CLAUDEBOX_WORKSPACE";
-    /// Root of the workspaces that server modes work in.
-    pub const WORKSPACES_DIR: &str = "CLAUDEBOX_WORKSPACES_DIR";
-    /// The CLI's own folder; its name is the CLI's.
-    pub const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
-    /// Folder for claudebox's own state.
-    pub const STATE_DIR: &str = "CLAUDEBOX_STATE_DIR";
-    /// This container's name, part of the default state folder.
-    pub const CONTAINER_NAME: &str = "CLAUDEBOX_CONTAINER_NAME";
-    /// Seconds between TERM and KILL at shutdown.
-    pub const GRACE_SECONDS: &str = "CLAUDEBOX_GRACE_SECONDS";
-    /// Whether nothing in the box can gain privileges.
-    pub const HARDENED: &str = "CLAUDEBOX_HARDENED";
-    /// What a failing init hook does to the start.
-    pub const HOOKS_ON_ERROR: &str = "CLAUDEBOX_HOOKS_ON_ERROR";
-    /// Seconds an init hook may take.
-    pub const HOOK_TIMEOUT: &str = "CLAUDEBOX_HOOK_TIMEOUT";
-    /// The image's tool manifest.
-    pub const MANIFEST: &str = "CLAUDEBOX_MANIFEST";
-    /// Which image this is; the image sets it.
-    pub const IMAGE_VARIANT: &str = "CLAUDEBOX_IMAGE_VARIANT";
-    /// Git's `user.name`.
-    pub const GIT_NAME: &str = "CLAUDEBOX_GIT_NAME";
-    /// Git's `user.email`.
-    pub const GIT_EMAIL: &str = "CLAUDEBOX_GIT_EMAIL";
-    /// Variables with this prefix reach Claude without it.
-    pub const FORWARD_PREFIX: &str = "CLAUDEBOX_ENV_";
-    /// Text that goes into the system prompt of every invocation.
-    pub const SYSTEM_HINT: &str = "CLAUDEBOX_SYSTEM_HINT";
-    /// Whether the built-in offline model answers.
-    pub const OFFLINE: &str = "CLAUDEBOX_OFFLINE";
-    /// Debug logs.
-    pub const DEBUG: &str = "CLAUDEBOX_DEBUG";
-    /// Server modes.
-    pub const MODES: [&str; 3] = ["CLAUDEBOX_MODE_API", "CLAUDEBOX_MODE_TELEGRAM", "CLAUDEBOX_MODE_CRON"];
-    /// A server mode without a door of its own: prompts come through the local door alone.
-    pub const MODE_LOCAL: &str = "CLAUDEBOX_MODE_LOCAL";
-    /// Seconds without a run after which the box ends.
-    pub const IDLE_EXIT_SECONDS: &str = "CLAUDEBOX_IDLE_EXIT_SECONDS";
-    /// What the box was made with, as the host command knows it again.
-    pub const HOST_SETTINGS: &str = "CLAUDEBOX_HOST_SETTINGS";
-    /// Token of the Telegram bot.
-    pub const TELEGRAM_BOT_TOKEN: &str = "CLAUDEBOX_TELEGRAM_BOT_TOKEN";
-    /// The Telegram door's own settings, a YAML file.
-    pub const TELEGRAM_CONFIG: &str = "CLAUDEBOX_TELEGRAM_CONFIG";
-    /// Base URL of the Bot API, for a Bot API server of one's own.
-    pub const TELEGRAM_API_URL: &str = "CLAUDEBOX_TELEGRAM_API_URL";
-    /// The jobs, a YAML file.
-    pub const MODE_CRON_FILE: &str = "CLAUDEBOX_MODE_CRON_FILE";
-    /// Folder of the cron door: its jobs' history.
-    pub const MODE_CRON_HISTORY_DIR: &str = "CLAUDEBOX_MODE_CRON_HISTORY_DIR";
-    /// The box's time zone; its name is the system's.
-    pub const TZ: &str = "TZ";
-    /// Port of the HTTP door.
-    pub const MODE_API_PORT: &str = "CLAUDEBOX_MODE_API_PORT";
-    /// Address of the HTTP door.
-    pub const MODE_API_BIND: &str = "CLAUDEBOX_MODE_API_BIND";
-    /// Bearer token of the HTTP door.
-    pub const MODE_API_TOKEN: &str = "CLAUDEBOX_MODE_API_TOKEN";
-    /// File of bearer tokens, each with what it may do.
-    pub const MODE_API_TOKENS_FILE: &str = "CLAUDEBOX_MODE_API_TOKENS_FILE";
-    /// Host names that requests may be addressed to, separated by commas.
-    pub const MODE_API_HOSTS: &str = "CLAUDEBOX_MODE_API_HOSTS";
-    /// Origins of web pages that may call, separated by commas.
-    pub const MODE_API_ORIGINS: &str = "CLAUDEBOX_MODE_API_ORIGINS";
-    /// Longest JSON body, megabytes.
-    pub const MODE_API_MAX_BODY_MB: &str = "CLAUDEBOX_MODE_API_MAX_BODY_MB";
-    /// Longest upload, megabytes.
-    pub const MODE_API_MAX_UPLOAD_MB: &str = "CLAUDEBOX_MODE_API_MAX_UPLOAD_MB";
-    /// Most connections at once.
-    pub const MODE_API_MAX_CONNECTIONS: &str = "CLAUDEBOX_MODE_API_MAX_CONNECTIONS";
-    /// Names of models for clients of OpenAI's protocol: `gpt-4o=sonnet,*=default`.
-    pub const OPENAI_MODELS: &str = "CLAUDEBOX_OPENAI_MODELS";
-    /// Most runs at once, over all workspaces.
-    pub const MAX_RUNS: &str = "CLAUDEBOX_MAX_RUNS";
-    /// Most runs that wait.
-    pub const MAX_QUEUED: &str = "CLAUDEBOX_MAX_QUEUED";
-    /// Longest a run may take, seconds.
-    pub const RUN_TIMEOUT_SECONDS: &str = "CLAUDEBOX_RUN_TIMEOUT_SECONDS";
-    /// Longest a run may be silent while no tool runs, seconds.
-    pub const RUN_SILENCE_SECONDS: &str = "CLAUDEBOX_RUN_SILENCE_SECONDS";
-    /// How long a run's background work may go on after the answer, seconds.
-    pub const BACKGROUND_SECONDS: &str = "CLAUDEBOX_BACKGROUND_SECONDS";
-    /// Most memory that a run's processes may take together: bytes, or with k, m or g.
-    pub const MAX_MEM: &str = "CLAUDEBOX_MAX_MEM";
-    /// Most a run may cost, US dollars.
-    pub const MAX_COST_PER_RUN: &str = "CLAUDEBOX_MAX_COST_PER_RUN";
-    /// Most all runs of a day may cost, US dollars.
-    pub const MAX_COST_PER_DAY: &str = "CLAUDEBOX_MAX_COST_PER_DAY";
-    /// How long finished runs are kept, days.
-    pub const RUNS_KEEP_DAYS: &str = "CLAUDEBOX_RUNS_KEEP_DAYS";
-    /// How much of finished runs' event logs is kept, megabytes.
-    pub const RUNS_KEEP_MB: &str = "CLAUDEBOX_RUNS_KEEP_MB";
-    /// Hosts with private addresses that may be fetched from, separated by commas.
-    pub const FETCH_ALLOW: &str = "CLAUDEBOX_FETCH_ALLOW";
-    /// Key that webhooks are signed with.
-    pub const WEBHOOK_SECRET: &str = "CLAUDEBOX_WEBHOOK_SECRET";
-    /// How logs are written.
-    pub const LOG_FORMAT: &str = "CLAUDEBOX_LOG_FORMAT";
-    /// Whether lines of text in logs begin with their time.
-    pub const LOG_TIME: &str = "CLAUDEBOX_LOG_TIME";
-    /// Whether the workspace's CLAUDE.md tells what is in the box.
-    pub const CLAUDE_MD: &str = "CLAUDEBOX_CLAUDE_MD";
-    /// Secrets of claudebox's own doors: Claude and its tools never see them.
-    pub const DOOR_SECRETS: [&str; 3] = [MODE_API_TOKEN, TELEGRAM_BOT_TOKEN, WEBHOOK_SECRET];
-    /// The run a process belongs to; set on Claude and so on everything it starts.
-    pub const RUN_ID: &str = "CLAUDEBOX_RUN_ID";
-    /// Whether a person reads standard error on a terminal that this process does not see; the host command says so of each call.
-    pub const WATCHED: &str = "CLAUDEBOX_STDERR_IS_TERMINAL";
-    /// Names of the variables that a call of the host command brings along.
-    pub const CALL_VARIABLES: &str = "CLAUDEBOX_CALL_VARIABLES";
-    /// How often `serve` was started again since the box's start; PID 1 tells it.
-    pub const RESTARTS: &str = "CLAUDEBOX_RESTARTS";
-}
-
-/// A setting with a value that cannot be used. Values shown here are never secrets: no secret is parsed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}={value:?} is not usable: {allowed}")]
-pub struct ConfigError {
-    /// The setting, as it was spelled.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: String,
-}
+/// Server modes with a door to the outside, each a setting.
+pub const DOOR_MODES: [&str; 3] = [name::MODE_API, name::MODE_TELEGRAM, name::MODE_CRON];
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,6 +101,10 @@ pub struct Config {
     pub max_memory: Option<u64>,
     /// Whether debug logs are written.
     pub debug: bool,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Whether lines of text in logs begin with their time.
+    pub log_time: LogTime,
     /// The server modes that were asked for, by the name of their setting.
     pub server_modes: Vec<&'static str>,
 }
@@ -242,6 +119,10 @@ pub enum OnError {
     Continue,
 }
 
+impl OnError {
+    const ALLOWED: &[(&str, Self)] = &[("stop", Self::Stop), ("continue", Self::Continue)];
+}
+
 impl Config {
     /// Where claudebox's state is: one folder for each container. `config_dir` is the CLI's own folder.
     #[must_use]
@@ -253,313 +134,93 @@ impl Config {
     /// of the predecessor had that one folder. `is_mounted` says whether something is mounted at a folder or below it.
     pub fn find_root(&mut self, is_mounted: impl Fn(&Path) -> bool) {
         let (several, single) = (Path::new(WORKSPACES), Path::new(WORKSPACE));
-        let serves = self.server_modes.iter().any(|mode| name::MODES.contains(mode));
+        let serves = self.server_modes.iter().any(|mode| DOOR_MODES.contains(mode));
         if serves && self.workspaces_dir == several && !is_mounted(several) && is_mounted(single) {
             single.clone_into(&mut self.workspaces_dir);
         }
     }
 
-    /// Reads every setting from `env`.
-    pub fn read(env: &impl Environment) -> Result<Self, ConfigError> {
-        let settings = Settings { env };
-        let mut server_modes = Vec::new();
-        for mode in name::MODES.into_iter().chain([name::MODE_LOCAL]) {
-            if settings.flag(mode)? {
-                server_modes.push(mode);
-            }
-        }
-        let workspace = settings.absolute_path(name::WORKSPACE)?;
-        Ok(Self {
-            user: settings.text(name::USER)?.unwrap_or_else(|| DEFAULT_USER.into()),
-            user_ids: settings.ids(name::USER_IDS)?,
-            claude_bin: settings.text(name::CLAUDE_BIN)?,
-            cli_dir: settings.absolute_path(name::CLI_DIR)?,
-            npm_registry: settings.registry()?,
+    /// Reads every setting of a box from `env`.
+    pub fn read(env: &impl Environment) -> Result<Self, ConfigErrors> {
+        Reader::all(env, Self::from)
+    }
+
+    fn from(reader: &mut Reader<'_, impl Environment>) -> Self {
+        let modes = DOOR_MODES.into_iter().chain([name::MODE_LOCAL]);
+        let server_modes = modes.filter(|mode| reader.flag(mode)).collect();
+        let workspace = reader.absolute_path(name::WORKSPACE);
+        Self {
+            user: reader.text(name::USER).unwrap_or_else(|| DEFAULT_USER.into()),
+            user_ids: reader.ids(name::USER_IDS),
+            claude_bin: reader.text(name::CLAUDE_BIN),
+            cli_dir: reader.absolute_path(name::CLI_DIR),
+            npm_registry: registry(reader).unwrap_or_else(|| DEFAULT_REGISTRY.into()),
             workspace_is_named: workspace.is_some(),
             workspace: workspace.unwrap_or_else(|| WORKSPACE.into()),
-            workspaces_dir: settings.absolute_path(name::WORKSPACES_DIR)?.unwrap_or_else(|| WORKSPACES.into()),
-            config_dir: settings.absolute_path(name::CONFIG_DIR)?,
-            state_dir: settings.absolute_path(name::STATE_DIR)?,
-            container_name: settings.file_name(name::CONTAINER_NAME)?.unwrap_or_else(|| "default".into()),
-            grace: settings.seconds(name::GRACE_SECONDS, LONGEST_GRACE_SECONDS)?.unwrap_or(DEFAULT_GRACE),
-            mode: if settings.flag(name::HARDENED)? { Mode::Hardened } else { Mode::Sudo },
-            hooks_on_error: settings.on_error()?,
-            hook_timeout: settings
-                .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)?
+            workspaces_dir: reader.absolute_path(name::WORKSPACES_DIR).unwrap_or_else(|| WORKSPACES.into()),
+            config_dir: reader.absolute_path(name::CONFIG_DIR),
+            state_dir: reader.absolute_path(name::STATE_DIR),
+            container_name: reader.file_name(name::CONTAINER_NAME).unwrap_or_else(|| "default".into()),
+            grace: reader.seconds(name::GRACE_SECONDS, LONGEST_GRACE_SECONDS).unwrap_or(DEFAULT_GRACE),
+            mode: if reader.flag(name::HARDENED) { Mode::Hardened } else { Mode::Sudo },
+            hooks_on_error: reader.choice(name::HOOKS_ON_ERROR, OnError::ALLOWED).unwrap_or_default(),
+            hook_timeout: reader
+                .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)
                 .map_or(Some(DEFAULT_HOOK_TIMEOUT), |limit| (!limit.is_zero()).then_some(limit)),
-            manifest: settings
-                .absolute_path(name::MANIFEST)?
+            manifest: reader
+                .absolute_path(name::MANIFEST)
                 .unwrap_or_else(|| "/usr/share/claudebox/manifest.json".into()),
-            writes_claude_md: settings.switch(name::CLAUDE_MD)?.unwrap_or(true),
-            image_variant: settings.text(name::IMAGE_VARIANT)?,
-            git: [("user.name", settings.text(name::GIT_NAME)?), ("user.email", settings.text(name::GIT_EMAIL)?)],
-            system_hint: settings.text(name::SYSTEM_HINT)?,
-            offline: settings.flag(name::OFFLINE)?,
-            background: settings
-                .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)?
+            writes_claude_md: reader.switch(name::CLAUDE_MD).unwrap_or(true),
+            image_variant: reader.text(name::IMAGE_VARIANT),
+            git: [("user.name", reader.text(name::GIT_NAME)), ("user.email", reader.text(name::GIT_EMAIL))],
+            system_hint: reader.text(name::SYSTEM_HINT),
+            offline: reader.flag(name::OFFLINE),
+            background: reader
+                .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)
                 .unwrap_or(DEFAULT_BACKGROUND),
-            max_memory: settings.size(name::MAX_MEM)?,
-            debug: settings.flag(name::DEBUG)? || settings.flag("DEBUG")?,
+            max_memory: reader.size(name::MAX_MEM),
+            debug: [name::DEBUG, name::PLAIN_DEBUG].map(|setting| reader.flag(setting)).contains(&true),
+            log_format: LogFormat::from(reader),
+            log_time: LogTime::from(reader),
             server_modes,
+        }
+    }
+
+    /// Reads what a box with servers has: its own settings and theirs, and what is wrong with either. `None` where no server
+    /// mode is on: the servers' settings then mean nothing, and may be anything.
+    pub fn read_with_servers(env: &impl Environment) -> Result<(Self, Option<ServerConfig>), ConfigErrors> {
+        let config = Self::read(env);
+        let serves = match &config {
+            Ok(config) => !config.server_modes.is_empty(),
+            // A mode that is neither on nor off counts: whoever corrects it is to hear the rest at once.
+            Err(_) => DOOR_MODES.into_iter().chain([name::MODE_LOCAL]).any(|mode| is_on(env, mode) != Some(false)),
+        };
+        error::both(config, if serves { ServerConfig::read(env).map(Some) } else { Ok(None) })
+    }
+}
+
+/// Whether a flag is on; `None` where its value is neither.
+fn is_on(env: &impl Environment, flag: &str) -> Option<bool> {
+    Reader::all(env, |reader| reader.flag(flag)).ok()
+}
+
+/// An address without a slash at its end.
+fn registry(reader: &mut Reader<'_, impl Environment>) -> Option<String> {
+    let of_npm = |env: &dyn Environment| {
+        NPM_CONFIG_REGISTRY.iter().find_map(|&name| {
+            let value = env.get(name)?.into_string().ok().filter(|value| !value.is_empty())?;
+            Some((name.to_owned(), value))
         })
+    };
+    let (name, value) = reader.find(name::NPM_REGISTRY).or_else(|| of_npm(reader.env))?;
+    let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    if host.is_some_and(|host| !host.starts_with('/') && !host.is_empty() && !host.contains(char::is_whitespace)) {
+        return Some(value.trim_end_matches('/').to_owned());
     }
-}
-
-/// Reads one kind of value each, under both spellings of a setting's name.
-struct Settings<'env, E> {
-    env: &'env E,
-}
-
-impl<E: Environment> Settings<'_, E> {
-    /// The spelling that is set, and its value.
-    fn find(&self, canonical: &str) -> Result<Option<(String, String)>, ConfigError> {
-        if let Some((name, other)) = environment::conflict(self.env, canonical) {
-            let why = format!("{other} is the same setting and has another value; set one of the two");
-            return Err(wrong(&name, "(not shown)", &why));
-        }
-        let Some((name, value)) = environment::lookup(self.env, canonical) else { return Ok(None) };
-        match value.into_string() {
-            Ok(value) => Ok(Some((name, value))),
-            Err(value) => Err(wrong(&name, &value.to_string_lossy(), "it must be UTF-8 text")),
-        }
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        Ok(self.find(name)?.map(|(_, value)| value))
-    }
-
-    /// An address without a slash at its end.
-    fn registry(&self) -> Result<String, ConfigError> {
-        let of_npm = || {
-            name::NPM_CONFIG_REGISTRY.iter().find_map(|&name| {
-                let value = self.env.get(name)?.into_string().ok().filter(|value| !value.is_empty())?;
-                Some((name.to_owned(), value))
-            })
-        };
-        let Some((name, value)) = self.find(name::NPM_REGISTRY)?.or_else(of_npm) else {
-            return Ok(DEFAULT_REGISTRY.into());
-        };
-        let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-        if host.is_some_and(|host| !host.starts_with('/') && !host.is_empty() && !host.contains(char::is_whitespace)) {
-            Ok(value.trim_end_matches('/').to_owned())
-        } else {
-            // It may hold a password.
-            Err(wrong(&name, "(not shown)", "the address of an npm registry, http:// or https://"))
-        }
-    }
-
-    fn flag(&self, name: &str) -> Result<bool, ConfigError> {
-        Ok(self.switch(name)?.unwrap_or(false))
-    }
-
-    /// A flag that may be unset.
-    fn switch(&self, name: &str) -> Result<Option<bool>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        match value.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Ok(Some(true)),
-            "0" | "false" | "no" | "off" => Ok(Some(false)),
-            _ => Err(wrong(&name, &value, "allowed are 1, true, yes, on and 0, false, no, off")),
-        }
-    }
-
-    /// A user and a group, neither of them root's.
-    fn ids(&self, name: &str) -> Result<Option<(u32, u32)>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        // The largest number stands for "leave it as it is" where owners are changed.
-        let id = |text: &str| text.parse().ok().filter(|id| (1..u32::MAX).contains(id));
-        match value.split_once(':').and_then(|(uid, gid)| id(uid).zip(id(gid))) {
-            Some(ids) => Ok(Some(ids)),
-            None => Err(wrong(&name, &value, "a user id and a group id, such as 1000:1000, neither of them 0")),
-        }
-    }
-
-    /// Bytes, as container engines take them: a whole number, and b, k, m or g.
-    fn size(&self, name: &str) -> Result<Option<u64>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        let lower = value.trim().to_ascii_lowercase();
-        let digits = lower.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-        let unit = match &lower[digits.len()..] {
-            "" | "b" => Some(1),
-            "k" | "kb" => Some(1 << 10),
-            "m" | "mb" => Some(1 << 20),
-            "g" | "gb" => Some(1_u64 << 30),
-            _ => None,
-        };
-        let size = digits.parse::<u64>().ok().zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
-        match size {
-            Some(size) if size >= SMALLEST_MEMORY => Ok(Some(size)),
-            _ => Err(wrong(&name, &value, "a size of at least 256m, such as 512m or 4g")),
-        }
-    }
-
-    fn absolute_path(&self, name: &str) -> Result<Option<PathBuf>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        if value.starts_with('/') {
-            Ok(Some(value.into()))
-        } else {
-            Err(wrong(&name, &value, "it must be an absolute path"))
-        }
-    }
-
-    fn file_name(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        if value == "." || value == ".." || value.contains('/') {
-            return Err(wrong(&name, &value, "it names a folder, so it may not hold a slash"));
-        }
-        Ok(Some(value))
-    }
-
-    fn seconds(&self, name: &str, longest: u64) -> Result<Option<Duration>, ConfigError> {
-        let Some((name, value)) = self.find(name)? else { return Ok(None) };
-        match value.parse() {
-            Ok(seconds) if seconds <= longest => Ok(Some(Duration::from_secs(seconds))),
-            _ => Err(wrong(&name, &value, &format!("whole seconds from 0 to {longest}"))),
-        }
-    }
-
-    fn on_error(&self) -> Result<OnError, ConfigError> {
-        let Some((name, value)) = self.find(name::HOOKS_ON_ERROR)? else { return Ok(OnError::default()) };
-        match value.as_str() {
-            "stop" => Ok(OnError::Stop),
-            "continue" => Ok(OnError::Continue),
-            _ => Err(wrong(&name, &value, "allowed are stop and continue")),
-        }
-    }
-}
-
-fn wrong(name: &str, value: &str, allowed: &str) -> ConfigError {
-    ConfigError { name: name.into(), value: value.into(), allowed: allowed.into() }
+    // It may hold a password.
+    reader.refuse(wrong(&name, "(not shown)", "the address of an npm registry, http:// or https://"));
+    None
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-    use std::collections::HashMap;
-    use std::ffi::OsString;
-
-    fn env(pairs: &[(&str, &str)]) -> HashMap<String, OsString> {
-        pairs.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
-    }
-
-    #[test]
-    fn servers_work_in_the_one_folder_that_is_mounted() {
-        let root = |settings: &[(&str, &str)], mounted: &[&str]| {
-            let mut config = Config::read(&env(settings)).unwrap();
-            config.find_root(|folder| mounted.iter().any(|mount| Path::new(mount).starts_with(folder)));
-            config.workspaces_dir
-        };
-        let api = [("CLAUDEBOX_MODE_API", "1")];
-        assert_eq!(root(&api, &["/workspace"]), PathBuf::from("/workspace"));
-        assert_eq!(root(&api, &["/workspace", "/workspaces/a"]), PathBuf::from("/workspaces"));
-        assert_eq!(root(&api, &[]), PathBuf::from("/workspaces"));
-        assert_eq!(root(&[("CLAUDEBOX_MODE_LOCAL", "1")], &["/workspace"]), PathBuf::from("/workspaces"));
-        let named = [api[0], ("CLAUDEBOX_WORKSPACES_DIR", "/srv")];
-        assert_eq!(root(&named, &["/workspace"]), PathBuf::from("/srv"));
-    }
-
-    #[test]
-    fn two_spellings_that_differ_are_an_error_that_names_both_and_shows_neither_value() {
-        for (one, other) in [
-            ("CLAUDEBOX_MODE_API_PORT", "CLAUDEBOX_API_MODE_PORT"),
-            ("CLAUDEBOX_MODE_API_TOKEN", "CLAUDEBOX_API_TOKEN"),
-            ("CLAUDEBOX_TELEGRAM_BOT_TOKEN", "CLAUDEBOX_TELEGRAM_MODE_TOKEN"),
-            ("CLAUDEBOX_API_MODE_TOKEN", "AICODEBOX_API_MODE_TOKEN"),
-        ] {
-            let modes = [("CLAUDEBOX_MODE_API", "1"), ("CLAUDEBOX_API_MODE", "1"), ("CLAUDEBOX_MODE_TELEGRAM", "1")];
-            let telegram = ("CLAUDE_TELEGRAM_BOT_TOKEN", "81");
-            let all = |value| [modes.as_slice(), &[telegram, (one, "81"), (other, value)]].concat();
-            assert!(server::ServerConfig::read(&env(&all("81"))).is_ok(), "{one} {other}");
-            let error = server::ServerConfig::read(&env(&all("82"))).unwrap_err().to_string();
-            assert!(error.contains(one) && error.contains(other) && !error.contains('8'), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_registry_is_ours_or_npms_and_a_wrong_one_is_not_shown() {
-        let registry = |pairs: &[(&str, &str)]| Config::read(&env(pairs)).map(|config| config.npm_registry);
-        let npm = ("npm_config_registry", "http://npm.example/");
-        assert_eq!(registry(&[npm]).unwrap(), "http://npm.example");
-        assert_eq!(registry(&[npm, ("NPM_CONFIG_REGISTRY", "https://n/a")]).unwrap(), "https://n/a");
-        assert_eq!(registry(&[npm, ("CLAUDEBOX_NPM_REGISTRY", "https://ours/")]).unwrap(), "https://ours");
-        for wrong in ["npm.example", "ftp://user:secret@x", "https://", "https:///x", "http://a b"] {
-            let error = registry(&[("CLAUDEBOX_NPM_REGISTRY", wrong)]).unwrap_err().to_string();
-            assert!(error.starts_with("CLAUDEBOX_NPM_REGISTRY=\"(not shown)\" is not usable: "), "{error}");
-        }
-    }
-
-    #[test]
-    fn nothing_set_gives_the_defaults() {
-        let config = Config::read(&env(&[])).unwrap();
-        assert_eq!(config.user, "claude");
-        assert_eq!((config.claude_bin, config.cli_dir), (None, None));
-        assert_eq!(config.npm_registry, "https://registry.npmjs.org");
-        assert_eq!(config.workspace, PathBuf::from("/workspace"));
-        assert_eq!((config.grace, config.hook_timeout), (DEFAULT_GRACE, Some(DEFAULT_HOOK_TIMEOUT)));
-        assert_eq!((config.mode, config.hooks_on_error), (Mode::Sudo, OnError::Stop));
-        assert!(!config.offline && !config.debug && config.server_modes.is_empty());
-    }
-
-    #[test]
-    fn the_predecessors_names_work_and_the_canonical_one_wins() {
-        let old = env(&[("CLAUDE_WORKSPACE", "/old"), ("CLAUDE_MODE_API", "1"), ("DEBUG", "true")]);
-        let config = Config::read(&old).unwrap();
-        assert_eq!(config.workspace, PathBuf::from("/old"));
-        assert_eq!(config.server_modes, ["CLAUDEBOX_MODE_API"]);
-        assert!(config.debug);
-        let both = env(&[("CLAUDE_WORKSPACE", "/old"), ("CLAUDEBOX_WORKSPACE", "/new")]);
-        assert_eq!(Config::read(&both).unwrap().workspace, PathBuf::from("/new"));
-    }
-
-    #[test]
-    fn an_empty_value_is_unset() {
-        let config = Config::read(&env(&[("CLAUDEBOX_WORKSPACE", ""), ("CLAUDE_WORKSPACE", "/w")])).unwrap();
-        assert_eq!(config.workspace, PathBuf::from("/w"));
-    }
-
-    #[rstest]
-    #[case(
-        "CLAUDEBOX_OFFLINE",
-        "maybe",
-        "CLAUDEBOX_OFFLINE=\"maybe\" is not usable: allowed are 1, true, yes, on and 0, false, no, off"
-    )]
-    #[case(
-        "CLAUDE_MODE_API",
-        "2",
-        "CLAUDE_MODE_API=\"2\" is not usable: allowed are 1, true, yes, on and 0, false, no, off"
-    )]
-    #[case(
-        "CLAUDEBOX_MAX_MEM",
-        "4x",
-        "CLAUDEBOX_MAX_MEM=\"4x\" is not usable: a size of at least 256m, such as 512m or 4g"
-    )]
-    #[case(
-        "CLAUDEBOX_USER_IDS",
-        "1000",
-        "CLAUDEBOX_USER_IDS=\"1000\" is not usable: a user id and a group id, such as 1000:1000, neither of them 0"
-    )]
-    #[case(
-        "CLAUDEBOX_USER_IDS",
-        "1000:0",
-        "CLAUDEBOX_USER_IDS=\"1000:0\" is not usable: a user id and a group id, such as 1000:1000, neither of them 0"
-    )]
-    #[case("CLAUDEBOX_WORKSPACE", "here", "CLAUDEBOX_WORKSPACE=\"here\" is not usable: it must be an absolute path")]
-    #[case(
-        "CLAUDEBOX_GRACE_SECONDS",
-        "-1",
-        "CLAUDEBOX_GRACE_SECONDS=\"-1\" is not usable: whole seconds from 0 to 3600"
-    )]
-    #[case(
-        "CLAUDEBOX_GRACE_SECONDS",
-        "3601",
-        "CLAUDEBOX_GRACE_SECONDS=\"3601\" is not usable: whole seconds from 0 to 3600"
-    )]
-    #[case(
-        "CLAUDEBOX_CONTAINER_NAME",
-        "../x",
-        "CLAUDEBOX_CONTAINER_NAME=\"../x\" is not usable: it names a folder, so it may not hold a slash"
-    )]
-    fn a_bad_value_is_named_with_what_is_allowed(#[case] name: &str, #[case] value: &str, #[case] message: &str) {
-        assert_eq!(Config::read(&env(&[(name, value)])).unwrap_err().to_string(), message);
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::environment::Environment;
-use super::{ConfigError, name};
+use super::error::{ConfigError, wrong};
+use super::name;
 
 /// The zone of this name in the time zone database. The error says what is allowed, with the name that is nearest.
 pub fn parse(name: &str) -> Result<Tz, String> {
@@ -22,7 +23,7 @@ pub fn of_box(env: &impl Environment) -> Result<Tz, ConfigError> {
     let value = value.to_string_lossy();
     match value.strip_prefix(':').unwrap_or(&value) {
         "" => Ok(Tz::UTC),
-        zone => parse(zone).map_err(|allowed| super::wrong(name::TZ, &value, &allowed)),
+        zone => parse(zone).map_err(|allowed| wrong(name::TZ, &value, &allowed)),
     }
 }
 

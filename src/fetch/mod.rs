@@ -7,7 +7,6 @@
 //! rule of ours holds.
 
 pub mod address;
-pub mod allow;
 mod error;
 mod resolve;
 
@@ -21,9 +20,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::config::ConfigError;
+use crate::config::fetch_allow::Allow;
 use address::is_public;
-use allow::Allow;
 pub use error::{FetchError, Refusal};
 
 /// How long a connection may take to open, whatever the whole request may take.
@@ -60,9 +58,10 @@ pub struct Posted {
 }
 
 impl Fetcher {
-    /// A fetcher that also reaches what `allow`, the entries of `CLAUDEBOX_FETCH_ALLOW`, lists.
-    pub fn new(allow: &[String]) -> Result<Self, ConfigError> {
-        Ok(Self { client: Arc::default(), allow: Arc::new(Allow::parse(allow)?) })
+    /// A fetcher that also reaches what `allow` lists.
+    #[must_use]
+    pub fn new(allow: Allow) -> Self {
+        Self { client: Arc::default(), allow: Arc::new(allow) }
     }
 
     /// Checks what can be told from the URL's text, without looking its host up. An address as host is judged here,

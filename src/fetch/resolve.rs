@@ -9,8 +9,8 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::is_public;
-use super::allow::Allow;
 use super::error::{NoAddress, Refusal};
+use crate::config::fetch_allow::Allow;
 
 /// The system's resolver behind the rule of [`permitted`].
 pub(super) struct Guarded(pub(super) Arc<Allow>);

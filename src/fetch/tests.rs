@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
 
 fn fetcher(allow: &[&str]) -> Fetcher {
-    Fetcher::new(&allow.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>()).unwrap()
+    Fetcher::new(Allow::parse(&allow.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>()).unwrap())
 }
 
 /// A server that reads one request's head, answers with `answer` and leaves the connection open. The head comes out of

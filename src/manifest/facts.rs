@@ -16,7 +16,7 @@ use crate::boot::mounts::{self, FromOutside};
 use crate::boot::remap::DOCKER_SOCKET;
 use crate::config::Config;
 use crate::config::environment::Environment;
-use crate::privilege::plan::Mode;
+use crate::config::mode::Mode;
 use crate::sys;
 
 /// What this box is and allows.

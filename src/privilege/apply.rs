@@ -5,7 +5,8 @@ use std::io;
 use caps::{CapSet, CapsHashSet};
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 
-use super::plan::{Credentials, Mode, Step, steps, steps_without_root};
+use super::plan::{Credentials, Step, steps, steps_without_root};
+use crate::config::mode::Mode;
 
 /// Why a drop failed. The process must end: it may be half-way.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{DropError, Kernel, drop_to, harden};
 use super::exec::{self, ExecError};
-use super::plan::{Credentials, Mode};
+use super::plan::Credentials;
+use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::sys::{self, SignalState};
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::mode::Mode;
+
 /// The user a process is to run as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
@@ -11,17 +13,6 @@ pub struct Credentials {
     pub gid: u32,
     /// Supplementary group ids, the primary one included or not.
     pub groups: Vec<u32>,
-}
-
-/// How far the drop goes beyond changing the user.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// `sudo` works: the bounding set stays, set-user-id programs gain what they are given.
-    #[default]
-    Sudo,
-    /// Nothing can be gained again: empty bounding set, `no_new_privs`.
-    Hardened,
 }
 
 /// One step of the drop, in the order the kernel demands.

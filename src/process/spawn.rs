@@ -9,9 +9,10 @@ use std::process::{Child, Command, Stdio};
 
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::{self, Group, Plan};
-use crate::privilege::plan::{Credentials, Mode};
+use crate::privilege::plan::Credentials;
 use crate::sys;
 
 /// A child to start.

@@ -17,7 +17,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidH
 use sha2::Sha256;
 
 use crate::backoff;
-use crate::config::server::Secret;
+use crate::config::secret::Secret;
 use crate::fetch::{FetchError, Fetcher};
 
 /// How long a receiver may take to answer.
@@ -200,6 +200,7 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fetch_allow::Allow;
     use crate::fetch::Refusal;
     use proptest::prelude::*;
     use rstest::rstest;
@@ -319,7 +320,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8(seen).unwrap()
         });
-        let outcome = deliver(&Fetcher::new(&["127.0.0.1".to_owned()]).unwrap(), key, &delivery).await;
+        let outcome = deliver(&Fetcher::new(Allow::parse(&["127.0.0.1".to_owned()]).unwrap()), key, &delivery).await;
         (receiver.await.unwrap(), outcome)
     }
 
@@ -351,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn a_private_address_is_no_receiver() {
         let delivery = Delivery { id: "r".into(), url: "http://10.0.0.1/".into(), body: Bytes::new() };
-        let outcome = deliver(&Fetcher::new(&[]).unwrap(), None, &delivery).await;
+        let outcome = deliver(&Fetcher::new(Allow::default()), None, &delivery).await;
         assert!(matches!(outcome, Outcome::Failed(FetchError::Refused(_))), "{outcome:?}");
     }
 }

@@ -141,7 +141,7 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "manifest",
         what: "what is in the box: tools probed at image build, facts at start, the block in CLAUDE.md",
-        may_use: &["atomic_file", "boot", "config", "plain_file", "privilege", "sys"],
+        may_use: &["atomic_file", "boot", "config", "plain_file", "sys"],
     },
     Room {
         path: "boot",
@@ -152,14 +152,18 @@ pub(crate) const ROOMS: &[Room] = &[
         path: "process",
         what: "reaping, signals as data, the process table, a run's mark, the link between PID 1 and `serve`, \
                starting a child",
-        may_use: &["exit_code", "privilege", "sys"],
+        may_use: &["config", "exit_code", "privilege", "sys"],
     },
     Room {
         path: "privilege",
         what: "the drop: plan (pure), apply and verify, the helper",
-        may_use: &["exit_code", "sys"],
+        may_use: &["config", "exit_code", "sys"],
     },
-    Room { path: "config", what: "settings to types, once, before any side effect", may_use: &["privilege"] },
+    Room {
+        path: "config",
+        what: "settings: defined once (`settings`), and read into types once, before any side effect",
+        may_use: &[],
+    },
     Room { path: "offline_model", what: "the scripted Messages API", may_use: &[] },
     Room {
         path: "backoff",

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use claudebox::claude::sessions::Sessions;
+use claudebox::config::fetch_allow::Allow;
 use claudebox::config::server::{EngineConfig, HttpConfig};
 use claudebox::desk::Desk;
 use claudebox::doors::mcp;
@@ -67,7 +68,7 @@ fn doors(fixture: &Fixture, engine: &Engine, tokens: Option<&Path>) -> Router {
     let desk = Desk {
         engine: engine.clone(),
         workspaces: fixture.workspaces.clone(),
-        fetcher: Arc::new(Fetcher::new(&[]).unwrap()),
+        fetcher: Arc::new(Fetcher::new(Allow::default())),
     };
     let authenticator = Arc::new(Authenticator::from_config(&http).unwrap());
     let door = mcp::routes(desk, None);

@@ -27,6 +27,7 @@ mod reaping;
 mod runs;
 mod serve;
 mod serve_runs;
+mod settings;
 mod shutdown;
 mod signals;
 mod stubs;

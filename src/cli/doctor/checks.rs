@@ -1,5 +1,6 @@
 //! What the doctor looks at.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::MetadataExt;
@@ -19,8 +20,9 @@ use crate::claude::binary::{BinaryError, Source};
 use crate::claude::store::version::Version;
 use crate::claude::store::{Store, Unfit};
 use crate::config::environment::Environment;
-use crate::config::{Config, name, unknown};
-use crate::privilege::plan::Mode;
+use crate::config::error::ConfigError;
+use crate::config::mode::Mode;
+use crate::config::{Config, name, settings, unknown};
 use crate::process::spawn::own_executable;
 
 const API_HOST: &str = "api.anthropic.com";
@@ -79,9 +81,21 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     checks
 }
 
+/// A setting that cannot be used, with what it means.
+pub(super) fn setting(error: &ConfigError) -> Check {
+    let mut remedy = format!("set it to something else, or leave it out: {}", error.allowed);
+    if let Some(setting) = settings::find_spelt(&error.name) {
+        let _ = write!(remedy, ". {}", setting.meaning);
+        if !setting.default.is_empty() {
+            let _ = write!(remedy, " Default: {}.", setting.default);
+        }
+    }
+    Check::wrong("settings", format!("{}={:?} is not usable", error.name, error.value), remedy)
+}
+
 /// The file of jobs, if the box has some.
 fn jobs(config: &Config, env: &impl Environment) -> Option<Check> {
-    config.server_modes.contains(&name::MODES[2]).then(|| match cron::jobs(None, env) {
+    config.server_modes.contains(&name::MODE_CRON).then(|| match cron::jobs(None, env) {
         Ok((file, jobs)) => Check::ok("jobs", format!("{} in {}", jobs.len(), file.display())),
         Err(failure) => Check::wrong("jobs", failure.to_string(), "correct it, then: claudebox cron check"),
     })

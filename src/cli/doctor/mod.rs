@@ -59,15 +59,12 @@ pub(super) fn run(
     env: &impl Environment,
     out: &mut (impl Write + IsTerminal),
 ) -> Result<ExitCode, Failure> {
-    let checks = match Config::read(env) {
-        Ok(mut config) => {
+    let checks = match Config::read_with_servers(env) {
+        Ok((mut config, _)) => {
             roles::find_root(&mut config);
             checks::all(&config, env)
         }
-        Err(error) => {
-            let remedy = format!("set it to something else, or leave it out: {}", error.allowed);
-            vec![Check::wrong("settings", format!("{}={:?} is not usable", error.name, error.value), remedy)]
-        }
+        Err(errors) => errors.iter().map(checks::setting).collect(),
     };
     let healthy = checks.iter().all(|check| check.state != State::Wrong);
     let text = if json { as_json(&checks, healthy) } else { as_lines(&checks, out.is_terminal()) };

@@ -28,9 +28,9 @@ use super::{Failure, log, roles};
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::Source;
 use crate::claude::sessions::Sessions;
-use crate::config::environment::{Environment, ProcessEnvironment, spellings};
+use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
-use crate::config::{Config, name};
+use crate::config::{Config, DOOR_MODES, name, settings};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::http::webhook_body;
@@ -61,12 +61,11 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let config = roles::configure_box(env)?;
-    let server = ServerConfig::read(env).map_err(unusable)?;
-    if server.http.is_none() && server.telegram.is_none() && server.cron.is_none() && !server.local {
-        let detail = format!("there is nothing to serve: set {} or {} to 1", name::MODES.join(", "), name::MODE_LOCAL);
+    let (config, server) = roles::configure_servers(env)?;
+    let Some(server) = server else {
+        let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::new(ExitCode::Config, detail));
-    }
+    };
     let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
     nix::sys::prctl::set_dumpable(false).map_err(|error| internal(error.into()))?;
@@ -106,7 +105,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
 
     let state_dir = state_folder(config)?;
     let _lock = Lock::take(&state_dir).map_err(not_started)?;
-    let fetcher = Arc::new(Fetcher::new(&server.fetch_allow).map_err(unusable)?);
+    let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
     let workspaces = open_workspaces(config)?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -216,8 +215,7 @@ fn nowhere() -> Failure {
 
 /// What a run must not see of this process's environment.
 fn hidden_variables() -> Vec<String> {
-    let secrets = name::DOOR_SECRETS.iter().flat_map(|secret| spellings(secret));
-    secrets.chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
+    settings::door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
 fn unusable(error: impl std::fmt::Display) -> Failure {

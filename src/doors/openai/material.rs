@@ -195,6 +195,7 @@ fn image_kind(bytes: &[u8]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fetch_allow::Allow;
     use crate::doors::openai::message::Role;
     use rstest::rstest;
 
@@ -202,7 +203,7 @@ mod tests {
 
     async fn one(part: Part) -> Result<Piece, Problem> {
         let message = Message { role: Role::User, name: None, parts: vec![part], at: "messages[3]".into() };
-        Ok(prepare(&Fetcher::new(&[]).unwrap(), &[message]).await?.remove(0).remove(0))
+        Ok(prepare(&Fetcher::new(Allow::default()), &[message]).await?.remove(0).remove(0))
     }
 
     fn image(url: String) -> Part {

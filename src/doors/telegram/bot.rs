@@ -22,7 +22,8 @@ use tokio::io::AsyncWrite;
 use super::api::{Answer, ApiError, Attachment, AttachmentKind, BotApi, Buttons, Content, Place};
 use super::incoming::{self, Incoming, Me};
 use super::text::Text;
-use crate::config::server::{Secret, TelegramConfig};
+use crate::config::secret::Secret;
+use crate::config::server::TelegramConfig;
 
 /// How long Telegram holds a question for updates while there are none.
 const POLL: Duration = Duration::from_secs(50);

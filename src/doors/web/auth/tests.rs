@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::server::Secret;
+use crate::config::secret::Secret;
 use axum::http::HeaderValue;
 use rstest::rstest;
 use std::fs;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::server::Secret;
+use crate::config::secret::Secret;
 use axum::body::Body;
 use axum::routing::get;
 use axum::{Router, middleware};

@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::config::server::{HttpConfig, Secret};
+use crate::config::secret::Secret;
+use crate::config::server::HttpConfig;
 use crate::desk::caller::Caller;
 use crate::doors::web::auth::{Authenticator, protect};
 use crate::doors::web::parameters::Body;

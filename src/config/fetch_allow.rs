@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{ConfigError, name};
+use super::error::{ConfigError, ConfigErrors, wrong};
+use super::name;
 
 /// Hosts and networks whose addresses need not be public.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,27 +15,29 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// Reads the setting's entries: host names, addresses, networks.
-    pub fn parse(entries: &[String]) -> Result<Self, ConfigError> {
+    /// Those of the setting's entries: host names, addresses, networks.
+    pub fn parse(entries: &[String]) -> Result<Self, ConfigErrors> {
         let mut allow = Self::default();
-        for entry in entries {
-            if let Ok(network) = entry.parse::<IpNet>() {
-                allow.networks.push(network.trunc());
-            } else if let Ok(address) = entry.trim_matches(['[', ']']).parse::<IpAddr>() {
-                allow.networks.push(address.into());
-            } else if is_host_name(entry) {
-                allow.hosts.push(comparable(entry));
-            } else {
-                return Err(ConfigError {
-                    name: name::FETCH_ALLOW.into(),
-                    value: entry.clone(),
-                    allowed: "host names without a port (n8n), addresses (127.0.0.1) and networks (10.0.0.0/8), \
-                              separated by commas"
-                        .into(),
-                });
-            }
+        let errors = entries.iter().filter_map(|entry| allow.add(entry).err()).collect();
+        ConfigErrors::unless(errors, allow)
+    }
+
+    /// Adds what an entry names.
+    pub(super) fn add(&mut self, entry: &str) -> Result<(), ConfigError> {
+        if let Ok(network) = entry.parse::<IpNet>() {
+            self.networks.push(network.trunc());
+        } else if let Ok(address) = entry.trim_matches(['[', ']']).parse::<IpAddr>() {
+            self.networks.push(address.into());
+        } else if is_host_name(entry) {
+            self.hosts.push(comparable(entry));
+        } else {
+            return Err(wrong(
+                name::FETCH_ALLOW,
+                entry,
+                "host names without a port (n8n), addresses (127.0.0.1) and networks (10.0.0.0/8), separated by commas",
+            ));
         }
-        Ok(allow)
+        Ok(())
     }
 
     /// Whether a connection to `host` may go to `address`, although it is not public.
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn allow(entries: &[&str]) -> Result<Allow, ConfigError> {
+    fn allow(entries: &[&str]) -> Result<Allow, ConfigErrors> {
         Allow::parse(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
     }
 
@@ -100,7 +103,8 @@ mod tests {
     #[case("a..b")]
     #[case("")]
     fn an_entry_that_is_neither_is_refused(#[case] entry: &str) {
-        let error = allow(&[entry]).unwrap_err();
-        assert_eq!((error.name.as_str(), error.value.as_str()), ("CLAUDEBOX_FETCH_ALLOW", entry));
+        let errors = allow(&["n8n", entry, "10.0.0.0/8", "*"]).unwrap_err();
+        let told: Vec<(&str, &str)> = errors.iter().map(|error| (&*error.name, &*error.value)).collect();
+        assert_eq!(told, [("CLAUDEBOX_FETCH_ALLOW", entry), ("CLAUDEBOX_FETCH_ALLOW", "*")]);
     }
 }

@@ -1,0 +1,203 @@
+//! `init` and `run`: the processes that look after a box, or after one prompt in it.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+
+use super::super::intent::{self, Intent, classify};
+use super::super::{Failure, claude_cli, doctor, local, report};
+use super::{LAUNCH, WORKER, configure, configure_box, configure_servers};
+use crate::boot::identity::IdentityError;
+use crate::boot::{self, BootError, Booted, Place, mounts};
+use crate::claude::binary::Source;
+use crate::config::environment::Environment;
+use crate::config::{Config, unknown};
+use crate::exit_code::ExitCode;
+use crate::init::hooks;
+use crate::init::serving;
+use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
+use crate::init::supervise::Supervisor;
+use crate::process::spawn::own_executable;
+
+/// `init`: PID 1.
+pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    if let Some(json) = intent::asks_for_doctor(args) {
+        return check_up(json, env);
+    }
+    // What is wrong with the servers' settings is said before the box is booted for them.
+    let config = if args.is_empty() { configure_servers(env)?.0 } else { configure_box(env)? };
+    for complaint in unknown::complaints(env) {
+        tracing::warn!("{complaint}");
+    }
+    say_other_homes();
+    if args.is_empty() && !config.server_modes.is_empty() {
+        return supervise_servers(&config, env);
+    }
+    supervise(args, &config, env, Stage::Boot)
+}
+
+/// `init doctor`: the box is prepared as for a run, without its hooks, and then looked at. What keeps it from being prepared
+/// is among what is found.
+fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
+    if let Ok(config) = configure(env)
+        && let Err(error) = boot::prepare(&config, env, Place::of(&config))
+    {
+        tracing::debug!("{error}");
+    }
+    doctor::run(json, env, &mut io::stdout())
+}
+
+/// `run`: the same for one prompt, in a box that is already up. Where its servers run, the prompt is theirs.
+pub(in super::super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    match classify(args, io::stdin().is_terminal()) {
+        Ok(Intent::Prompt(_)) if !is_installed(&config, env) => {
+            // Where the box is installing it, this waits for that.
+            claude_cli::ensure(&[], env)?;
+            supervised_run(args, env)
+        }
+        Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
+            local::run(run, servers, &config, env)
+        }
+        _ => supervise(args, &config, env, Stage::Up),
+    }
+}
+
+/// Whether the box still has to be prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// This process boots it.
+    Boot,
+    /// It is up.
+    Up,
+}
+
+fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: Stage) -> Result<ExitCode, Failure> {
+    let intent = match classify(args, io::stdin().is_terminal()) {
+        Err(misread) => return report(misread),
+        Ok(intent) => intent,
+    };
+    let supervisor = supervisor()?;
+    let booted = match stage {
+        Stage::Boot => boot(&supervisor, config, env, Place::Workspace)?,
+        Stage::Up => {
+            boot::resolve(config, env, Place::Workspace).map_err(|error| Failure::new(ExitCode::Config, error))?
+        }
+    };
+    let source = source(config, &booted, env);
+    if let Source::Store(store) = &source
+        // In a box that is up, whoever has started it has seen to it.
+        && (stage == Stage::Boot || !store.has(&store.current()))
+    {
+        match see_to_the_cli(&supervisor, &booted, ensure_command(false)) {
+            Ok(None) => {}
+            Ok(Some(code)) => {
+                // It has said why.
+                supervisor.give_up();
+                return Ok(code);
+            }
+            Err(error) => return ended(&supervisor, Err(error)),
+        }
+    }
+    let main = match intent {
+        Intent::Passthrough(args) => MainChild::Claude(program(&source), args),
+        Intent::Interactive(_) => MainChild::Role(LAUNCH, args.to_vec()),
+        Intent::Prompt(_) => MainChild::Role(WORKER, args.to_vec()),
+    };
+    ended(&supervisor, start(&supervisor, &main, config, &booted, env))
+}
+
+/// Whether the box has its CLI, or has it from somewhere else than the store.
+fn is_installed(config: &Config, env: &impl Environment) -> bool {
+    let Ok(booted) = boot::resolve(config, env, Place::of(config)) else { return true };
+    match source(config, &booted, env) {
+        Source::Store(store) => store.has(&store.current()),
+        Source::Own(_) | Source::Named(_) => true,
+    }
+}
+
+/// Where the CLI of a booted box is from.
+fn source(config: &Config, booted: &Booted, env: &impl Environment) -> Source {
+    Source::of_box(config, booted.variable("PATH", env).as_deref(), env)
+}
+
+/// What the box's user is to start: that it cannot be is said by who tries.
+fn program(source: &Source) -> OsString {
+    match source {
+        Source::Named(program) => program.into(),
+        Source::Own(path) => path.into(),
+        Source::Store(store) => store.executable(&store.current()).into(),
+    }
+}
+
+/// What makes sure that the CLI of the store is there.
+fn ensure_command(to_pid1: bool) -> Vec<OsString> {
+    let mut command = vec![own_executable().into_os_string(), claude_cli::ENSURE.into()];
+    command.extend(to_pid1.then(|| claude_cli::TO_PID1.into()));
+    command
+}
+
+/// `init` with a server mode: the same with `serve` in the main child's place.
+fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
+    let supervisor = supervisor()?;
+    serving::show_ready(false);
+    let booted = boot(&supervisor, config, env, Place::Workspaces)?;
+    let installer = matches!(source(config, &booted, env), Source::Store(_)).then(|| ensure_command(true));
+    ended(&supervisor, serving::serve(&supervisor, config, &booted, env, installer))
+}
+
+/// Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
+fn supervisor() -> Result<Supervisor, Failure> {
+    Supervisor::new().map_err(|error| Failure::new(ExitCode::Internal, error))
+}
+
+/// Prepares the box and runs its hooks. They may change who the box's user is, its groups and its home, and even make it: it
+/// is looked up again after them.
+fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place: Place) -> Result<Booted, Failure> {
+    let unusable = |error: BootError| Failure::new(ExitCode::Config, error);
+    let prepared = boot::prepare(config, env, place);
+    let booted = match &prepared {
+        Ok(booted) if !booted.identity.drop => {
+            hooks::skip(booted);
+            return prepared.map_err(unusable);
+        }
+        Ok(booted) => booted.clone(),
+        // Without hooks the first error stays.
+        Err(BootError::Identity(IdentityError::NoSuchUser(_))) => match boot::before_its_user(config, env, place) {
+            Ok(booted) => booted,
+            Err(_) => return prepared.map_err(unusable),
+        },
+        Err(_) => return prepared.map_err(unusable),
+    };
+    let any = hooks::run(supervisor, config, &booted, config.log_format).map_err(|error| {
+        // Hooks before it may have left daemons.
+        supervisor.give_up();
+        Failure::new(error.exit_code(), error)
+    })?;
+    let booted = if any { boot::prepare(config, env, place) } else { prepared };
+    booted.map_err(|error| {
+        supervisor.give_up();
+        unusable(error)
+    })
+}
+
+fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result<ExitCode, Failure> {
+    ended.or_else(|error| {
+        supervisor.give_up();
+        match error {
+            StartError::Stopped(signal) => Ok(ExitCode::from_signal(signal)),
+            error => Err(Failure::new(ExitCode::Internal, error)),
+        }
+    })
+}
+
+/// Says what is mounted where the predecessor's later versions had their user's home: nothing here looks there.
+fn say_other_homes() {
+    for mount in mounts::from_outside().iter().filter(|mount| mount.path.starts_with("/home/aicode")) {
+        tracing::warn!(
+            "{} is mounted and not used: the CLI's folder is /home/claude/.claude here, mount it there",
+            mount.path.display()
+        );
+    }
+}

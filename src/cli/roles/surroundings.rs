@@ -1,0 +1,82 @@
+//! Where a child of the box works, and what it prepares there for the CLI.
+
+use std::path::{Path, PathBuf};
+
+use super::super::Failure;
+use super::not_a_run;
+use crate::boot::{person, workspaces};
+use crate::claude::arguments::{Options, Session};
+use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
+use crate::claude::{first_run, model, standing};
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::manifest;
+
+/// Where a child of the box works, from the environment that the box gave it.
+pub(super) struct Surroundings {
+    pub(super) workspace: PathBuf,
+    config_dir: PathBuf,
+    pub(super) sessions: Sessions,
+}
+
+impl Surroundings {
+    pub(super) fn of_child(config: &Config) -> Result<Self, Failure> {
+        let Some(config_dir) = config.config_dir.clone() else { return Err(not_a_run()) };
+        let state_dir = config.state_folder(&config_dir);
+        let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
+        Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
+    }
+
+    /// The session to start the CLI with; what is worth knowing about the choice is said.
+    pub(super) fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
+        let opened = self.sessions.open(options, &self.workspace, side)?;
+        if let Some(note) = &opened.note {
+            tracing::warn!("{note}");
+        }
+        Ok(opened)
+    }
+
+    /// The options of a prompt, with the model that is meant where none is named.
+    pub(super) fn with_model(
+        &self,
+        options: Options,
+        opened: &Opened,
+        settings: &str,
+        env: &impl Environment,
+    ) -> Options {
+        let begins = matches!(opened.session, Session::Fresh | Session::Begin(_));
+        // An agent may have a model of its own.
+        let is_agent = options.cli.iter().any(|word| word == "--agent" || word.starts_with("--agent="));
+        if options.model.is_some() || begins || is_agent {
+            return options;
+        }
+        Options { model: model::of_resumed(settings, &self.workspace, &self.config_dir, env), ..options }
+    }
+
+    /// Prepares what the CLI finds as its user: its own files, what it is told of the box, git's identity, and the
+    /// standing instructions, whose file is returned.
+    ///
+    /// What fails is said and does not stop the start: the CLI asks its questions itself, or fails with its own message.
+    pub(super) fn settle(&self, config: &Config, env: &impl Environment) -> Option<PathBuf> {
+        let key = env.get("ANTHROPIC_API_KEY").and_then(|key| key.into_string().ok());
+        if let Err(error) = first_run::settle(&self.config_dir, &self.workspace, key.as_deref()) {
+            tracing::warn!("{error}");
+        }
+        manifest::tell_claude(config, env, &self.workspace, &self.config_dir);
+        if let Some(home) = env.get("HOME").map(PathBuf::from) {
+            person::settle(&home, &self.workspace, &config.git);
+        }
+        standing::write(&self.config_dir, &self.sessions.state_dir, config.system_hint.as_deref()).unwrap_or_else(
+            |error| {
+                tracing::warn!("the always-active skills and the system hint are left out: {error}");
+                None
+            },
+        )
+    }
+}
+
+/// Says so if Claude cannot write where it is to work. It can still answer, so nothing is refused.
+pub(in super::super) fn say_unwritable(workspace: &Path) -> bool {
+    let why = workspaces::why_not_writable(workspace);
+    why.inspect(|why| tracing::warn!("{why}")).is_some()
+}

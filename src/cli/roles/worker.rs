@@ -1,0 +1,86 @@
+//! `worker`: one prompt, for whoever reads its standard output.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::super::Failure;
+use super::super::intent::{Intent, RunArgs};
+use super::surroundings::{Surroundings, say_unwritable};
+use super::{configure, not_a_run, not_opened, parse, settings_of, time_left};
+use crate::claude::binary;
+use crate::claude::cli_options;
+use crate::claude::sessions::Side;
+use crate::config::call::Variables;
+use crate::config::environment::Environment;
+use crate::config::{Config, name};
+use crate::exit_code::ExitCode;
+use crate::process::events::Signals;
+use crate::worker::one_shot::{self, Request};
+use crate::worker::output;
+use crate::worker::prompt::{self, PromptError};
+
+/// `worker`: already the box's user, in the workspace.
+pub(in super::super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    let config = configure(env)?;
+    let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
+    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let signals = Signals::block_all().map_err(internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
+    let place = Surroundings::of_child(&config)?;
+    let program = binary::of_box(&config, env).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let RunArgs { output_format, .. } = run;
+    let prompt = collect_prompt(&run, &signals)?;
+    let settings = settings_of(&run.options, &config, env)?;
+    let began = Instant::now();
+    let standing = place.settle(&config, env);
+    say_unwritable(&place.workspace);
+    let opened = place.open(&run.options, Side::Prompt).map_err(not_opened)?;
+    let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
+    let request = Request {
+        run_id: Uuid::now_v7(),
+        claude_bin: program.to_string_lossy().into_owned(),
+        prompt,
+        options,
+        workspace: place.workspace,
+        opened,
+        sessions: place.sessions,
+        standing,
+        silence: None,
+        background: config.background,
+        memory: config.max_memory,
+        settings,
+        offline: config.offline,
+        variables: Variables::default(),
+    };
+    let is_watched = is_watched(&config, env);
+    let finished =
+        one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock()).map_err(internal)?;
+    if let Some(complaint) = finished.complaint() {
+        output::tell(&complaint, finished.outcome);
+    }
+    if let Some(notice) = finished.notice() {
+        tracing::warn!("{notice}");
+    }
+    Ok(finished.exit_code())
+}
+
+/// Whether a person reads standard error while a prompt is answered. The host command says so of a terminal that the engine hides.
+pub(in super::super) fn is_watched(config: &Config, env: &impl Environment) -> bool {
+    config.debug || io::stderr().is_terminal() || env.get(name::WATCHED).is_some_and(|value| value == "1")
+}
+
+/// The prompt, from the command line and standard input.
+pub(in super::super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Result<String, Failure> {
+    prompt::collect(&run.prompt_words(), signals).map_err(|error| match error {
+        PromptError::Missing if let Some(option) = cli_options::greedy(&run.options.cli) => {
+            let hint = format!("{option} has taken the last words: put the prompt before it, or after --");
+            Failure::new(ExitCode::Usage, format!("{error}; {hint}"))
+        }
+        PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
+        PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
+        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
+    })
+}
