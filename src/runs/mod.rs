@@ -14,6 +14,7 @@ mod patience;
 pub mod recover;
 pub mod run;
 pub mod schedule;
+mod session;
 mod shared;
 pub mod shell;
 pub mod submission;

@@ -4,7 +4,6 @@
 /// One list of files for each circle.
 pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
     &["src/claude/arguments.rs", "src/claude/schema/mod.rs"],
-    &["src/claude/sessions.rs", "src/claude/sessions/look.rs", "src/claude/sessions/open.rs"],
     &[
         "src/cli/call.rs",
         "src/cli/claude_cli.rs",

@@ -29,11 +29,12 @@ impl Surroundings {
 
     /// The session to start the CLI with; what is worth knowing about the choice is said.
     pub(super) fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
-        let opened = self.sessions.open(options, &self.workspace, side)?;
-        if let Some(note) = &opened.note {
-            tracing::warn!("{note}");
-        }
-        Ok(opened)
+        self.sessions.open(options, &self.workspace, side).inspect(say_note)
+    }
+
+    /// The same for a session that `serve` has chosen.
+    pub(super) fn take(&self, session: Session) -> Result<Opened, OpenError> {
+        self.sessions.take(session, &self.workspace).inspect(say_note)
     }
 
     /// The options of a prompt, with the model that is meant where none is named.
@@ -44,7 +45,7 @@ impl Surroundings {
         settings: &str,
         env: &impl Environment,
     ) -> Options {
-        let begins = matches!(opened.session, Session::Fresh | Session::Begin(_));
+        let begins = matches!(opened.choice.session, Session::Fresh | Session::Begin(_));
         // An agent may have a model of its own.
         let is_agent = options.cli.iter().any(|word| word == "--agent" || word.starts_with("--agent="));
         if options.model.is_some() || begins || is_agent {
@@ -72,6 +73,12 @@ impl Surroundings {
                 None
             },
         )
+    }
+}
+
+fn say_note(opened: &Opened) {
+    if let Some(note) = &opened.choice.note {
+        tracing::warn!("{note}");
     }
 }
 

@@ -14,7 +14,7 @@ use super::surroundings::Surroundings;
 use super::{configure_box, time_left};
 use crate::claude::binary;
 use crate::claude::outcome::Outcome;
-use crate::claude::sessions::{OpenError, Side};
+use crate::claude::sessions::OpenError;
 use crate::claude::settings;
 use crate::config::Config;
 use crate::config::environment::Environment;
@@ -86,11 +86,7 @@ impl Refusal {
 
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
-        let outcome = match error {
-            OpenError::InUse { .. } => Outcome::Truncated,
-            OpenError::Unknown(_) | OpenError::None { .. } => Outcome::SessionNotFound,
-        };
-        Self { outcome, why: error.to_string() }
+        Self { outcome: error.outcome(), why: error.to_string() }
     }
 }
 
@@ -140,7 +136,7 @@ fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<Req
     let place = place.map_err(NotBegun::Failed)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
-    let opened = place.open(&prompt.options, Side::Prompt)?;
+    let opened = place.take(prompt.session)?;
     let options = place.with_model(time_left(prompt.options, began), &opened, &settings, env);
     Ok(Request {
         run_id: prompt.run_id,
