@@ -14,8 +14,9 @@ use crate::claude::schema::Schema;
 use crate::config::call::Variables;
 use crate::runs::engine::Engine;
 use crate::runs::engine::Submitted;
-use crate::runs::run::{Busy, NewRun, Origin, Request};
 use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Busy, NewRun, Origin};
+use crate::store::record::Request;
 
 /// Longest name of a model, bytes.
 const LONGEST_MODEL_BYTES: usize = 200;

@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use uuid::Uuid;
 
-use crate::runs::ledger::{Ledger, LedgerError};
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
+use crate::store::{Notes, StoreError};
 
 /// What the keys of the notes begin with that cron has of ticks that are not over. Each says its `job` and the `chat` that is told.
 pub const TICKS: &str = "tick/";
@@ -28,7 +28,7 @@ pub struct ChatReport {
 }
 
 /// The jobs with a tick that is not over and will be told to this chat.
-pub async fn jobs_that_tell(ledger: &Ledger, chat: i64) -> Result<Vec<String>, LedgerError> {
+pub async fn jobs_that_tell(ledger: &dyn Notes, chat: i64) -> Result<Vec<String>, StoreError> {
     let notes = ledger.notes(DoorName::Cron, TICKS).await?;
     let telling = notes.iter().filter(|note| note.value["chat"] == chat);
     Ok(telling.filter_map(|note| note.value["job"].as_str().map(str::to_owned)).collect())

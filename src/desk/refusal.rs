@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::field::Field;
-use crate::runs::ledger::LedgerError;
-use crate::runs::run::{End, now};
 use crate::runs::submission::SubmitError;
+use crate::store::StoreError;
+use crate::store::record::{End, now};
 use crate::workspace::{ErrorKind, PathError};
 
 /// When to try again where nothing says when, seconds.
@@ -217,14 +217,14 @@ impl From<PathError> for Refusal {
     }
 }
 
-impl From<LedgerError> for Refusal {
-    fn from(error: LedgerError) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         match error {
-            LedgerError::Full { .. } => {
+            StoreError::Full { .. } => {
                 tracing::error!("{error}");
                 Self::new(Kind::NoSpace, "no_space", error.to_string())
             }
-            LedgerError::Failed { .. } => Self::internal("the ledger of runs", &error),
+            StoreError::Failed { .. } => Self::internal("the ledger of runs", &error),
         }
     }
 }
@@ -234,8 +234,8 @@ impl From<SubmitError> for Refusal {
         let said = error.to_string();
         match error {
             SubmitError::Busy { holder } => {
-                let said = format!("{said}; wait for its end, cancel it, or ");
-                let refusal = Self::new(Kind::Conflict, "workspace_busy", said).remedy(Remedy::WaitOrReplace);
+                let advice = format!("{said}; wait for its end, cancel it, or ");
+                let refusal = Self::new(Kind::Conflict, "workspace_busy", advice).remedy(Remedy::WaitOrReplace);
                 refusal.with("runId", holder.to_string())
             }
             SubmitError::QueueFull { .. } | SubmitError::OverShare { .. } => {

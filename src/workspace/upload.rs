@@ -163,7 +163,7 @@ impl Temporary {
     fn beside(folder: &Dir) -> io::Result<Self> {
         let name = OsString::from(format!("{PREFIX}{}", Uuid::now_v7().simple()));
         let mut options = OpenOptions::new();
-        // Nobody else reads half of it.
+        // Other readers must not see half of it.
         options.write(true).create_new(true).mode(0o600);
         let file = folder.open_with(&name, &options)?;
         let folder = folder.try_clone()?;

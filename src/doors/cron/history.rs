@@ -16,7 +16,7 @@ use super::summary;
 use super::tick::Tick;
 use crate::atomic_file;
 use crate::claude::outcome::Outcome;
-use crate::runs::run::Run;
+use crate::store::record::Run;
 
 const RUNS: &str = "history";
 /// `YYYYMMDD-HHMMSS-`.

@@ -39,8 +39,8 @@ use crate::desk::chats::Chats;
 use crate::doors::{Door, Serving};
 use crate::fetch::Fetcher;
 use crate::runs::engine::Engine;
-use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
+use crate::store::{Note, StoreError};
 use crate::workspace::Workspaces;
 
 /// The name of this door.
@@ -163,7 +163,7 @@ impl Cron {
     }
 
     /// Goes on where an earlier server was.
-    async fn begin(&self, runner: &Runner, oldest: DateTime<Utc>) -> Result<Clock, LedgerError> {
+    async fn begin(&self, runner: &Runner, oldest: DateTime<Utc>) -> Result<Clock, StoreError> {
         let mut clock = Clock::default();
         clock.follow(&self.jobs, runner, Utc::now()).await?;
         for (job, until) in runner.take_up(oldest).await? {
@@ -196,7 +196,7 @@ impl Cron {
     }
 
     /// Starts everything that is due; when the next tick is.
-    async fn start_due(&self, runner: &Runner, clock: &mut Clock) -> Result<Option<DateTime<Utc>>, LedgerError> {
+    async fn start_due(&self, runner: &Runner, clock: &mut Clock) -> Result<Option<DateTime<Utc>>, StoreError> {
         clock.follow(&self.jobs, runner, Utc::now()).await?;
         let mut soonest: Option<DateTime<Utc>> = None;
         for job in self.jobs.iter().filter(|job| job.enabled) {
@@ -302,7 +302,7 @@ struct Clock {
 impl Clock {
     /// Follows the file: a job that is new to this server goes on where the ledger says, if it had the same schedule;
     /// one that has gone, or is not enabled, is forgotten, so that it misses nothing meanwhile.
-    async fn follow(&mut self, jobs: &[Job], runner: &Runner, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    async fn follow(&mut self, jobs: &[Job], runner: &Runner, now: DateTime<Utc>) -> Result<(), StoreError> {
         let enabled = jobs.iter().filter(|job| job.enabled);
         let wanted: Vec<(String, String, Tz)> =
             enabled.clone().map(|job| (job.name.clone(), job.schedule.to_string(), job.zone)).collect();

@@ -14,8 +14,8 @@ use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
 use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::{Ledger, LedgerError, Note};
-use crate::runs::run::{Cancel, Run, State, now};
+use crate::store::record::{Cancel, Run, State, now};
+use crate::store::{Note, Notes, StoreError};
 
 const NOTES: &str = "report/";
 /// How long a chat is tried to be told, milliseconds: older news are none.
@@ -58,7 +58,7 @@ impl Reports {
     }
 
     /// Takes a report in: from here on the chat will be told. The same report again replaces the first.
-    pub async fn accept(&self, ledger: &Ledger, tick: &Tick, report: &Report<'_>) -> Result<(), LedgerError> {
+    pub async fn accept(&self, ledger: &dyn Notes, tick: &Tick, report: &Report<'_>) -> Result<(), StoreError> {
         let Report { run, text, is_last } = report;
         let Some(chat) = tick.chat else { return Ok(()) };
         let kept = Kept {
@@ -102,7 +102,7 @@ impl Reports {
     }
 
     /// Whether nothing is left.
-    async fn tell_all(&self, ledger: &Ledger) -> bool {
+    async fn tell_all(&self, ledger: &dyn Notes) -> bool {
         let notes = match ledger.notes(DOOR, NOTES).await {
             Ok(notes) => notes,
             Err(error) => {

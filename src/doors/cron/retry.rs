@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::tick::Tick;
 use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
-use crate::runs::run::{Run, State};
+use crate::store::record::{Run, State};
 
 /// How long after a failure it is tried again.
 const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(10));

@@ -22,9 +22,10 @@ use super::runner::Surroundings;
 use super::tick::{Attempt, Tick};
 use crate::claude::outcome::Outcome;
 use crate::desk::ask::Ask;
-use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::{Busy, Cancel, Origin, Requester, Run, State, now};
 use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Busy, Origin};
+use crate::store::record::{Cancel, Requester, Run, State, now};
+use crate::store::{Note, StoreError};
 
 const SESSIONS: &str = "session/";
 /// How long a session is remembered, milliseconds: until the next run of a job that comes once a year.
@@ -337,7 +338,7 @@ impl<'runner> Work<'runner> {
     }
 
     /// Writes to the ledger until it takes it. `false`: the server ends first.
-    async fn write<F: Future<Output = Result<(), LedgerError>>>(&self, mut write: impl FnMut() -> F) -> bool {
+    async fn write<F: Future<Output = Result<(), StoreError>>>(&self, mut write: impl FnMut() -> F) -> bool {
         loop {
             let Err(error) = write().await else { return true };
             tracing::error!("job {}: {error}; trying again", self.tick.job);

@@ -18,7 +18,7 @@ use super::run::{Fate, Work};
 use super::tick::{self, Tick};
 use super::{DOOR, jobs};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::{LedgerError, Note};
+use crate::store::{Note, StoreError};
 use crate::workspace::Workspaces;
 
 /// What ticks are carried out with.
@@ -63,7 +63,7 @@ impl Runner {
     /// Takes up what an earlier server has left; up to when each job's ticks were accepted.
     ///
     /// A tick older than `oldest` is dropped: the ledger may not have its run any more, and it would run again.
-    pub(super) async fn take_up(&self, oldest: DateTime<Utc>) -> Result<HashMap<String, DateTime<Utc>>, LedgerError> {
+    pub(super) async fn take_up(&self, oldest: DateTime<Utc>) -> Result<HashMap<String, DateTime<Utc>>, StoreError> {
         let ledger = self.around().engine.ledger();
         let mut accepted = HashMap::new();
         for note in ledger.notes(DOOR, tick::NOTES).await? {
@@ -94,7 +94,7 @@ impl Runner {
     }
 
     /// Takes a tick in, or leaves it out; `handled`: the note that says so. When this returns it is not forgotten.
-    pub(super) async fn accept(&self, job: &Job, tick: Tick, handled: Note) -> Result<(), LedgerError> {
+    pub(super) async fn accept(&self, job: &Job, tick: Tick, handled: Note) -> Result<(), StoreError> {
         let ledger = self.around().engine.ledger();
         let admission = lane::admit(self.lanes().get(&job.name), job.on_overlap);
         let due = tick.tell(tick.scheduled * 1000);

@@ -9,8 +9,8 @@ use super::file::Job;
 use super::template::Values;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::outcome::{Outcome, by_name};
-use crate::runs::ledger::Note;
-use crate::runs::run::{Request, Run, State};
+use crate::store::Note;
+use crate::store::record::{Request, Run, State};
 
 /// What the keys of the notes of ticks begin with.
 pub use crate::desk::chats::TICKS as NOTES;

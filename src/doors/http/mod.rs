@@ -36,7 +36,7 @@ use crate::desk::caller::Caller;
 use crate::desk::files::UploadLimit;
 use crate::doors::web::Routes;
 use crate::doors::web::openapi::Described;
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 use crate::workspace::Workspaces;
 
 /// What this door serves, described.

@@ -14,11 +14,13 @@ use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
 use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
 use crate::desk;
-use crate::runs::engine::{Engine, Submitted};
+use crate::runs::engine::Engine;
+use crate::runs::engine::Submitted;
 use crate::runs::events::{Chunk, Events};
-use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, DoorName, Origin, Request, Requester, Run};
+use crate::runs::submission::Origin;
 use crate::runs::submission::SubmitError;
+use crate::store::StoreError;
+use crate::store::record::{Cancel, DoorName, Request, Requester, Run};
 
 /// Answers a client. Returns when it has its answer or has gone.
 pub(super) async fn hold(stream: UnixStream, engine: &Engine, stop: &CancellationToken) {
@@ -232,7 +234,7 @@ fn refused(error: &SubmitError) -> Refused {
     }
 }
 
-fn last(run: Result<Option<Run>, LedgerError>) -> Answer {
+fn last(run: Result<Option<Run>, StoreError>) -> Answer {
     let end = match run {
         Ok(Some(run)) => run.end.ok_or_else(|| "its end is not in the ledger".to_owned()),
         Ok(None) => Err("the ledger does not have it".into()),

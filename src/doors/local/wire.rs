@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 use crate::config::call::Variables;
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "serve.sock";

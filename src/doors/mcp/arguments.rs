@@ -11,7 +11,8 @@ use crate::claude::arguments::Effort;
 use crate::desk::ask::Wish;
 use crate::desk::refusal::{Kind, Refusal};
 use crate::doors::web::parameters;
-use crate::runs::run::{Busy, Request};
+use crate::runs::submission::Busy;
+use crate::store::record::Request;
 
 /// Reads the arguments of a call, which fit the tool's schema.
 pub(super) fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Fault> {

@@ -45,7 +45,7 @@ use self::sessions::Sessions;
 use crate::desk::Desk;
 use crate::desk::files::UploadLimit;
 use crate::doors::web::Routes;
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// The name of this door.
 const DOOR: DoorName = DoorName::Mcp;

@@ -25,7 +25,8 @@ use crate::desk::narrate::{Delta, Reader, one_line, tool_line};
 use crate::doors::web::server::Stopping;
 use crate::runs::engine::{Hold, Submitted};
 use crate::runs::events::Events;
-use crate::runs::run::{Busy, Cancel, Run, State};
+use crate::runs::submission::Busy;
+use crate::store::record::{Cancel, Run, State};
 
 /// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);

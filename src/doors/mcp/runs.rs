@@ -12,8 +12,8 @@ use super::run::{answer, follow};
 use super::server::Call;
 use crate::claude::outcome::Outcome;
 use crate::desk::runs::{Named, time};
-use crate::runs::ledger::Filter;
-use crate::runs::run::Run;
+use crate::store::Filter;
+use crate::store::record::Run;
 
 /// How many runs are listed if none is named.
 const LISTED: usize = 20;

@@ -14,7 +14,7 @@ use crate::claude::outcome::Outcome;
 use crate::desk::field::Field;
 use crate::desk::refusal::{RETRY_SECONDS, Remedy, Words, rate_limited};
 use crate::doors::web::problem::Problem;
-use crate::runs::run::{Run, State};
+use crate::store::record::{Run, State};
 
 /// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no. Others know only the
 /// status, and some ask again at whatever is not 400 to 409.

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use uuid::Uuid;
 
 use crate::desk::refusal::Refusal;
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// Both beginnings of every name: the predecessor's, and ours.
 const PREFIXES: [&str; 2] = ["x-claude-", "x-claudebox-"];

@@ -16,8 +16,8 @@ use super::turn::{Answer, DOOR};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::web::problem::Problem;
-use crate::runs::ledger::{LedgerError, Note};
-use crate::runs::run::{Run, State, now};
+use crate::store::record::{Run, State, now};
+use crate::store::{Note, StoreError};
 
 /// How long a conversation is recognised.
 const REMEMBERED_MS: i64 = 30 * 86_400_000;
@@ -46,7 +46,7 @@ pub(super) enum Previous {
 
 impl Memory {
     /// A run has begun.
-    pub(super) async fn begun(&self, desk: &Desk, run: Uuid) -> Result<(), LedgerError> {
+    pub(super) async fn begun(&self, desk: &Desk, run: Uuid) -> Result<(), StoreError> {
         let ledger = desk.engine.ledger();
         if let Some(response) = &self.response {
             let note = Note { key: format!("response/{run}"), value: response.clone() };
@@ -60,7 +60,7 @@ impl Memory {
     }
 
     /// A run has an answer.
-    pub(super) async fn answered(&self, desk: &Desk, answer: &Answer) -> Result<(), LedgerError> {
+    pub(super) async fn answered(&self, desk: &Desk, answer: &Answer) -> Result<(), StoreError> {
         let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
         let (Some(session), ledger) = (session, desk.engine.ledger()) else { return Ok(()) };
         let expires = Some(now() + REMEMBERED_MS);
@@ -78,18 +78,18 @@ impl Memory {
     }
 
     /// Whether `run` was asked for the same as this.
-    pub(super) async fn is_of(&self, desk: &Desk, run: Uuid) -> Result<bool, LedgerError> {
+    pub(super) async fn is_of(&self, desk: &Desk, run: Uuid) -> Result<bool, StoreError> {
         let Some(asked) = &self.asked else { return Ok(false) };
         Ok(note(desk, &format!("asked/{run}")).await?.is_some_and(|before| before == *asked))
     }
 }
 
-async fn note(desk: &Desk, key: &str) -> Result<Option<Value>, LedgerError> {
+async fn note(desk: &Desk, key: &str) -> Result<Option<Value>, StoreError> {
     desk.engine.ledger().note(DOOR, key).await
 }
 
 /// The session that a conversation is at the end of.
-pub(super) async fn recognised(desk: &Desk, digest: &str) -> Result<Option<String>, LedgerError> {
+pub(super) async fn recognised(desk: &Desk, digest: &str) -> Result<Option<String>, StoreError> {
     let session = note(desk, &format!("conversation/{digest}")).await?;
     let Some(session) = session.as_ref().and_then(Value::as_str) else { return Ok(None) };
     let end = note(desk, &format!("session/{session}")).await?;
@@ -102,7 +102,7 @@ pub(super) async fn response(
     caller: &Caller,
     id: &str,
     prefix: &str,
-) -> Result<Option<(Run, Value)>, LedgerError> {
+) -> Result<Option<(Run, Value)>, StoreError> {
     let Some(run) = id.strip_prefix(prefix) else { return Ok(None) };
     let Some(run) = desk.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR) else { return Ok(None) };
     Ok(note(desk, &format!("response/{}", run.id)).await?.map(|asked| (run, asked)))

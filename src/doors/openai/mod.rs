@@ -46,7 +46,7 @@ use self::models::Models;
 use crate::desk::Desk;
 use crate::doors::web::Routes;
 use crate::doors::web::openapi::Described;
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// Where everything of this door is.
 const PREFIX: &str = "/openai/";

@@ -26,8 +26,9 @@ use crate::desk::refusal::Refusal;
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
 use crate::runs::engine::Hold;
-use crate::runs::run::{Busy, DoorName, Request, Run};
+use crate::runs::submission::Busy;
 use crate::runs::submission::SubmitError;
+use crate::store::record::{DoorName, Request, Run};
 
 /// The name of this door.
 pub(super) const DOOR: DoorName = DoorName::OpenAi;

@@ -4,7 +4,7 @@ use super::markdown;
 use super::progress::italic;
 use super::text::{LONGEST_MESSAGE, Text, cut};
 use crate::claude::background;
-use crate::runs::run::{Run, State};
+use crate::store::record::{Run, State};
 
 /// Answers of more messages than this come as their beginning and a file.
 const MOST_MESSAGES: usize = 5;

@@ -16,9 +16,9 @@ use super::settings::{Overrides, Settings};
 use super::text::{Text, cut, line};
 use super::{Inside, Key, show};
 use crate::claude::arguments::Effort;
-use crate::runs::ledger::{Filter, LedgerError};
-use crate::runs::run::{self, Cancel, Requester, Run};
 use crate::runs::submission::Cancelled;
+use crate::store::record::{self as run, Cancel, Requester, Run};
+use crate::store::{Filter, StoreError};
 
 /// Runs that `/runs` lists.
 const LISTED_RUNS: usize = 10;
@@ -159,7 +159,7 @@ impl Inside {
         runs
     }
 
-    async fn cancel(&self, place: Place, key: Key, all: bool) -> Result<(), LedgerError> {
+    async fn cancel(&self, place: Place, key: Key, all: bool) -> Result<(), StoreError> {
         let mut ended = self.errands.cancel(key, Kind::Shell, usize::MAX);
         ended += self.errands.cancel(key, Kind::Sending, usize::MAX);
         let runs = self.own_runs(key);
@@ -347,12 +347,12 @@ impl Inside {
         Handled::Kept
     }
 
-    async fn own_listed(&self, chat: i64, limit: usize) -> Result<Vec<Run>, LedgerError> {
+    async fn own_listed(&self, chat: i64, limit: usize) -> Result<Vec<Run>, StoreError> {
         let filter = Filter { requester: Some(Requester::Chat(chat)), limit, ..Filter::default() };
         self.engine.list(filter).await
     }
 
-    async fn cost(&self, place: Place) -> Result<(), LedgerError> {
+    async fn cost(&self, place: Place) -> Result<(), StoreError> {
         let runs = self.own_listed(place.chat, ADDED_RUNS).await?;
         let since = |from: i64| {
             let runs = runs.iter().filter(|run| run.created_at >= from);
@@ -377,7 +377,7 @@ impl Inside {
         Ok(())
     }
 
-    async fn runs(&self, place: Place) -> Result<(), LedgerError> {
+    async fn runs(&self, place: Place) -> Result<(), StoreError> {
         let runs = self.own_listed(place.chat, LISTED_RUNS).await?;
         let lines = runs.iter().map(show::listed);
         let text = lines.collect::<Vec<_>>().join("\n\n");

@@ -15,7 +15,7 @@ use super::sender::Backoff;
 use super::settings::Groups;
 use super::text::line;
 use super::{Inside, Key};
-use crate::runs::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// What became of a message.
 pub(super) enum Handled {
@@ -182,4 +182,4 @@ pub(super) const fn answer_to(message: &Message) -> Place {
 }
 
 /// What dealing with a message comes to; an error of the ledger's passes.
-pub(super) type Outcome = Result<Handled, LedgerError>;
+pub(super) type Outcome = Result<Handled, StoreError>;

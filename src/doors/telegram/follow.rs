@@ -15,7 +15,7 @@ use super::sender::{Backoff, Patience};
 use super::text::Text;
 use super::{Inside, is_final};
 use crate::desk::narrate::Reader;
-use crate::runs::run::{Run, State};
+use crate::store::record::{Run, State};
 
 /// Between two edits of the growing message; groups bear twenty a minute.
 const EDIT: Duration = Duration::from_millis(1200);

@@ -58,7 +58,7 @@ use self::text::Text;
 use crate::config::server::TelegramConfig;
 use crate::doors::{self, Door, Serving};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::LedgerError;
+use crate::store::StoreError;
 use crate::workspace::Workspaces;
 
 /// The settings file's name in the CLI's folder.
@@ -91,7 +91,7 @@ pub enum Closed {
     Token,
     /// The ledger.
     #[error("the Telegram door: {0}")]
-    Ledger(#[from] LedgerError),
+    Ledger(#[from] StoreError),
 }
 
 /// A chat, or a topic in one.

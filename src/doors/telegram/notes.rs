@@ -10,8 +10,8 @@ use super::api::Place;
 use super::incoming::Incoming;
 use super::wording::Saved;
 
-use crate::runs::ledger::{Ledger, LedgerError, Note};
-use crate::runs::run::{self, DoorName};
+use crate::store::record::{self as run, DoorName};
+use crate::store::{Note, Notes as StoredNotes, StoreError};
 
 const DOOR: DoorName = DoorName::Telegram;
 const OFFSET: &str = "offset";
@@ -103,42 +103,42 @@ pub(super) struct Recent {
 /// The notes.
 #[derive(Clone)]
 pub(super) struct Notes {
-    ledger: Arc<Ledger>,
+    ledger: Arc<dyn StoredNotes>,
     /// Held while a chat's sessions are read and written: buttons change them while prompts are taken.
     sessions: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Notes {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(ledger: Arc<dyn StoredNotes>) -> Self {
         Self { ledger, sessions: Arc::default() }
     }
 
     /// The number of the next update to ask for.
-    pub(super) async fn offset(&self) -> Result<i64, LedgerError> {
+    pub(super) async fn offset(&self) -> Result<i64, StoreError> {
         Ok(self.get(OFFSET).await?.unwrap_or(0))
     }
 
-    pub(super) async fn set_offset(&self, offset: i64) -> Result<(), LedgerError> {
+    pub(super) async fn set_offset(&self, offset: i64) -> Result<(), StoreError> {
         self.put(OFFSET, &offset, None).await
     }
 
     /// Keeps an update until it is dealt with.
-    pub(super) async fn keep(&self, incoming: &Incoming) -> Result<(), LedgerError> {
+    pub(super) async fn keep(&self, incoming: &Incoming) -> Result<(), StoreError> {
         self.put(&update_key(incoming.update), incoming, None).await
     }
 
     /// The updates that were kept, in order.
-    pub(super) async fn kept(&self) -> Result<Vec<Incoming>, LedgerError> {
+    pub(super) async fn kept(&self) -> Result<Vec<Incoming>, StoreError> {
         Ok(self.all("update:").await?.into_iter().map(|(_, incoming)| incoming).collect())
     }
 
     /// An update has been dealt with.
-    pub(super) async fn done(&self, update: i64) -> Result<(), LedgerError> {
+    pub(super) async fn done(&self, update: i64) -> Result<(), StoreError> {
         self.ledger.remove_note(DOOR, &update_key(update)).await
     }
 
     /// Says that the shell command of an update begins. `false`: it has begun before, whatever became of it.
-    pub(super) async fn begin(&self, update: i64) -> Result<bool, LedgerError> {
+    pub(super) async fn begin(&self, update: i64) -> Result<bool, StoreError> {
         let key = format!("begun:{update}");
         if self.get::<bool>(&key).await?.is_some() {
             return Ok(false);
@@ -147,26 +147,26 @@ impl Notes {
         Ok(true)
     }
 
-    pub(super) async fn owe(&self, run: Uuid, owed: &Owed) -> Result<(), LedgerError> {
+    pub(super) async fn owe(&self, run: Uuid, owed: &Owed) -> Result<(), StoreError> {
         self.put(&format!("owed:{run}"), owed, None).await
     }
 
-    pub(super) async fn owed(&self) -> Result<Vec<(Uuid, Owed)>, LedgerError> {
+    pub(super) async fn owed(&self) -> Result<Vec<(Uuid, Owed)>, StoreError> {
         let all = self.all("owed:").await?.into_iter();
         Ok(all.filter_map(|(key, owed)| Some((Uuid::try_parse(key.strip_prefix("owed:")?).ok()?, owed))).collect())
     }
 
-    pub(super) async fn paid(&self, run: Uuid) -> Result<(), LedgerError> {
+    pub(super) async fn paid(&self, run: Uuid) -> Result<(), StoreError> {
         self.ledger.remove_note(DOOR, &format!("owed:{run}")).await
     }
 
     /// The sessions of a chat; the first is made if there is none.
-    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.sessions_now(chat, thread).await
     }
 
-    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
         let found: Option<Sessions> = self.get(&sessions_key(chat, thread)).await?;
         match found {
             Some(sessions) => Ok(sessions),
@@ -175,12 +175,12 @@ impl Notes {
     }
 
     /// Begins a session.
-    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.begin_session_now(chat, thread).await
     }
 
-    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, LedgerError> {
+    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
         let mut sessions: Sessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
         let name = Uuid::now_v7().to_string();
         // One that was never used is not worth listing.
@@ -193,7 +193,7 @@ impl Notes {
     }
 
     /// Goes back to a session. `false`: there is no such one.
-    pub(super) async fn switch(&self, chat: i64, thread: Option<i32>, name: &str) -> Result<bool, LedgerError> {
+    pub(super) async fn switch(&self, chat: i64, thread: Option<i32>, name: &str) -> Result<bool, StoreError> {
         let _held = self.sessions.lock().await;
         let mut sessions = self.sessions_now(chat, thread).await?;
         if !sessions.known.iter().any(|session| session.name == name) {
@@ -205,7 +205,7 @@ impl Notes {
     }
 
     /// Notes that the current session got a prompt.
-    pub(super) async fn used(&self, chat: i64, thread: Option<i32>, prompt: &str) -> Result<(), LedgerError> {
+    pub(super) async fn used(&self, chat: i64, thread: Option<i32>, prompt: &str) -> Result<(), StoreError> {
         let _held = self.sessions.lock().await;
         let mut sessions = self.sessions_now(chat, thread).await?;
         let current = sessions.current.clone();
@@ -220,33 +220,33 @@ impl Notes {
     }
 
     /// Notes that a message tells of a run.
-    pub(super) async fn tell(&self, chat: i64, message: i32, told: &Told) -> Result<(), LedgerError> {
+    pub(super) async fn tell(&self, chat: i64, message: i32, told: &Told) -> Result<(), StoreError> {
         let key = format!("told:{chat}:{message}");
         self.put(&key, told, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
-    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<Told>, LedgerError> {
+    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<Told>, StoreError> {
         self.get(&format!("told:{chat}:{message}")).await
     }
 
     /// How many parts of a report have gone out.
-    pub(super) async fn reported(&self, report: &str) -> Result<usize, LedgerError> {
+    pub(super) async fn reported(&self, report: &str) -> Result<usize, StoreError> {
         Ok(self.get(&format!("reported:{report}")).await?.unwrap_or(0))
     }
 
-    pub(super) async fn set_reported(&self, report: &str, parts: usize) -> Result<(), LedgerError> {
+    pub(super) async fn set_reported(&self, report: &str, parts: usize) -> Result<(), StoreError> {
         self.put(&format!("reported:{report}"), &parts, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
-    pub(super) async fn forget_reported(&self, report: &str) -> Result<(), LedgerError> {
+    pub(super) async fn forget_reported(&self, report: &str) -> Result<(), StoreError> {
         self.ledger.remove_note(DOOR, &format!("reported:{report}")).await
     }
 
-    pub(super) async fn recent(&self, chat: i64) -> Result<Vec<Recent>, LedgerError> {
+    pub(super) async fn recent(&self, chat: i64) -> Result<Vec<Recent>, StoreError> {
         Ok(self.get(&format!("recent:{chat}")).await?.unwrap_or_default())
     }
 
-    pub(super) async fn add_recent(&self, chat: i64, recent: Recent) -> Result<(), LedgerError> {
+    pub(super) async fn add_recent(&self, chat: i64, recent: Recent) -> Result<(), StoreError> {
         let mut all = self.recent(chat).await?;
         all.retain(|earlier| earlier.run != recent.run);
         all.push(recent);
@@ -255,16 +255,16 @@ impl Notes {
         self.set_recent(chat, &all).await
     }
 
-    pub(super) async fn set_recent(&self, chat: i64, all: &Vec<Recent>) -> Result<(), LedgerError> {
+    pub(super) async fn set_recent(&self, chat: i64, all: &Vec<Recent>) -> Result<(), StoreError> {
         self.put(&format!("recent:{chat}"), all, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
     /// Files that have come without a word: the next prompt is about them.
-    pub(super) async fn uploads(&self, chat: i64, thread: Option<i32>) -> Result<Vec<Saved>, LedgerError> {
+    pub(super) async fn uploads(&self, chat: i64, thread: Option<i32>) -> Result<Vec<Saved>, StoreError> {
         Ok(self.get(&uploads_key(chat, thread)).await?.unwrap_or_default())
     }
 
-    pub(super) async fn set_uploads(&self, chat: i64, thread: Option<i32>, files: &[Saved]) -> Result<(), LedgerError> {
+    pub(super) async fn set_uploads(&self, chat: i64, thread: Option<i32>, files: &[Saved]) -> Result<(), StoreError> {
         let key = uploads_key(chat, thread);
         if files.is_empty() {
             return self.ledger.remove_note(DOOR, &key).await;
@@ -273,18 +273,18 @@ impl Notes {
         self.put(&key, &&files[surplus..], Some(run::now() + DAY)).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LedgerError> {
+    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let found = self.ledger.note(DOOR, key).await?;
         // One that another version has written is as good as none.
         Ok(found.and_then(|value| serde_json::from_value(value).ok()))
     }
 
-    async fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, LedgerError> {
+    async fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
         let notes = self.ledger.notes(DOOR, prefix).await?.into_iter();
         Ok(notes.filter_map(|note| Some((note.key, serde_json::from_value(note.value).ok()?))).collect())
     }
 
-    async fn put(&self, key: &str, value: &impl Serialize, expires_at: Option<i64>) -> Result<(), LedgerError> {
+    async fn put(&self, key: &str, value: &impl Serialize, expires_at: Option<i64>) -> Result<(), StoreError> {
         let value = serde_json::to_value(value).unwrap_or_default();
         self.ledger.put_note(DOOR, Note { key: key.to_owned(), value }, expires_at).await
     }

@@ -11,12 +11,12 @@ use super::show::running_for;
 use super::text::{Text, line};
 use super::{Inside, Key};
 use crate::desk::chats::jobs_that_tell;
-use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Requester, Run};
+use crate::store::StoreError;
+use crate::store::record::{Requester, Run};
 
 impl Inside {
     /// Those that have not ended, the oldest first.
-    async fn others(&self, chat: i64) -> Result<Vec<Run>, LedgerError> {
+    async fn others(&self, chat: i64) -> Result<Vec<Run>, StoreError> {
         let own = self.own_place(chat).await;
         let jobs = jobs_that_tell(self.engine.ledger(), chat).await?;
         let mut others = Vec::new();
@@ -60,7 +60,7 @@ impl Inside {
     }
 
     /// Ends a run that this chat may end: its own, or one of those.
-    pub(super) async fn cancel_one(&self, place: Place, key: Key, run: Uuid) -> Result<(), LedgerError> {
+    pub(super) async fn cancel_one(&self, place: Place, key: Key, run: Uuid) -> Result<(), StoreError> {
         let own = self.engine.get(run).await?.is_some_and(|found| found.requester == Requester::Chat(key.0));
         let text = if own || self.others(key.0).await?.iter().any(|other| other.id == run) {
             self.end(run).await

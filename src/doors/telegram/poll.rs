@@ -10,7 +10,7 @@ use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::{Access, Chat, Groups};
 use super::{Closed, Inside, Key, command, follow};
-use crate::runs::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// Numbers that far below the next one are not old: Telegram has begun to count anew.
 const OLDEST: i64 = 100_000;
@@ -72,7 +72,7 @@ impl Inside {
     }
 
     /// Goes on with what an earlier server was told and had not dealt with; the number of the next update.
-    async fn take_up(self: &Arc<Self>) -> Result<i64, LedgerError> {
+    async fn take_up(self: &Arc<Self>) -> Result<i64, StoreError> {
         let (kept, mut offset) = (self.notes.kept().await?, self.notes.offset().await?);
         // It was killed before it had written down where Telegram's updates go on.
         if let Some(last) = kept.last().map(|incoming| incoming.update).filter(|last| *last >= offset) {

@@ -17,9 +17,10 @@ use super::wording::{self, Asked, Saved};
 use super::{Inside, follow};
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::desk::ask::Ask;
-use crate::runs::ledger::LedgerError;
-use crate::runs::run::{Cancel, DoorName, Origin, Request, Requester};
+use crate::runs::submission::Origin;
 use crate::runs::submission::SubmitError;
+use crate::store::StoreError;
+use crate::store::record::{Cancel, DoorName, Request, Requester};
 
 /// How often a download is tried.
 const DOWNLOADS: u32 = 5;
@@ -103,7 +104,7 @@ impl Inside {
         first: &Message,
         about: Option<(Uuid, String)>,
         text: &str,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StoreError> {
         if self.owed().contains_key(&run) {
             return Ok(());
         }
@@ -184,11 +185,11 @@ impl Inside {
         None
     }
 
-    async fn unknown_reports(&self, chat: i64) -> Result<Vec<Recent>, LedgerError> {
+    async fn unknown_reports(&self, chat: i64) -> Result<Vec<Recent>, StoreError> {
         Ok(self.notes.recent(chat).await?.into_iter().filter(|report| !report.known).collect())
     }
 
-    async fn mark_known(&self, chat: i64, told: &[Recent]) -> Result<(), LedgerError> {
+    async fn mark_known(&self, chat: i64, told: &[Recent]) -> Result<(), StoreError> {
         let mut all = self.notes.recent(chat).await?;
         for report in &mut all {
             report.known |= told.iter().any(|told| told.run == report.run);

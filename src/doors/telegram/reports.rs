@@ -13,8 +13,8 @@ use super::sender::Patience;
 use super::text::{Text, line};
 use super::{Inside, Telegram};
 use crate::desk::chats::{ChatError, ChatReport, Chats};
-use crate::runs::ledger::LedgerError;
-use crate::runs::run;
+use crate::store::StoreError;
+use crate::store::record as run;
 
 /// How much of a report is given to the chat's next prompt.
 const LONGEST_BEGINNING: usize = 300;
@@ -71,7 +71,7 @@ impl Inside {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
-fn later(error: LedgerError) -> ChatError {
+fn later(error: StoreError) -> ChatError {
     ChatError::Later(error.to_string())
 }
 

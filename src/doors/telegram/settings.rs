@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::claude::arguments::Effort;
 use crate::config::yaml;
-use crate::runs::run::Busy;
+use crate::runs::submission::Busy;
 
 /// How long a shell command may take if nothing else is set.
 const BASH_SECONDS: u64 = 120;

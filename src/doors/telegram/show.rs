@@ -8,7 +8,8 @@ use super::follow;
 use super::notes::Sessions;
 use super::settings::{Chat, Groups, Overrides};
 use super::text::{Text, cut, line};
-use crate::runs::run::{self, Busy, Run, State};
+use crate::runs::submission::Busy;
+use crate::store::record::{self as run, Run, State};
 
 /// What /start says.
 pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say \

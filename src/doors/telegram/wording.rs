@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::incoming::{Message, Speaker};
 use super::notes::Recent;
 use super::text::cut;
-use crate::runs::run::Run;
+use crate::store::record::Run;
 
 /// How much of what a message replies to is quoted, units.
 const LONGEST_QUOTE: usize = 3000;

@@ -32,7 +32,7 @@ use axum::http::HeaderName;
 use axum::response::Response;
 
 use self::openapi::Described;
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// The header that names the run that an answer is about.
 pub const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");

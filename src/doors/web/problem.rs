@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::desk::field::Field;
 use crate::desk::refusal::{Kind, Refusal, Remedy, Words};
-use crate::runs::ledger::LedgerError;
+use crate::store::StoreError;
 use crate::workspace::PathError;
 
 /// The words of HTTP's own clients.
@@ -129,8 +129,8 @@ impl From<PathError> for Problem {
     }
 }
 
-impl From<LedgerError> for Problem {
-    fn from(error: LedgerError) -> Self {
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
         Refusal::from(error).into()
     }
 }

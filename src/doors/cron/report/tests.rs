@@ -1,8 +1,7 @@
 use super::*;
 use crate::doors::cron::file;
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::{DoorName, End, Requester, Terms};
-use crate::store::Notes as _;
+use crate::store::record::{DoorName, End, Requester, Terms};
 use crate::store::sqlite::Sqlite;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::doors::cron::tick::Attempt;
-use crate::runs::run::{DoorName, End, Request, Requester, Terms};
+use crate::store::record::{DoorName, End, Request, Requester, Terms};
 use rstest::rstest;
 use uuid::Uuid;
 

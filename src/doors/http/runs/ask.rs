@@ -8,7 +8,8 @@ use crate::claude::arguments::{Effort, OutputFormat};
 use crate::desk::ask::Wish;
 use crate::desk::field::Field;
 use crate::desk::refusal::Refusal;
-use crate::runs::run::{Busy, Request};
+use crate::runs::submission::Busy;
+use crate::store::record::Request;
 
 /// A run to start. Every field is accepted in `snake_case` too.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -29,8 +29,8 @@ use crate::doors::web::problem::{Problem, ProblemBody};
 use crate::doors::web::server::Stopping;
 use crate::doors::web::trace::RunId;
 use crate::runs::engine::Hold;
-use crate::runs::ledger::Filter;
-use crate::runs::run::State as RunState;
+use crate::store::Filter;
+use crate::store::record::State as RunState;
 
 const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;

@@ -25,7 +25,7 @@ use crate::doors::web::problem::{Problem, ProblemBody};
 use crate::doors::web::server::Stopping;
 use crate::doors::web::trace::RunId;
 use crate::runs::engine::Submitted;
-use crate::runs::run::{DoorName, Run, State as RunState};
+use crate::store::record::{DoorName, Run, State as RunState};
 
 /// The name of this door.
 const DOOR: DoorName = DoorName::Http;

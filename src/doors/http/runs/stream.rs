@@ -213,7 +213,8 @@ mod tests {
     use crate::desk::ask::Ask;
     use crate::runs::child::{EndTree, Workers};
     use crate::runs::metrics::Metrics;
-    use crate::runs::run::{DoorName, Origin, Request, Requester};
+    use crate::runs::submission::Origin;
+    use crate::store::record::{DoorName, Request, Requester};
 
     /// An engine in which every run waits for ever, and a run in it.
     async fn waiting(state_dir: &Path) -> (Engine, Uuid) {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::claude::envelope::camel_case;
 use crate::claude::outcome::Outcome;
 use crate::desk::runs::time;
-use crate::runs::run::{Run, State};
+use crate::store::record::{Run, State};
 
 /// How much of a prompt a list shows.
 const LISTED_PROMPT_CHARS: usize = 200;

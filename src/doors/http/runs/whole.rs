@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::view;
 use crate::desk::Desk;
 use crate::desk::refusal::Refusal;
-use crate::runs::run::Run;
+use crate::store::record::Run;
 
 /// Most of the events that one answer holds, bytes.
 const MOST_BYTES: usize = 64 << 20;

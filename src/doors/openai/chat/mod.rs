@@ -86,6 +86,7 @@ pub(super) struct ChatBody {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct StreamOptions {
     /// A last chunk with the usage.
     #[serde(default)]

@@ -9,7 +9,7 @@ use crate::doors::openai::stream::{Out, Protocol, error_event};
 use crate::doors::openai::turn::{Answer, Following};
 use crate::doors::openai::usage::Usage;
 use crate::doors::web::problem::Problem;
-use crate::runs::run::now;
+use crate::store::record::now;
 
 /// The chunks of one answer: one id, one model, one time through all of them.
 pub(super) struct Chunks {

@@ -30,7 +30,7 @@ use crate::desk::caller::Caller;
 use crate::doors::web::parameters::{Body, Path, Query, idempotency_key};
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
-use crate::runs::run::Run;
+use crate::store::record::Run;
 
 /// How the id of a message begins, and that of a call.
 const MESSAGE: &str = "msg_";
@@ -80,6 +80,7 @@ pub(super) struct ResponsesBody {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct Reasoning {
     #[serde(default)]
     effort: Option<String>,

@@ -9,7 +9,7 @@ use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol};
 use crate::doors::openai::turn::{Answer, Following};
 use crate::doors::web::problem::Problem;
-use crate::runs::run::{Run, now};
+use crate::store::record::{Run, now};
 
 /// One response's events, numbered.
 pub(super) struct Events {

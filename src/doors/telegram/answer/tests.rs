@@ -4,7 +4,7 @@ use uuid::Uuid;
 use super::*;
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::outcome::Outcome;
-use crate::runs::run::{DoorName, End, Request, Requester, Terms};
+use crate::store::record::{DoorName, End, Request, Requester, Terms};
 
 /// The text as it is shown, and the files that are sent.
 fn shown(markdown: &str) -> (String, Vec<String>) {

@@ -21,9 +21,10 @@ use crate::config::server::EngineConfig;
 use crate::desk::ask::Ask;
 use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
-use crate::runs::ledger::Filter;
 use crate::runs::metrics::Metrics;
-use crate::runs::run::{Busy, DoorName, Origin, Request, Requester};
+use crate::runs::submission::{Busy, Origin};
+use crate::store::Filter;
+use crate::store::record::{DoorName, Request, Requester};
 use crate::workspace::Workspaces;
 
 /// A chat that keeps what it is told, and refuses what it is set to.

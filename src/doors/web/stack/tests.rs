@@ -15,7 +15,7 @@ use crate::desk::caller::Caller;
 use crate::doors::web::auth::{Authenticator, protect};
 use crate::doors::web::parameters::Body;
 use crate::doors::web::server::{Limits, bind, serve};
-use crate::runs::run::DoorName;
+use crate::store::record::DoorName;
 
 /// No test waits that long; one that does has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
