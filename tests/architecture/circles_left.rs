@@ -3,7 +3,6 @@
 
 /// One list of files for each circle.
 pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
-    &["src/claude/sessions.rs", "src/claude/sessions/look.rs", "src/claude/sessions/open.rs"],
     &["src/doors/cron/mod.rs", "src/doors/cron/report.rs", "src/doors/cron/run.rs", "src/doors/cron/runner.rs"],
     &[
         "src/doors/mcp/batch.rs",
