@@ -44,7 +44,7 @@ fn a_new_session_whose_server_was_killed_is_gone_on_with() {
         result["sessionId"].as_str().unwrap().to_owned()
     };
     let first = run(&api);
-    let id = api.http.begin(with(prompt("a", "offline:tool sleep 3000"), json!({"noContinue": true})));
+    let id = api.http.begin(with(prompt("a", "offline:tool exec sleep 3000"), json!({"noContinue": true})));
     api.until_sleeps("3000");
     api.kill_serve();
     let events = api.http.get(&format!("/runs/{id}/events")).open().events();
