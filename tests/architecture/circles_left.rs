@@ -3,29 +3,6 @@
 
 /// One list of files for each circle.
 pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
-    &["src/claude/arguments.rs", "src/claude/schema/mod.rs"],
-    &[
-        "src/cli/call.rs",
-        "src/cli/claude_cli.rs",
-        "src/cli/cron.rs",
-        "src/cli/doctor/checks.rs",
-        "src/cli/doctor/mod.rs",
-        "src/cli/doctor/probe.rs",
-        "src/cli/healthcheck.rs",
-        "src/cli/local.rs",
-        "src/cli/mod.rs",
-        "src/cli/log.rs",
-        "src/cli/roles/configure.rs",
-        "src/cli/roles/mod.rs",
-        "src/cli/roles/supervise.rs",
-        "src/cli/roles/surroundings.rs",
-        "src/cli/roles/worker.rs",
-        "src/cli/serve/cron.rs",
-        "src/cli/serve/web.rs",
-        "src/cli/serve/mod.rs",
-    ],
-    &["src/config/environment.rs", "src/config/settings.rs"],
-    &["src/config/mod.rs", "src/config/server.rs"],
     &["src/doors/cron/mod.rs", "src/doors/cron/report.rs", "src/doors/cron/run.rs", "src/doors/cron/runner.rs"],
     &[
         "src/doors/mcp/batch.rs",
@@ -60,17 +37,4 @@ pub(crate) const CIRCLES_LEFT: &[&[&str]] = &[
     ],
     &["src/doors/telegram/markdown.rs", "src/doors/telegram/markdown/table.rs"],
     &["src/doors/telegram/notes.rs", "src/doors/telegram/wording.rs"],
-    &["src/init/pulse.rs", "src/init/service.rs"],
-    &["src/init/serving.rs", "src/init/start.rs"],
-    &["src/install/lock.rs", "src/install/mod.rs", "src/install/registry.rs"],
-    &[
-        "src/offline_model/mod.rs",
-        "src/offline_model/reply.rs",
-        "src/offline_model/scenario.rs",
-        "src/offline_model/schema.rs",
-        "src/offline_model/server.rs",
-        "src/offline_model/wire.rs",
-    ],
-    &["src/offline_model/request.rs", "src/offline_model/tokens.rs"],
-    &["src/workspace/mod.rs", "src/workspace/path.rs", "src/workspace/upload.rs"],
 ];

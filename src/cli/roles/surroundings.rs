@@ -1,13 +1,16 @@
 //! Where a child of the box works, and what it prepares there for the CLI.
 
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use super::super::Failure;
-use super::not_a_run;
+use super::super::failure::Failure;
+use super::super::intent::{Intent, RunArgs, classify};
 use crate::boot::{person, workspaces};
 use crate::claude::arguments::{Options, Session};
 use crate::claude::sessions::{OpenError, Opened, Sessions, Side};
-use crate::claude::{first_run, model, standing};
+use crate::claude::{first_run, model, settings, standing};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::manifest;
@@ -21,7 +24,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn of_child(config: &Config) -> Result<Self, Failure> {
-        let Some(config_dir) = config.config_dir.clone() else { return Err(not_a_run()) };
+        let Some(config_dir) = config.config_dir.clone() else { return Err(Failure::of_hidden_role()) };
         let state_dir = config.state_folder(&config_dir);
         let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
@@ -76,6 +79,24 @@ impl Surroundings {
     }
 }
 
+/// What a child of the box was started to answer.
+pub(super) fn run_of(args: &[OsString]) -> Result<RunArgs, Failure> {
+    match classify(args, io::stdin().is_terminal()).map_err(Failure::usage)? {
+        Intent::Interactive(run) | Intent::Prompt(run) => Ok(run),
+        Intent::Passthrough(_) => Err(Failure::of_hidden_role()),
+    }
+}
+
+/// What `--settings` of the CLI gets.
+pub(super) fn settings_of(options: &Options, config: &Config, env: &impl Environment) -> Result<String, Failure> {
+    settings::of_command_line(config.offline, env, options.settings.as_deref()).map_err(Failure::usage)
+}
+
+/// The options of a run that began then: the time of its preparation counts as its own.
+pub(super) fn time_left(options: Options, began: Instant) -> Options {
+    Options { timeout: options.timeout.map(|timeout| timeout.saturating_sub(began.elapsed())), ..options }
+}
+
 fn say_note(opened: &Opened) {
     if let Some(note) = &opened.choice.note {
         tracing::warn!("{note}");
@@ -83,7 +104,7 @@ fn say_note(opened: &Opened) {
 }
 
 /// Says so if Claude cannot write where it is to work. It can still answer, so nothing is refused.
-pub(in super::super) fn say_unwritable(workspace: &Path) -> bool {
+pub(super) fn say_unwritable(workspace: &Path) -> bool {
     let why = workspaces::why_not_writable(workspace);
     why.inspect(|why| tracing::warn!("{why}")).is_some()
 }

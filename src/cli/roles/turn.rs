@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::super::Failure;
-use super::surroundings::Surroundings;
-use super::{configure_box, time_left};
+use super::super::configure::configure_box;
+use super::super::failure::Failure;
+use super::surroundings::{Surroundings, time_left};
 use crate::claude::binary;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::OpenError;
@@ -27,13 +27,12 @@ use crate::worker::peer::Inbox;
 use crate::worker::{job, shell};
 
 /// `turn`: a run for `serve`, already the box's user.
-pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure_box(env)?;
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
-    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
-    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?));
-    let Some(job) = inbox.first(&signals).map_err(internal)? else { return Ok(ExitCode::Ok) };
+    let signals = Signals::block_all().map_err(Failure::internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(Failure::internal)?;
+    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::internal)?));
+    let Some(job) = inbox.first(&signals).map_err(Failure::internal)? else { return Ok(ExitCode::Ok) };
     let (run_id, workspace) = match &job {
         ToWorker::Prompt(prompt) => (prompt.run_id, prompt.workspace.clone()),
         ToWorker::Shell(shell) => (shell.run_id, shell.workspace.clone()),
@@ -42,7 +41,7 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
     own(run_id);
     let out = io::stdout();
     let refuse = |refusal: Refusal| {
-        job::refuse(run_id, &workspace, refusal.outcome, &refusal.why, out.lock()).map_err(internal)?;
+        job::refuse(run_id, &workspace, refusal.outcome, &refusal.why, out.lock()).map_err(Failure::internal)?;
         Ok(ExitCode::Ok)
     };
     if inbox.is_cancelled() {
@@ -61,12 +60,14 @@ pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure
                 Err(NotBegun::Refused(refusal)) => return refuse(refusal),
                 Err(NotBegun::Failed(failure)) => return Err(failure),
             };
-            let finished = job::run(&request, verbose, &signals, &mut inbox, out.lock()).map_err(internal)?;
+            let finished = job::run(&request, verbose, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
             if let Some(notice) = finished.notice() {
                 tracing::warn!("run {run_id}: {notice}");
             }
         }
-        ToWorker::Shell(shell) => shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(internal)?,
+        ToWorker::Shell(shell) => {
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?
+        }
         ToWorker::Cancel => {}
     }
     Ok(ExitCode::Ok)
