@@ -66,7 +66,7 @@ pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure>
             }
         }
         ToWorker::Shell(shell) => {
-            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
         }
         ToWorker::Cancel => {}
     }
