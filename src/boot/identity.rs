@@ -1,4 +1,4 @@
-//! Who Claude runs as.
+//! The user that Claude runs as.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Who owns the home: only what is wrong is changed, and a home that is right costs one look.
+//! The home's owner. Only files with a wrong owner are changed; a home that is right costs one look.
 //!
 //! A home whose own folder has the right owner is taken to be right below. It gets its owner last, so that a walk that
 //! was cut off, or that could not give everything, is done again at the next start. Nothing follows links, enters what is mounted in the home (by its mount

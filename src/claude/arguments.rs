@@ -146,7 +146,8 @@ pub enum OutputFormat {
 }
 
 /// Which conversation a run belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Session {
     /// A new one.
     Fresh,

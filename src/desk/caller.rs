@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! The caller of a door: a name, and the rights that come with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub const DEFAULT: &str = "default";
 /// Name of everybody at an open server.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Who a request comes from, and what they may do.
+/// The caller of a request, and what the caller may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caller {
     /// Their name, for logs and the ledger.
@@ -94,5 +94,31 @@ impl Caller {
             max_queued: self.max_queued,
             sees: self.workspaces.as_ref().map(folders),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("team", true)]
+    #[case("team/site", true)]
+    #[case("team/site/deep", true)]
+    #[case("shared/docs", true)]
+    #[case("shared", false)]
+    #[case("teams", false)]
+    #[case("team-x", false)]
+    #[case("", false)]
+    #[case("team/../other", false)]
+    #[case("team/.", false)]
+    #[case("team//site", false)]
+    #[case("/team", false)]
+    #[case("other", false)]
+    fn a_restricted_caller_stays_in_its_workspaces(#[case] name: &str, #[case] allowed: bool) {
+        let workspaces = Some(vec!["team".to_owned(), "shared/docs".to_owned()]);
+        let caller = Caller { workspaces, ..Caller::unrestricted("ci") };
+        assert_eq!(caller.may_use_workspace(name), allowed);
     }
 }

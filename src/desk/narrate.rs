@@ -143,6 +143,10 @@ impl Reader {
 
     /// A message, or one block of it, in one piece.
     fn whole(&mut self, message: Message<'_>, deltas: &mut Vec<Delta>) {
+        // What the CLI says in the model's place, an error of the API for one, is no answer; its result has it.
+        if message.model.starts_with('<') {
+            return;
+        }
         for block in message.content {
             match (block.kind.as_ref(), block.text, block.name) {
                 ("text", Some(text), _) if !self.in_pieces && !text.is_empty() => {
@@ -289,6 +293,7 @@ mod tests {
             r#"{"type":"assistant","parentToolUseId":"t","message":{"content":[{"type":"text","text":"a sub-agent"}]}}"#,
             r#"{"type":"user","message":{"content":[{"type":"tool_result","content":"\"assistant\""}]}}"#,
             r#"{"type":"system","subtype":"api_retry","attempt":2}"#,
+            r#"{"type":"assistant","message":{"model":"<synthetic>","content":[{"type":"text","text":"API Error: 500"}]}}"#,
             r#"{"type":"assistant","message":{"content":[{"type":"text","text":"Done."}]}}"#,
             r#"{"type":"assistant","message":{"content":"#,
         ];

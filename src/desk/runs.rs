@@ -52,7 +52,7 @@ impl Desk {
     pub async fn visible_run(&self, id: &str, caller: &Caller) -> Result<Run, Refusal> {
         let Ok(uuid) = Uuid::try_parse(id) else { return Err(unknown_run(id)) };
         let run = self.engine.get(uuid).await?;
-        // Who may not see it is not told that it exists.
+        // A caller who may not see the run must not learn that it exists.
         let sees = caller.sight(self.workspaces.root());
         run.filter(|run| sees.as_ref().is_none_or(|sees| sees(&run.workspace))).ok_or_else(|| unknown_run(id))
     }

@@ -1,7 +1,7 @@
 //! Ending what belongs to a run, as root: a process of its own that PID 1 starts, so that PID 1 never waits for it.
 //!
-//! A run's processes carry its id in their environment, and are below its worker. Both ways are gone, because each alone
-//! can be left: a program may clear its environment, and a daemon's parent is PID 1. A daemon that did both is found by
+//! A run's processes carry its id in their environment, and are below its worker. We follow both, because a process can
+//! escape either: a program may clear its environment, and a daemon's parent is PID 1. A daemon that did both is found by
 //! its [`mark`]. One that changed its mark is a stray: of a run, no telling which, and not below a worker that lives, so it
 //! ends with the next run that does. What belongs to root (`sudo`) is out of `serve`'s reach in any way.
 //!
@@ -31,8 +31,8 @@ use crate::sys;
 pub const TERM_GRACE: Duration = Duration::from_millis(500);
 /// How long the kernel has to end what was killed.
 pub const KILL_GRACE: Duration = Duration::from_secs(1);
-/// How often it is looked for those whose end cannot be waited for.
-const GLANCE: Duration = Duration::from_millis(20);
+/// How often to poll for processes without a pidfd.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Stands for no process.
 const NOBODY: i32 = 0;
@@ -113,7 +113,7 @@ fn await_an_end(processes: &[Process], deadline: Instant) -> io::Result<()> {
     let mut fds: Vec<PollFd<'_>> = ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
     let left = deadline.saturating_duration_since(Instant::now());
     // One that has gone, or that a sandbox does not let this process watch, is looked for again soon.
-    let left = if fds.len() == processes.len() { left } else { left.min(GLANCE) };
+    let left = if fds.len() == processes.len() { left } else { left.min(POLL_INTERVAL) };
     match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),

@@ -10,7 +10,7 @@ use super::markers::{Renewed, is_block_alone, renew};
 use crate::atomic_file;
 
 const NAME: &str = "CLAUDE.md";
-/// Nobody's instructions are longer; what is has no block of ours.
+/// Longest CLAUDE.md that is read, bytes. A longer one gets no block of ours.
 const LONGEST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What has been done.
@@ -53,7 +53,7 @@ pub fn write_claude_md(workspace: &Path, block: &str) -> io::Result<Written> {
         Renewed::NotOurs => Ok(Written::NotOurs),
         Renewed::Broken => Ok(Written::Broken),
         Renewed::Same => Ok(Written::Unchanged),
-        // Who may write to the folder could replace a file that is read-only on purpose.
+        // A user who may write to the folder could replace a file that is read-only on purpose.
         Renewed::Changed(_) if access(&path, AccessFlags::W_OK).is_err() => Ok(Written::NotReplaceable),
         // It may be AGENTS.md by another name.
         Renewed::Changed(text) => atomic_file::replace_for_all_names(&path, &text, 0o644).map(|()| Written::Renewed),

@@ -14,7 +14,7 @@ use crate::{atomic_file, plain_file};
 
 /// The line before ours, by which ours is found again.
 const MARK: &str = "# claudebox: its own CLAUDE.md, until there is something of yours in it";
-/// Nobody's exclusions are longer.
+/// Longest exclude file that is read, bytes.
 const LONGEST_BYTES: u64 = 1024 * 1024;
 
 /// Sees to the line for CLAUDE.md of `workspace`: it is there if the file `is_ours`, and is not otherwise.

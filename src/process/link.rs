@@ -16,8 +16,8 @@ use crate::sys::packet::{self, Wait};
 const LONGEST: usize = LONGEST_STATE + 8;
 /// Nothing that is said of the CLI is longer, in bytes.
 pub const LONGEST_STATE: usize = 600;
-/// So many packets in a row that are no messages end the link: reading on would keep the reader from its signals.
-const MOST_NONSENSE: usize = 16;
+/// After this many invalid packets in a row the link is closed, so that a flood cannot starve PID 1's signal handling.
+const MAX_INVALID_PACKETS: usize = 16;
 /// No run's id is longer, in bytes.
 const LONGEST_RUN_ID: usize = 64;
 
@@ -188,7 +188,7 @@ impl Link {
 
     fn next(&self, wait: Wait) -> io::Result<Option<Message>> {
         let mut buffer = [0; LONGEST];
-        for _ in 0..MOST_NONSENSE {
+        for _ in 0..MAX_INVALID_PACKETS {
             let length = packet::receive(&self.socket, &mut buffer, wait)?;
             if length == 0 {
                 return Ok(None);
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_flood_of_nonsense_ends_the_link() {
         let (one, other) = Link::pair().unwrap();
-        for _ in 0..MOST_NONSENSE {
+        for _ in 0..MAX_INVALID_PACKETS {
             packet::send(&one, b"?", Wait::Yes).unwrap();
         }
         assert_eq!(other.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);

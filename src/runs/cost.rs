@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use crate::claude::stored::{self, Block, Piece, Stored};
 
 /// Letters of text for each token that was written.
 const LETTERS_PER_TOKEN: u64 = 4;
@@ -61,14 +61,15 @@ struct Message {
 impl Meter {
     /// Takes in whole lines of events, as they are logged. `true`: the cost may have changed.
     pub(super) fn take(&mut self, lines: &[u8]) -> bool {
+        const USAGE: &[u8] = b"\"usage\"";
         let mut changed = false;
         // Most lines say nothing of usage; those are not parsed.
-        let lines = lines.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-        for line in lines.filter(|line| line.contains("\"usage\"")) {
-            let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
-            match event["type"].as_str() {
-                Some("assistant") => self.message(&event["message"], true),
-                Some("stream_event") => self.piece(&event["event"]),
+        let lines =
+            lines.split(|&byte| byte == b'\n').filter(|line| line.windows(USAGE.len()).any(|part| part == USAGE));
+        for event in lines.filter_map(Stored::of_line) {
+            match (event.kind.as_ref(), event.message, event.event) {
+                ("assistant", Some(message), _) => self.message(&message, true),
+                ("stream_event", _, Some(piece)) => self.piece(&piece),
                 _ => continue,
             }
             changed = true;
@@ -82,14 +83,12 @@ impl Meter {
         (cost > 0.0).then_some(cost)
     }
 
-    fn piece(&mut self, event: &Value) {
-        match event["type"].as_str() {
-            Some("message_start") => self.message(&event["message"], false),
-            Some("message_delta") => {
-                if let (Some(message), Some(written)) =
-                    (self.messages.get_mut(&self.current), event["usage"]["outputTokens"].as_u64())
-                {
-                    (message.written, message.exact) = (written, true);
+    fn piece(&mut self, piece: &Piece<'_>) {
+        match (piece.kind.as_ref(), &piece.message, piece.usage) {
+            ("message_start", Some(message), _) => self.message(message, false),
+            ("message_delta", _, Some(usage)) => {
+                if let Some(message) = self.messages.get_mut(&self.current) {
+                    (message.written, message.exact) = (usage.output_tokens, true);
                 }
             }
             _ => {}
@@ -97,26 +96,24 @@ impl Meter {
     }
 
     /// One content block of a message, or its start. Its usage is that of the whole message each time.
-    fn message(&mut self, said: &Value, whole: bool) {
-        let (id, model) = (said["id"].as_str().unwrap_or_default(), said["model"].as_str().unwrap_or_default());
+    fn message(&mut self, said: &stored::Message<'_>, whole: bool) {
         // What the CLI says itself has cost nothing.
-        if model.starts_with('<') {
+        if said.model.starts_with('<') {
             return;
         }
-        id.clone_into(&mut self.current);
-        let message = self.messages.entry(id.to_owned()).or_default();
-        let usage = |name: &str| said["usage"][name].as_u64().unwrap_or_default();
-        model.clone_into(&mut message.model);
-        message.read = message.read.max(usage("inputTokens"));
-        message.from_cache = message.from_cache.max(usage("cacheReadInputTokens"));
-        message.to_cache = message.to_cache.max(usage("cacheCreationInputTokens"));
-        let hour = said["usage"]["cacheCreation"]["ephemeral1hInputTokens"].as_u64().unwrap_or_default();
-        message.to_cache_hour = message.to_cache_hour.max(hour);
+        said.id.as_ref().clone_into(&mut self.current);
+        let message = self.messages.entry(self.current.clone()).or_default();
+        let usage = said.usage.unwrap_or_default();
+        said.model.as_ref().clone_into(&mut message.model);
+        message.read = message.read.max(usage.input_tokens);
+        message.from_cache = message.from_cache.max(usage.cache_read_input_tokens);
+        message.to_cache = message.to_cache.max(usage.cache_creation_input_tokens);
+        message.to_cache_hour = message.to_cache_hour.max(usage.cache_creation.ephemeral_1h_input_tokens);
         if !message.exact {
-            message.written = message.written.max(usage("outputTokens"));
+            message.written = message.written.max(usage.output_tokens);
         }
         if whole {
-            message.letters += said["content"].as_array().into_iter().flatten().map(letters).sum::<u64>();
+            message.letters += said.content.iter().map(letters).sum::<u64>();
         }
     }
 }
@@ -134,9 +131,9 @@ impl Message {
 }
 
 /// How much a content block holds, bytes.
-fn letters(block: &Value) -> u64 {
-    let text = ["text", "thinking"].iter().filter_map(|key| block[*key].as_str()).map(str::len).sum::<usize>();
-    let input = block.get("input").map_or(0, |input| input.to_string().len());
+fn letters(block: &Block<'_>) -> u64 {
+    let text = [&block.text, &block.thinking].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+    let input = block.input.as_ref().map_or(0, |input| input.to_string().len());
     (text + input) as u64
 }
 
@@ -144,6 +141,7 @@ fn letters(block: &Value) -> u64 {
 mod tests {
     use super::*;
     use crate::claude::envelope;
+    use serde_json::Value;
 
     fn meter(events: &str) -> Meter {
         let mut meter = Meter::default();

@@ -61,7 +61,7 @@ impl SignalState {
 
 /// What this process was started with, before the Rust runtime set SIGPIPE to "ignore".
 ///
-/// A child must get exactly this back (checklist: the child's blocked and ignored sets equal the original).
+/// A child must get exactly this back (docs/pid1-checklist.md, 15).
 #[must_use]
 pub fn inherited_signals() -> SignalState {
     SignalState {

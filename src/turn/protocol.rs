@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::claude::arguments::Options;
+use crate::claude::arguments::{Options, Session};
 use crate::claude::outcome::Outcome;
 use crate::config::call::Variables;
 use crate::json_text;
@@ -73,6 +73,8 @@ pub struct Prompt {
     pub text: String,
     /// Options.
     pub options: Options,
+    /// The session to go on with, which the worker takes.
+    pub session: Session,
     /// Where the CLI works: an absolute path without links.
     pub workspace: PathBuf,
     /// Longest silence while no tool runs.

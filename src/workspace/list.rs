@@ -36,7 +36,7 @@ pub struct Listing {
 pub struct Entry {
     /// The name.
     pub name: OsString,
-    /// What it is; a link is not followed.
+    /// Its kind; a link is not followed.
     pub stat: Stat,
 }
 
@@ -93,7 +93,7 @@ fn smallest_names(folder: &Dir, wanted: impl Fn(&OsStr) -> bool, count: usize) -
     Ok(smallest.into_sorted_vec())
 }
 
-/// Nobody waits for this: what cannot be removed stays, unseen.
+/// Runs in the background. Files that cannot be removed stay, hidden.
 fn remove_if_stale(folder: &Dir, name: &OsStr) {
     let Ok(metadata) = folder.symlink_metadata(name) else { return };
     let age = Stat::from(&metadata).modified().and_then(|at| SystemTime::now().duration_since(at).ok());

@@ -158,7 +158,7 @@ impl Temporary {
     fn beside(folder: &Dir) -> io::Result<Self> {
         let name = new_name();
         let mut options = OpenOptions::new();
-        // Nobody else reads half of it.
+        // Other readers must not see half of it.
         options.write(true).create_new(true).mode(0o600);
         let file = folder.open_with(&name, &options)?;
         let folder = folder.try_clone()?;

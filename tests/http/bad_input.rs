@@ -27,7 +27,7 @@ fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("noContinue", json!("yes"), &["boolean"]),
         ("async", json!(1), &["boolean"]),
         ("stream", json!("sse"), &["boolean"]),
-        ("maxTurns", json!(0), &["from 1"]),
+        ("maxTurns", json!(0), &["at least 1"]),
         ("maxTurns", json!(1.5), &[]),
         ("maxBudgetUsd", json!(-1), &["above 0"]),
         ("timeoutSeconds", json!(0), &["above 0"]),

@@ -1,5 +1,5 @@
 //! `claudebox` as a supervisor, from outside: PID 1 of namespaces of its own, and an ordinary process with a shell as
-//! PID 1. Number 1 to 40 in the documentation of a test is its point in the PID-1 checklist.
+//! PID 1. Number 1 to 40 in the documentation of a test is its point in docs/pid1-checklist.md.
 //!
 //! Needs root. `scripts/mutants` breaks the code in one place at a time and checks that these tests notice.
 

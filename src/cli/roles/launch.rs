@@ -34,12 +34,12 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Terminal).map_err(|error| Failure::of_session(&error))?;
-    if unwritable || opened.tells_of_loss {
+    if unwritable || opened.choice.tells_of_loss {
         await_reader();
     }
     opened.outlive_exec().map_err(Failure::internal)?;
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(&run.options, &opened.session, standing.as_deref(), &settings));
+    command.extend(arguments::interactive(&run.options, &opened.choice.session, standing.as_deref(), &settings));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(Failure::usage)?;
     match helper::execute(&command, None, sys::inherited_signals()) {

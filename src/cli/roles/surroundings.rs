@@ -32,11 +32,12 @@ impl Surroundings {
 
     /// The session to start the CLI with; what is worth knowing about the choice is said.
     pub(super) fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
-        let opened = self.sessions.open(options, &self.workspace, side)?;
-        if let Some(note) = &opened.note {
-            tracing::warn!("{note}");
-        }
-        Ok(opened)
+        self.sessions.open(options, &self.workspace, side).inspect(say_note)
+    }
+
+    /// The same for a session that `serve` has chosen.
+    pub(super) fn take(&self, session: Session) -> Result<Opened, OpenError> {
+        self.sessions.take(session, &self.workspace).inspect(say_note)
     }
 
     /// The options of a prompt, with the model that is meant where none is named.
@@ -47,7 +48,7 @@ impl Surroundings {
         settings: &str,
         env: &impl Environment,
     ) -> Options {
-        let begins = matches!(opened.session, Session::Fresh | Session::Begin(_));
+        let begins = matches!(opened.choice.session, Session::Fresh | Session::Begin(_));
         // An agent may have a model of its own.
         let is_agent = options.cli.iter().any(|word| word == "--agent" || word.starts_with("--agent="));
         if options.model.is_some() || begins || is_agent {
@@ -94,6 +95,12 @@ pub(super) fn settings_of(options: &Options, config: &Config, env: &impl Environ
 /// The options of a run that began then: the time of its preparation counts as its own.
 pub(super) fn time_left(options: Options, began: Instant) -> Options {
     Options { timeout: options.timeout.map(|timeout| timeout.saturating_sub(began.elapsed())), ..options }
+}
+
+fn say_note(opened: &Opened) {
+    if let Some(note) = &opened.choice.note {
+        tracing::warn!("{note}");
+    }
 }
 
 /// Says so if Claude cannot write where it is to work. It can still answer, so nothing is refused.

@@ -1,4 +1,4 @@
-//! Who calls: bearer tokens, checked from the headers before a byte of the body is read.
+//! Bearer tokens, checked from the headers before a byte of the body is read.
 //!
 //! A token is compared as its SHA-256, in constant time, with every accepted one: how long a refusal takes says nothing
 //! about how close a guess was. No token set at all means an open server, which is said loudly at the start.
@@ -97,7 +97,7 @@ impl Authenticator {
         self.single.is_none() && self.file.is_none()
     }
 
-    /// Who presents `token` at this door.
+    /// The caller whose token this is, if the token may be used at this door.
     fn admit(&self, token: Result<&[u8], &'static str>, door: DoorName, now: Instant) -> Result<Arc<Caller>, Problem> {
         if self.is_open() {
             return Ok(Arc::new(Caller::unrestricted(caller::ANONYMOUS)));

@@ -168,7 +168,7 @@ fn network(source: IpAddr) -> IpAddr {
 
 /// The one that ends.
 fn chosen(waiting: &[Waiting]) -> Option<Waiting> {
-    // Who is in the middle of a conversation stays as long as there is somebody who has not begun one.
+    // A connection in the middle of a conversation stays while there is one that has not begun.
     let used = waiting.iter().all(|waiting| waiting.is_used());
     let candidates = || waiting.iter().filter(|waiting| waiting.is_used() == used);
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();

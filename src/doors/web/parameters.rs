@@ -195,10 +195,9 @@ pub(in crate::doors) fn invalid(code: &'static str, path: &str, message: &str) -
         Some(name) if path != name && !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
         _ => path.to_owned(),
     };
-    let words = message.replace("struct ", "the object ");
     let refusal = match field.as_str() {
-        "" => Refusal::new(Kind::Invalid, code, words),
-        field => Refusal::of_named("field", code, field, words),
+        "" => Refusal::new(Kind::Invalid, code, message),
+        field => Refusal::of_named("field", code, field, message),
     };
     match allowed(message) {
         allowed if allowed.is_empty() => refusal,

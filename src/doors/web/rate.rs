@@ -74,7 +74,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as long as the header says is let in.
+        /// A client that waits as long as the header says is let in.
         #[test]
         fn the_wait_is_long_enough(per_minute in 1u32..10_000, steps in prop::collection::vec(0u64..90_000, 1..40)) {
             let mut now = Instant::now();

@@ -45,7 +45,7 @@ use crate::config::name::{MODE_API_BIND, MODE_API_MAX_CONNECTIONS, MODE_API_PORT
 const BACKLOG: u32 = 1024;
 /// Longest head of a request, bytes; also what a connection may hold in memory of a body.
 const LARGEST_HEAD: usize = 64 << 10;
-/// Time between two words about the connection limit.
+/// Minimum interval between log lines about the connection limit.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ const MOST_RUNS: usize = 1_000_000;
 pub(super) struct Token {
     /// SHA-256 of it.
     pub(super) digest: [u8; 32],
-    /// Who presents it.
+    /// The caller whose token it is.
     pub(super) caller: Arc<Caller>,
     /// Requests it is good for in a minute; `None` has no limit.
     pub(super) requests_per_minute: Option<u32>,

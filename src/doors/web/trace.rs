@@ -95,7 +95,7 @@ impl Drop for Record {
         let Self { method, path, id, status, caller, run, bytes, declared, .. } = self;
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (caller, run) = (caller.as_deref(), run.as_deref());
-        // Nobody asks a body for its end once all of its promised bytes were sent.
+        // hyper does not ask a body for its end once all promised bytes were sent.
         let cut = (!self.whole && *declared != Some(*bytes)).then_some(true);
         if QUIET.contains(&path.as_str()) {
             tracing::debug!(%method, path, status, ms, caller, bytes, run, cut, id, "request");

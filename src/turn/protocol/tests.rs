@@ -8,6 +8,7 @@ fn prompt(text: String) -> Prompt {
         run_id: Uuid::nil(),
         text,
         options: Options::default(),
+        session: Session::Fork { from: "a".into(), into: "b".into(), is_named: true },
         workspace: "/w".into(),
         silence: Some(Duration::from_secs(1)),
         verbose: true,

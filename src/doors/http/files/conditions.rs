@@ -35,7 +35,7 @@ impl Conditions {
         Self { tags: Precondition { matches, matches_none }, modified_since, unmodified_since }
     }
 
-    /// Those that count for a change; the dates are too coarse for one.
+    /// The conditions that count for a change. Dates are too coarse for that.
     pub(super) fn of_a_change(self) -> Precondition {
         self.tags
     }

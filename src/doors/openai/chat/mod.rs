@@ -80,6 +80,7 @@ pub(super) struct ChatBody {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct StreamOptions {
     /// A last chunk with the usage.
     #[serde(default)]

@@ -79,6 +79,7 @@ pub(super) struct ResponsesBody {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct Reasoning {
     #[serde(default)]
     effort: Option<String>,

@@ -188,23 +188,3 @@ fn a_token_of_the_query(#[case] uri: &str, #[case] expected: Option<&str>) {
 fn a_token_of_the_query_goes_no_further(#[case] uri: &str, #[case] expected: &str) {
     assert_eq!(without_token(&uri.parse().unwrap()).to_string(), expected);
 }
-
-#[rstest]
-#[case("team", true)]
-#[case("team/site", true)]
-#[case("team/site/deep", true)]
-#[case("shared/docs", true)]
-#[case("shared", false)]
-#[case("teams", false)]
-#[case("team-x", false)]
-#[case("", false)]
-#[case("team/../other", false)]
-#[case("team/.", false)]
-#[case("team//site", false)]
-#[case("/team", false)]
-#[case("other", false)]
-fn a_restricted_caller_stays_in_its_workspaces(#[case] name: &str, #[case] allowed: bool) {
-    let workspaces = Some(vec!["team".to_owned(), "shared/docs".to_owned()]);
-    let caller = Caller { workspaces, ..Caller::unrestricted("ci") };
-    assert_eq!(caller.may_use_workspace(name), allowed);
-}
