@@ -60,7 +60,7 @@ fn places_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
 /// The paths in the variables that name an engine, in the box's own environment and in what is forwarded.
 fn named(env: &impl Environment) -> Vec<PathBuf> {
     let names = ADDRESSES.iter().flat_map(|address| {
-        let forwarded = crate::config::environment::spellings(name::FORWARD_PREFIX);
+        let forwarded = crate::config::spelling::spellings(name::FORWARD_PREFIX);
         forwarded.into_iter().chain([String::new()]).map(move |prefix| format!("{prefix}{address}"))
     });
     let values = names.filter_map(|name| env.get(&name)?.into_string().ok());

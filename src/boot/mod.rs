@@ -15,9 +15,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::environment::{Environment, spellings};
+use crate::config::environment::Environment;
 use crate::config::mode::Mode;
-use crate::config::{Config, DEFAULT_USER, name, settings};
+use crate::config::spelling::{door_secrets, spellings};
+use crate::config::{Config, DEFAULT_USER, name};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -43,7 +44,7 @@ impl Booted {
     /// The environment of the servers: they alone get the secrets of their doors.
     #[must_use]
     pub fn server_environment(&self) -> Vec<(String, Option<OsString>)> {
-        let secrets = settings::door_secrets();
+        let secrets = door_secrets();
         let mut changes = self.environment.clone();
         changes.retain(|(name, value)| value.is_some() || !secrets.contains(name));
         // The folder they start in; each run gets its own.
@@ -257,7 +258,7 @@ fn child_environment(
         (name::CONFIG_DIR, config_dir.into()),
     ];
     changes.extend(own.map(|(name, value)| (name.to_owned(), Some(value))));
-    changes.extend(settings::door_secrets().into_iter().map(|secret| (secret, None)));
+    changes.extend(door_secrets().into_iter().map(|secret| (secret, None)));
     changes
 }
 
@@ -323,7 +324,7 @@ mod tests {
         let environment = child_environment(&identity, &workspace, &workspace, &env);
         let booted = Booted { identity, config_dir: workspace.clone(), workspace, environment };
         let changed: HashMap<String, Option<OsString>> = booted.server_environment().into_iter().collect();
-        for secret in settings::door_secrets() {
+        for secret in door_secrets() {
             assert!(booted.environment.contains(&(secret.clone(), None)));
             assert!(!changed.contains_key(&secret), "{secret}");
         }

@@ -11,11 +11,6 @@ use uuid::Uuid;
 use super::cli_options;
 use super::schema;
 
-/// Prompts longer than this are refused: the CLI itself gives up above 10 MB, after it has started.
-pub const LONGEST_PROMPT_BYTES: usize = 10_000_000;
-/// Longest text that fits into one argument of the CLI: the kernel's limit, its closing NUL left out.
-pub const LONGEST_ARGUMENT_BYTES: usize = 131_071;
-
 /// Wins over `--permission-mode`, so the two are never given together.
 const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
 
@@ -156,7 +151,8 @@ pub enum OutputFormat {
 }
 
 /// Which conversation a run belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Session {
     /// A new one.
     Fresh,

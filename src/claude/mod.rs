@@ -10,6 +10,7 @@ pub mod cli_options;
 pub mod envelope;
 pub mod event;
 pub mod first_run;
+pub mod limits;
 pub mod model;
 pub mod outcome;
 pub mod prompt_files;

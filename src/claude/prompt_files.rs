@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::arguments::{LONGEST_ARGUMENT_BYTES, Options};
+use super::arguments::Options;
+use super::limits::LONGEST_ARGUMENT_BYTES;
 use crate::atomic_file;
 
 /// Folder of these files, in the state folder.

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollTimeout, poll};
 
-use super::{Failure, healthcheck, local, roles};
+use super::failure::Failure;
+use super::{healthcheck, local, roles};
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
@@ -70,29 +71,28 @@ impl<'args> Call<'args> {
 
 /// Carries it out.
 pub(super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
-    let call = Call::read(args).ok_or_else(|| Failure::new(ExitCode::Usage, "the `call` role is internal"))?;
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let call = Call::read(args).ok_or_else(Failure::of_hidden_role)?;
     match call {
         Call::Run { settings, args } => {
             if let Some(code) = refusal(settings, env)? {
                 return Ok(code);
             }
-            io::stdout().write_all(TAKEN).map_err(internal)?;
-            io::stderr().write_all(TAKEN).map_err(internal)?;
-            roles::supervised_run(args, env)
+            io::stdout().write_all(TAKEN).map_err(Failure::internal)?;
+            io::stderr().write_all(TAKEN).map_err(Failure::internal)?;
+            roles::supervise::run(args, env)
         }
         Call::Session { settings, args } => {
             if let Some(code) = refusal(settings, env)? {
                 return Ok(code);
             }
-            roles::supervised_run(args, env)
+            roles::supervise::run(args, env)
         }
         Call::Wait { settings } => Ok(refusal(settings, env)?.unwrap_or(ExitCode::Ok)),
-        Call::Cancel { id, signal } => cancel(id, signal).map_err(internal),
+        Call::Cancel { id, signal } => cancel(id, signal).map_err(Failure::internal),
         Call::List => {
             let lines: Vec<String> =
                 at_work().iter().map(|call| format!("{} {}\n", call.kind, call.id.display())).collect();
-            io::stdout().write_all(lines.concat().as_bytes()).map_err(internal)?;
+            io::stdout().write_all(lines.concat().as_bytes()).map_err(Failure::internal)?;
             Ok(ExitCode::Ok)
         }
     }
@@ -103,7 +103,7 @@ fn refusal(settings: &OsString, env: &impl Environment) -> Result<Option<ExitCod
     if settings != "-" && env.get(name::HOST_SETTINGS).as_ref() != Some(settings) {
         return Ok(Some(ExitCode::BoxDiffers));
     }
-    let config = Config::read(env).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let config = Config::read(env).map_err(Failure::config)?;
     let mut unreachable_since = None;
     loop {
         let Some(supervisor) = healthcheck::supervisor() else { return Ok(Some(ExitCode::BoxClosed)) };

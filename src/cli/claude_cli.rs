@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::select_all;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, roles};
+use super::configure::configure;
+use super::failure::Failure;
 use crate::claude::binary::{self, Source};
 use crate::claude::store::pins::Pins;
 use crate::claude::store::version::Version;
 use crate::claude::store::{DEFAULT_FOLDER, EXECUTABLE, LICENCE, Store, Unfit, relink};
-use crate::config::environment::{Environment, lookup};
+use crate::config::environment::Environment;
+use crate::config::spelling::lookup;
 use crate::config::{Config, NPM_CONFIG_REGISTRY, name};
 use crate::exit_code::ExitCode;
 use crate::install::{self, InstallError, Installed, Step, Terms, Wanted, Why};
@@ -78,7 +80,7 @@ pub enum Command {
 /// `cli ...`: what it prints.
 pub(super) fn run(command: &Command, env: &impl Environment) -> Result<String, Failure> {
     take_forwarded(env)?;
-    let config = roles::configure(env)?;
+    let config = configure(env)?;
     let source = Source::of_box(&config, env.get("PATH").as_deref(), env);
     let store = store(&config, &source, env)?;
     match command {
@@ -115,7 +117,7 @@ fn take_forwarded(env: &impl Environment) -> Result<(), Failure> {
         return Ok(());
     }
     let error = process::Command::new(own_executable()).args(std::env::args_os().skip(1)).envs(forwarded).exec();
-    Err(Failure::new(ExitCode::Internal, error))
+    Err(Failure::internal(error))
 }
 
 /// The store of this box, also where it does not use it.
@@ -123,8 +125,7 @@ fn store(config: &Config, source: &Source, env: &impl Environment) -> Result<Sto
     if let Source::Store(store) = source {
         return Ok(store.clone());
     }
-    let pins =
-        Pins::of_box(env).ok_or_else(|| Failure::new(ExitCode::Internal, "this binary has no pinned version"))?;
+    let pins = Pins::of_box(env).ok_or_else(|| Failure::internal("this binary has no pinned version"))?;
     Ok(Store::new(config.cli_dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER)), pins))
 }
 
@@ -135,9 +136,7 @@ fn wanted(version: Option<&str>, store: &Store) -> Result<Wanted, Failure> {
     if !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
         return Ok(Wanted::Named(text.to_owned()));
     }
-    text.parse()
-        .map(Wanted::Version)
-        .map_err(|error| Failure::new(ExitCode::Usage, format!("{error}, or a name as latest")))
+    text.parse().map(Wanted::Version).map_err(|error| Failure::usage(format!("{error}, or a name as latest")))
 }
 
 fn list(store: &Store, source: &Source) -> io::Result<String> {
@@ -170,10 +169,10 @@ fn list(store: &Store, source: &Source) -> io::Result<String> {
 }
 
 fn remove(version: &str, store: &Store) -> Result<String, Failure> {
-    let version: Version = version.parse().map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let version: Version = version.parse().map_err(Failure::usage)?;
     if version == store.current() {
         let detail = format!("{version} is in use: claudebox cli use another version first");
-        return Err(Failure::new(ExitCode::Usage, detail));
+        return Err(Failure::usage(detail));
     }
     match store.remove(&version) {
         Ok(true) => {
@@ -182,10 +181,10 @@ fn remove(version: &str, store: &Store) -> Result<String, Failure> {
         }
         Ok(false) => {
             let detail = format!("the Claude CLI {version} is not installed in {}", store.folder().display());
-            Err(Failure::new(ExitCode::Usage, detail))
+            Err(Failure::usage(detail))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Failure::new(ExitCode::Usage, format!("there is no store in {}", store.root().display())))
+            Err(Failure::usage(format!("there is no store in {}", store.root().display())))
         }
         Err(error) => Err(unusable(store, &error)),
     }
@@ -240,7 +239,7 @@ fn warn_of_other(version: &Version, store: &Store) {
 /// `ensure-cli`: the current version is there and is what it should be when this has ended with 0.
 pub(super) fn ensure(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     take_forwarded(env)?;
-    let config = roles::configure(env)?;
+    let config = configure(env)?;
     let Source::Store(store) = Source::of_box(&config, env.get("PATH").as_deref(), env) else {
         return Ok(ExitCode::Ok);
     };
@@ -286,9 +285,9 @@ fn link(store: &Store, source: &Source, env: &impl Environment) {
 fn fetch(store: &Store, wanted: &Wanted, config: &Config, mut voice: Voice) -> Result<Installed, Failure> {
     let terms = Terms { registry: config.npm_registry.clone(), patience: install::Patience::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    let runtime = runtime.map_err(Failure::internal)?;
     let done = runtime.block_on(async {
-        let stopped = stopped().map_err(|error| Failure::new(ExitCode::Internal, error))?;
+        let stopped = stopped().map_err(Failure::internal)?;
         let mut tell = |step| voice.say(&step);
         let installed = install::install(store, wanted, &terms, &mut tell);
         let installed: Result<Installed, InstallError> = tokio::select! {

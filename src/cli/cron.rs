@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::Failure;
-use crate::config::environment::{Environment, lookup};
+use super::failure::Failure;
+use crate::config::environment::Environment;
+use crate::config::spelling::lookup;
 use crate::config::{name, zone};
-use crate::doors::cron;
 use crate::doors::cron::file::{self, Job};
-use crate::exit_code::ExitCode;
 
 /// How many of a job's next times are listed.
 const NEXT: usize = 5;
@@ -38,11 +37,11 @@ pub(super) fn check(file: Option<PathBuf>, env: &impl Environment) -> Result<Str
 /// The jobs of this file, or of the one that the settings name.
 pub(super) fn jobs(file: Option<PathBuf>, env: &impl Environment) -> Result<(PathBuf, Vec<Job>), Failure> {
     let named = || lookup(env, name::MODE_CRON_FILE).map(|(_, file)| PathBuf::from(file));
-    let file = file.or_else(named).ok_or_else(|| {
-        Failure::new(ExitCode::Usage, format!("which file? name one, or set {}", name::MODE_CRON_FILE))
-    })?;
-    let zone = zone::of_box(env).map_err(|error| Failure::new(ExitCode::Config, error))?;
-    let jobs = file::read(&file, zone).map_err(|error| Failure::new(ExitCode::Config, error))?;
+    let file = file
+        .or_else(named)
+        .ok_or_else(|| Failure::usage(format!("which file? name one, or set {}", name::MODE_CRON_FILE)))?;
+    let zone = zone::of_box(env).map_err(Failure::config)?;
+    let jobs = file::read(&file, zone).map_err(Failure::config)?;
     Ok((file, jobs))
 }
 
@@ -65,7 +64,7 @@ fn listing(file: &Path, jobs: &[Job], now: DateTime<Utc>) -> String {
         }
     }
     let are = if jobs.len() == 1 { "is" } else { "are" };
-    let _ = writeln!(text, "{} {are} fine in {}", cron::jobs(jobs.len()), file.display());
+    let _ = writeln!(text, "{} {are} fine in {}", file::counted(jobs.len()), file.display());
     text
 }
 
@@ -80,6 +79,8 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
     use std::ffi::OsString;
+
+    use crate::exit_code::ExitCode;
 
     fn checked(text: &str) -> Result<String, Failure> {
         let folder = tempfile::tempdir().unwrap();

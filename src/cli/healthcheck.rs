@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io::Write;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::exit_code::ExitCode;
 use crate::init::serving::{NAME_READY, NAME_STARTING, NAME_STOPPING};
 use crate::process::table;
@@ -26,7 +26,7 @@ pub(super) fn run(out: &mut impl Write) -> Result<ExitCode, Failure> {
             count => (ExitCode::Ok, format!("healthy: the supervisor (pid {pid}) looks after {count} processes")),
         },
     };
-    writeln!(out, "{line}").map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    writeln!(out, "{line}").map_err(Failure::internal)?;
     Ok(code)
 }
 

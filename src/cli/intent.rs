@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 
+use super::misread::Misread;
 use super::run_args::RunArgs;
-use crate::claude::cli_options::{self, Given, Refusal, Split};
+use crate::claude::cli_options::{self, Given, Split};
 
 /// The CLI's own commands, which reach it as they are.
 pub const CLI_COMMANDS: [&str; 5] = ["doctor", "auth", "mcp", "setup-token", "update"];
@@ -31,31 +32,6 @@ pub enum Intent {
     Prompt(RunArgs),
     /// The CLI with these arguments, untouched.
     Passthrough(Vec<OsString>),
-}
-
-/// Arguments that ask for nothing that can be done.
-#[derive(Debug, thiserror::Error)]
-pub enum Misread {
-    /// A wrong flag or value; also `--help`, which is no error to its reader.
-    #[error(transparent)]
-    Arguments(#[from] clap::Error),
-    /// An option of the CLI that cannot be had.
-    #[error(transparent)]
-    Option(#[from] Refusal),
-    /// An option that refers to what is not there.
-    #[error("--fork-session needs --resume ID or --continue: it goes on in a copy of that session")]
-    NothingToFork,
-    /// Words that are no text.
-    #[error("an argument is not UTF-8 text: {0}")]
-    NotText(String),
-    /// A single word that is nearly a command.
-    #[error("unknown command '{word}': did you mean {command}? to send it as a prompt: -p {word}")]
-    Typo {
-        /// The word.
-        word: String,
-        /// The command it is nearly.
-        command: String,
-    },
 }
 
 /// Reads `args`.

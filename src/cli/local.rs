@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::Failure;
-use super::roles::{collect_prompt, is_watched, not_opened};
+use super::failure::Failure;
+use super::roles::worker::{collect_prompt, is_watched};
 use super::run_args::RunArgs;
 use crate::boot;
 use crate::claude::outcome::Outcome;
@@ -53,12 +53,11 @@ pub(super) fn run(
     config: &Config,
     env: &impl Environment,
 ) -> Result<ExitCode, Failure> {
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
+    let signals = Signals::block_all().map_err(Failure::internal)?;
     if let (Some(id), false) = (&args.options.resume, args.options.fork_session)
         && let Some(sessions) = sessions(config, env)
     {
-        sessions.check_free(id).map_err(not_opened)?;
+        sessions.check_free(id).map_err(|error| Failure::of_session(&error))?;
     }
     let ask = Ask {
         prompt: collect_prompt(&args, &signals)?,
@@ -68,9 +67,9 @@ pub(super) fn run(
         variables: Variables::of_call(env),
         options: args.options,
     };
-    let mut question = serde_json::to_vec(&ask).map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let mut question = serde_json::to_vec(&ask).map_err(Failure::usage)?;
     question.push(b'\n');
-    stream.set_nonblocking(true).map_err(internal)?;
+    stream.set_nonblocking(true).map_err(Failure::internal)?;
     let is_watched = is_watched(config, env);
     let mut client = Client {
         connection: Connection::new(stream, &question),
@@ -81,12 +80,12 @@ pub(super) fn run(
     };
     let began = Instant::now();
     let last = loop {
-        match client.converse(&signals).map_err(internal)? {
+        match client.converse(&signals).map_err(Failure::internal)? {
             // The CLI is there, and is being checked.
             Last::Refused(_, Refusal::NotReady) if client.stopped.is_none() && began.elapsed() < CHECK_LIMIT => {
-                events::wait(&signals, &[], Some(Instant::now() + CHECK_PAUSE)).map_err(internal)?;
+                events::wait(&signals, &[], Some(Instant::now() + CHECK_PAUSE)).map_err(Failure::internal)?;
                 let Some(stream) = connect(config, env) else { break Last::Nothing };
-                stream.set_nonblocking(true).map_err(internal)?;
+                stream.set_nonblocking(true).map_err(Failure::internal)?;
                 client.connection = Connection::new(stream, &question);
             }
             last => break last,
@@ -94,7 +93,7 @@ pub(super) fn run(
     };
     let stopped = client.stopped;
     let code = match last {
-        Last::End(end) => client.finish(end).map_err(internal),
+        Last::End(end) => client.finish(end).map_err(Failure::internal),
         Last::Refused(detail, because) => Err(Failure::new(exit_code(because), detail)),
         Last::Nothing => client.stopped.map_or_else(
             || {

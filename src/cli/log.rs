@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::logs::{LogFormat, LogTime};

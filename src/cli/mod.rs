@@ -2,32 +2,33 @@
 
 pub mod call;
 pub mod claude_cli;
+mod configure;
 pub mod cron;
 pub mod doctor;
+pub mod failure;
 pub mod healthcheck;
 pub mod intent;
 pub mod local;
 pub mod log;
+pub mod misread;
 pub mod roles;
 pub mod run_args;
 pub mod serve;
 
-use std::error::Error;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::failure::Failure;
+use self::misread::Misread;
+use self::run_args::RunArgs;
 use crate::config::environment::ProcessEnvironment;
-use crate::config::error::ConfigErrors;
 use crate::exit_code::ExitCode;
 use crate::init::serving;
 use crate::privilege::helper;
-use intent::Misread;
-use run_args::RunArgs;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let cli = include_str!("../../claude-cli.version").trim();
@@ -110,42 +111,6 @@ enum Role {
     },
 }
 
-/// An error on its way to `main`: what to say and with which code to exit.
-#[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub code: ExitCode,
-    /// At least one; several where several things have to be mended.
-    reasons: Vec<String>,
-}
-
-impl Failure {
-    /// A failure with this code.
-    pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
-        Self { code, reasons: vec![format!("{message}")] }
-    }
-
-    /// Settings that cannot be used, each of them a reason.
-    #[must_use]
-    pub fn of_settings(errors: &ConfigErrors) -> Self {
-        Self { code: ExitCode::Config, reasons: errors.iter().map(ToString::to_string).collect() }
-    }
-
-    /// Each reason, for a line of its own.
-    pub fn reasons(&self) -> impl Iterator<Item = &str> {
-        self.reasons.iter().map(String::as_str)
-    }
-}
-
-impl Error for Failure {}
-
-/// In one line.
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.reasons.join("; "))
-    }
-}
-
 /// Plays the role that `args` (the program's name first) ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let mut args: Vec<OsString> = args.into_iter().collect();
@@ -160,31 +125,31 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
             let error = helper::run(rest.iter().cloned());
             return Err(Failure::new(error.exit_code(), error));
         }
-        Some(roles::LAUNCH) => return roles::launch(rest, &ProcessEnvironment),
-        Some(crate::runs::child::ROLE) => return roles::turn(&ProcessEnvironment),
+        Some(roles::launch::ROLE) => return roles::launch::run(rest, &ProcessEnvironment),
+        Some(crate::runs::child::ROLE) => return roles::turn::run(&ProcessEnvironment),
         Some(call::ROLE) => return call::run(rest, &ProcessEnvironment),
         Some(doctor::probe::ROLE) => return doctor::probe::run(rest, &mut io::stdout()),
         Some(claude_cli::ENSURE) => return claude_cli::ensure(rest, &ProcessEnvironment),
-        Some(roles::WORKER) => return roles::worker(rest, &ProcessEnvironment),
+        Some(roles::worker::ROLE) => return roles::worker::run(rest, &ProcessEnvironment),
         Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {
-            return roles::init(intent::after_separator(rest), &ProcessEnvironment);
+            return roles::supervise::init(intent::after_separator(rest), &ProcessEnvironment);
         }
-        Some("run") => return roles::supervised_run(rest, &ProcessEnvironment),
+        Some("run") => return roles::supervise::run(rest, &ProcessEnvironment),
         Some(word) if intent::is_prompt(&args[1..], &role_names()) => {
             // Several words are a prompt, however much the first one looks like a role.
             if rest.is_empty()
                 && let Err(misread) = intent::refuse_typo(word, role_names().iter().map(String::as_str))
             {
-                return report(misread);
+                return misread.answer();
             }
-            return roles::supervised_run(&args[1..], &ProcessEnvironment);
+            return roles::supervise::run(&args[1..], &ProcessEnvironment);
         }
         _ => {}
     }
     match Cli::try_parse_from(args).map(|cli| cli.role) {
-        Err(error) => report(error.into()),
-        Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::new(ExitCode::Internal, "this role was handled before")),
+        Err(error) => Misread::from(error).answer(),
+        Ok(Role::Init { .. } | Role::Run(_)) => Err(Failure::internal("this role was handled before")),
         Ok(Role::Serve) => serve::run(&ProcessEnvironment),
         Ok(Role::Cron { command: cron::Command::Check { file } }) => {
             cron::check(file, &ProcessEnvironment).and_then(|listing| print(listing.as_bytes()))
@@ -235,22 +200,10 @@ pub fn end(code: ExitCode) -> std::process::ExitCode {
     code.into()
 }
 
-/// Help and version are answers, everything else is a usage error.
-pub(crate) fn report(misread: Misread) -> Result<ExitCode, Failure> {
-    match misread {
-        Misread::Arguments(error) => {
-            // Nobody may be there to read it.
-            let _ = error.print();
-            Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok })
-        }
-        misread => Err(Failure::new(ExitCode::Usage, misread)),
-    }
-}
-
 fn print(text: &[u8]) -> Result<ExitCode, Failure> {
     match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(ExitCode::Internal, format!("cannot write to standard output: {error}")))
+            Err(Failure::internal(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(ExitCode::Ok),
     }

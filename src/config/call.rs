@@ -9,9 +9,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::{Environment, spellings};
+use super::environment::Environment;
 use super::name;
-use super::settings::{self, ALL, HandedOn};
+use super::settings::{ALL, HandedOn};
+use super::spelling::{self, spellings};
 
 /// Where a process is and who it is, which no call changes.
 const FIXED: [&str; 5] = ["HOME", "USER", "LOGNAME", "PWD", name::CONFIG_DIR];
@@ -50,7 +51,7 @@ impl Variables {
                 }
             }
         }
-        let secrets = settings::door_secrets();
+        let secrets = spelling::door_secrets();
         variables.retain(|name, value| {
             // Without a path there would be no CLI.
             let is_no_path = name == "PATH" && value.as_ref().is_none_or(String::is_empty);

@@ -14,6 +14,7 @@ mod reader;
 pub mod secret;
 pub mod server;
 pub mod settings;
+pub mod spelling;
 pub mod unknown;
 pub(crate) mod yaml;
 pub mod zone;
@@ -25,7 +26,7 @@ use environment::Environment;
 use error::{ConfigErrors, wrong};
 use logs::{LogFormat, LogTime};
 use mode::Mode;
-use reader::Reader;
+use reader::{Reader, is_on};
 use server::ServerConfig;
 
 pub use settings::name;
@@ -197,11 +198,6 @@ impl Config {
         };
         error::both(config, if serves { ServerConfig::read(env).map(Some) } else { Ok(None) })
     }
-}
-
-/// Whether a flag is on; `None` where its value is neither.
-fn is_on(env: &impl Environment, flag: &str) -> Option<bool> {
-    Reader::all(env, |reader| reader.flag(flag)).ok()
 }
 
 /// An address without a slash at its end.

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::environment::{Environment, conflict, lookup};
+use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors, wrong};
+use super::spelling::{conflict, lookup};
 
 /// Counts and sizes beyond this are slips of the pen.
 pub(super) const MOST: u64 = 1_000_000;
@@ -168,4 +169,9 @@ impl<'env, E: Environment> Reader<'env, E> {
         };
         self.list(name).into_iter().filter_map(|part| self.keep(pair(part))).collect()
     }
+}
+
+/// Whether a flag is on; `None` where its value is neither.
+pub(super) fn is_on(env: &impl Environment, flag: &str) -> Option<bool> {
+    Reader::all(env, |reader| reader.flag(flag)).ok()
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::environment::{Environment, lookup};
+use super::environment::Environment;
 use super::error::{ConfigErrors, wrong};
 use super::fetch_allow::Allow;
-use super::reader::{MOST, Reader};
+use super::reader::{MOST, Reader, is_on};
 use super::secret::Secret;
+use super::spelling::lookup;
 use super::{name, zone};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -120,7 +121,7 @@ enum Asked {
 
 impl Asked {
     fn of(reader: &mut Reader<'_, impl Environment>, flag: &str) -> Option<Self> {
-        match super::is_on(reader.env, flag) {
+        match is_on(reader.env, flag) {
             Some(true) => Some(Self::Clearly),
             Some(false) => None,
             None => {

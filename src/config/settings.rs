@@ -6,8 +6,6 @@
 //!
 //! A comment on an entry is its meaning: the first paragraph for everybody, a second one for the page alone.
 
-use super::environment::spellings;
-
 /// A setting: what is known of it, apart from how its value is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
@@ -394,19 +392,6 @@ settings! {
 #[must_use]
 pub fn find(canonical: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.name == canonical)
-}
-
-/// The setting that has this spelling.
-#[must_use]
-pub fn find_spelt(name: &str) -> Option<&'static Setting> {
-    ALL.iter().find(|setting| spellings(setting.name).iter().any(|spelling| spelling == name))
-}
-
-/// Every spelling of the doors' secrets: Claude and its tools never see them.
-#[must_use]
-pub fn door_secrets() -> Vec<String> {
-    let secrets = ALL.iter().filter(|setting| setting.secret == Secrecy::Door);
-    secrets.flat_map(|setting| spellings(setting.name)).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Names in the environment that look like settings and are none: most of them are slips of the pen.
 
-use super::environment::{Environment, PREFIX, spellings};
+use super::environment::Environment;
 use super::name;
 use super::settings::{ALL, Part};
+use super::spelling::{PREFIX, spellings};
 
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.
 const OTHERS: [&str; 3] = ["SERVICE_", "PORT", "TEST_"];

@@ -10,6 +10,7 @@ mod installer;
 pub mod leftovers;
 pub mod machine;
 mod offline;
+mod plan;
 pub mod pulse;
 pub mod restart;
 pub mod service;

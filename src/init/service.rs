@@ -3,8 +3,11 @@
 //! It differs from the main child of [`super::machine`] in two things: it is started again when it ends unasked, and it is
 //! asked now and then whether it still answers ([`super::pulse`]). The end of the box is the same, so that machine decides it.
 
+mod action;
+
 use std::time::Duration;
 
+pub use self::action::{Action, Notice};
 use super::leftovers;
 use super::machine::{self, Machine};
 use super::pulse::{Beat, Pulse};
@@ -56,63 +59,6 @@ pub enum Event {
     },
     /// The time asked for with [`Action::SetDeadline`] is over.
     DeadlinePassed,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Start `serve`, after so many restarts.
-    Start(u32),
-    /// Let everybody know whether `serve` is ready.
-    ShowReady(bool),
-    /// Ask `serve` over the link to shut down.
-    AskToStop,
-    /// Ask `serve` over the link for an answer.
-    Ping,
-    /// Send a signal to `serve`.
-    SignalServe(i32),
-    /// Start ending everything that carries the cookie of any run; [`Event::RunsEnded`] tells when that is done.
-    EndRuns,
-    /// That takes too long: give it up.
-    AbandonRuns,
-    /// Send a signal to every process that is to end with this one.
-    SignalEveryone(i32),
-    /// Look for children at once: [`Event::OthersEnded`] comes in any case.
-    Look,
-    /// Send [`Event::DeadlinePassed`] after this time; replaces an earlier deadline.
-    SetDeadline(Duration),
-    /// Tell the reader of the log.
-    Tell(Notice),
-    /// End with this code.
-    Finish(ExitCode),
-}
-
-/// Something worth a line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
-    /// `serve` ended and is started again.
-    Restart {
-        /// How it ended.
-        status: ChildStatus,
-        /// How long it had run.
-        uptime: Duration,
-        /// The restarts since the box's start, this one included.
-        restarts: u32,
-        /// How long until then.
-        delay: Duration,
-    },
-    /// It has ended so many times in a row.
-    KeepsFailing(u32),
-    /// It ended in a way that a restart does not mend; the box ends.
-    Final(ChildStatus),
-    /// A signal stopped it.
-    Stopped,
-    /// It does not answer.
-    Silent,
-    /// It answers again.
-    Answers,
-    /// It is killed, because it has not answered for too long.
-    GivenUp,
 }
 
 /// The state of a box with servers.

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use super::installer::Installer;
 use super::leftovers::Scope;
 use super::offline::OfflineModel;
+use super::plan::{child_of_box, plan_of_installer, plan_of_roots};
 use super::pulse::STOPPED_LIMIT;
 use super::service::{Action, Event, Notice, Service};
-use super::start::{StartError, base_environment, child_of_box};
+use super::start::{StartError, base_environment};
 use super::supervise::Supervisor;
 use crate::boot::Booted;
-use crate::config::environment::{Environment, spellings};
-use crate::config::mode::Mode;
+use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
@@ -341,28 +341,6 @@ impl Serving<'_> {
         let streams = Streams { stdin, stdout: Stdio::null(), stderr: Stdio::inherit() };
         Ok(spawn(&plan, streams)?.id().cast_signed())
     }
-}
-
-/// A child as the user of this process: as root, where this is root. What was forwarded into the box (`LD_PRELOAD` may be among
-/// it) is for the box's user, not for a program of root's.
-pub(super) fn plan_of_roots(booted: &Booted, command: Vec<OsString>) -> Spawn {
-    Spawn {
-        command,
-        environment: booted.environment.iter().filter(|(_, value)| value.is_none()).cloned().collect(),
-        directory: "/".into(),
-        credentials: None,
-        mode: Mode::Sudo,
-        group: Group::Session,
-        parent_death_signal: None,
-    }
-}
-
-/// The same for what fetches: how the box's user reaches the network it is told too, and takes it over by itself.
-pub(super) fn plan_of_installer(booted: &Booted, command: Vec<OsString>) -> Spawn {
-    let mut plan = plan_of_roots(booted, command);
-    let forwarded = spellings(name::FORWARD_PREFIX);
-    plan.environment.retain(|(name, _)| !forwarded.iter().any(|prefix| name.starts_with(prefix.as_str())));
-    plan
 }
 
 fn tell(notice: Notice) {

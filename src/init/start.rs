@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::machine::Machine;
 use super::offline::OfflineModel;
-use super::serving::plan_of_installer;
+use super::plan::{Changes, child_of_box, plan_of_installer};
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::Config;
@@ -17,7 +17,7 @@ use crate::config::offline;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::process::events;
-use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
+use crate::process::spawn::{Streams, own_executable, spawn};
 use crate::process::status::ChildStatus;
 use crate::sys;
 
@@ -27,9 +27,6 @@ const OFFLINE_MODEL_DEADLINE: Duration = Duration::from_secs(10);
 const INSTALLER_GRACE: Duration = Duration::from_secs(2);
 /// The key the CLI is given when the offline model answers. It opens nothing.
 const OFFLINE_KEY: &str = "sk-ant-claudebox-offline-model";
-
-/// Changes of an environment: a value sets, `None` removes.
-type Changes = Vec<(String, Option<OsString>)>;
 
 /// What the main child is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,27 +119,6 @@ pub(super) fn base_environment(
         );
     }
     Ok((environment, Some(model)))
-}
-
-/// A child that runs as the box's user.
-pub(super) fn child_of_box(
-    supervisor: &Supervisor,
-    config: &Config,
-    booted: &Booted,
-    command: Vec<OsString>,
-    environment: Changes,
-    group: Group,
-) -> Spawn {
-    Spawn {
-        command,
-        environment,
-        directory: booted.workspace.clone(),
-        credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
-        mode: config.mode,
-        group,
-        // PID 1 takes its whole namespace with it; anybody else leaves the child to itself unless it asks for this.
-        parent_death_signal: (!supervisor.is_pid1()).then_some(libc::SIGTERM),
-    }
 }
 
 /// Starts the offline model as the box's user; it prints its URL once it accepts connections.

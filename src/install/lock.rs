@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use super::Step;
 use super::error::Why;
+use super::step::Step;
 use crate::claude::store::Store;
 
 /// Its name in the store.

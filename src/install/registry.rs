@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::fs::File;
 use std::io::Write;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha512};
 
 use super::error::Why;
-use super::{Patience, Step};
+use super::step::Step;
+use super::terms::Patience;
 use crate::claude::store::pins::{PLATFORM, package};
 use crate::claude::store::version::Version;
 
@@ -240,18 +240,6 @@ pub(super) fn shown(address: &str) -> String {
     // An address with a host can have neither; others have nothing to hide.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(15),
-            stall: Duration::from_secs(30),
-            tries: 4,
-            delay: Duration::from_secs(1),
-            lock: Duration::from_mins(20),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@
 //! | `request` | what of a request's JSON matters here |
 //! | `scenario` | prompt -> scenario |
 //! | `reply` | request and scenario -> blocks of a message, or an API error |
+//! | `blocks` | the blocks of a message, and of a list |
+//! | `text` | what every text begins with, and how much it repeats |
 //! | `tokens` | how much of a request a cache would have |
 //! | `wire` | a message -> JSON, or the pieces of an event stream |
 //! | `schema` | JSON schema -> an instance of it |
@@ -27,11 +29,13 @@
 //!
 //! It never listens on anything but loopback: it answers whoever reaches it, with shell commands too.
 
+mod blocks;
 mod reply;
 mod request;
 mod scenario;
 mod schema;
 mod server;
+mod text;
 mod tokens;
 mod wire;
 
@@ -42,9 +46,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use scenario::SCENARIOS;
-
-/// Starts every text the offline model writes, error messages too: nobody may take one for a model's answer.
-pub const LABEL: &str = "[claudebox offline model]";
+pub use text::LABEL;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::LABEL;
 use super::request::{Notice, Outcome, Request, SCHEMA_TOOL, Wanted};
 use super::scenario::{Failure, Scenario, list};
 use super::schema::instance;
+use super::text::{LABEL, capped};
 
 /// How much of the prompt an answer repeats, characters: a prompt of megabytes gets a small answer.
 const PROMPT_SHOWN: usize = 200;
@@ -204,14 +204,6 @@ fn give_the_form(message: &mut Message, request: &Request) {
             message.blocks.retain(|block| !matches!(block, Block::Text(_)));
             message.blocks.push(Block::Text(instance(schema).to_string()));
         }
-    }
-}
-
-/// At most `longest` characters of `text`; a longer one says how many there were.
-pub(super) fn capped(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}\u{2026} ({} characters)", &text[..end], text.chars().count()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::blocks::blocks;
 use super::tokens::Tokens;
 
 /// The tool the CLI offers for `--json-schema`.
@@ -184,19 +185,6 @@ fn between<'text>(text: &'text str, open: &str, close: &str) -> Option<&'text st
 
 fn is_users(message: &Value) -> bool {
     message["role"] == "user"
-}
-
-/// A message's blocks.
-pub(super) fn blocks(message: &Value) -> impl Iterator<Item = &Value> {
-    items(&message["content"])
-}
-
-/// The items of a list; a plain string counts as one.
-pub(super) fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    match value {
-        Value::Array(items) => items.iter(),
-        other => std::slice::from_ref(other).iter(),
-    }
 }
 
 /// The text the user typed in a block, if there is any.

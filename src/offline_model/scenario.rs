@@ -90,7 +90,7 @@ pub(super) struct Misuse {
 impl fmt::Display for Misuse {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, given, allowed } = self;
-        let given = super::reply::capped(given, 100);
+        let given = super::text::capped(given, 100);
         write!(out, "offline:{scenario} takes {allowed}; it was given '{given}'.")
     }
 }

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use super::LABEL;
+use super::text::LABEL;
 
 /// Below this depth only what is required is generated.
 const OPTIONAL_DEPTH: usize = 4;

@@ -23,10 +23,10 @@ use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
-use super::LABEL;
 use super::reply::{Message, Reply, reply};
 use super::request::Request;
 use super::scenario::{Failure, Scenario};
+use super::text::LABEL;
 use super::wire::{Envelope, Piece, stream, whole};
 
 /// The CLI takes prompts of up to 10 MB; a conversation holds several, and images.

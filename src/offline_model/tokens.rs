@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::request::{blocks, items};
+use super::blocks::{blocks, items};
 
 /// Characters per token, roughly, in English prose.
 const CHARS_PER_TOKEN: usize = 4;

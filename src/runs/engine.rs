@@ -51,7 +51,7 @@ impl Engine {
             return self.used_before(before, &known, digest);
         }
         let terms = Terms {
-            session_hidden: self.hides_session(&new).await?,
+            session_hidden: self.shared.hides_session(&new).await?,
             cost_per_day: new.origin.cost_per_day,
             max_runs: new.origin.max_runs,
             has_variables: !variables.is_empty(),
@@ -84,19 +84,6 @@ impl Engine {
             let _ = answer.send(submitted);
         });
         answered.await.map_or(Err(SubmitError::Closed), |submitted| Ok(submitted?))
-    }
-
-    /// Whether the session that `new` is to resume is none that its requester may see.
-    ///
-    /// A session that was used in several workspaces holds what was said in each, so all of them have to be visible.
-    async fn hides_session(&self, new: &NewRun) -> Result<bool, StoreError> {
-        let (Some(folders), Some(id)) = (&new.origin.sees, &new.request.options.resume) else { return Ok(false) };
-        let (sessions, session) = (self.shared.sessions.clone(), id.clone());
-        let look = move || (sessions.exists(&session), sessions.begun_in(&session));
-        let (exists, mut places) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-        places.extend(self.shared.store.session_workspace(id).await?);
-        let seen = |place: &PathBuf| folders.iter().any(|folder| place.starts_with(folder));
-        Ok(!exists || places.is_empty() || !places.iter().all(seen))
     }
 
     fn earlier(&self, run: Uuid) -> Submitted {
@@ -151,11 +138,6 @@ impl Engine {
     #[must_use]
     pub fn ahead(&self, run: &Run) -> Option<usize> {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
-    }
-
-    /// Runs that have not ended, the oldest first.
-    pub async fn unfinished(&self) -> Result<Vec<Run>, StoreError> {
-        self.shared.store.unfinished().await
     }
 
     /// What a door has to remember of its own.

@@ -61,6 +61,11 @@ impl Live {
         }
     }
 
+    /// Something of the run, without a copy of the rest: a prompt may be long.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Run) -> T) -> T {
+        read(&self.run.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The run, as it stands.
     pub(super) fn run(&self) -> Run {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -12,6 +12,7 @@ pub mod metrics;
 mod patience;
 pub mod recover;
 pub mod schedule;
+mod session;
 mod shared;
 pub mod shell;
 pub mod submission;

@@ -75,18 +75,21 @@ impl Shared {
         idempotency: Option<(String, String)>,
         webhook_url: Option<String>,
     ) -> Result<Accepted, StoreError> {
-        // The worker starts while the ledger writes; it gets its job only after that.
+        // The worker starts, and its session is looked for, while the ledger writes; it gets its job only after that.
         let starts = admission == Admission::Start && !live.terms.session_hidden;
-        let worker = async { starts.then(|| self.workers.start()) };
+        let begun = async { starts.then(|| self.begin_early(&live)) };
         let accepted = self.store.accept(Entry { run: live.as_admitted(), idempotency, webhook_url });
-        let (accepted, worker) = tokio::join!(biased; accepted, worker);
+        let (accepted, begun) = tokio::join!(biased; accepted, begun);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
+            if let Some(begun) = begun {
+                self.take_back_session(begun.into_choosing()).await;
+            }
             self.turn_away(&live, &admission);
             return accepted;
         }
         match admission {
-            Admission::Start => drop(tokio::spawn(Arc::clone(&self).carry_out(live, worker))),
+            Admission::Start => drop(tokio::spawn(Arc::clone(&self).carry_out(live, begun))),
             Admission::Replace(others) => {
                 for other in others.iter().filter_map(|&id| self.live(id)) {
                     other.cancel(Cancel::Replaced);

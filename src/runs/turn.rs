@@ -1,5 +1,6 @@
 //! One run, from its turn to its end.
 
+use std::io;
 use std::sync::Arc;
 
 use super::child::{Ended, Leaving, Worker};
@@ -7,27 +8,57 @@ use super::cost::Meter;
 use super::live::Live;
 use super::log::Log;
 use super::patience::Patience;
+use super::session::Choosing;
 use super::shared::Shared;
 use crate::claude::arguments::{FromDoor, OutputFormat};
 use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
+use crate::claude::sessions::{Choice, Was};
 use crate::store::record::{self, Cancel, End, State};
 use crate::turn::protocol::{Prompt, Report, ToWorker};
 
 /// How a run ends that is cancelled before its CLI is there.
 const KILLED: Outcome = Outcome::Killed { signal: None };
 
+/// What is begun for a run before it is known whether its turn has come.
+pub(super) struct Begun {
+    /// A worker that gets no job ends by itself.
+    worker: io::Result<Worker>,
+    choosing: Choosing,
+}
+
+impl Begun {
+    /// The choice of the session, to be taken back.
+    pub(super) fn into_choosing(self) -> Choosing {
+        self.choosing
+    }
+}
+
+/// Why a run does not begin: its outcome, and what its requester is told.
+type NotBegun = (Outcome, String);
+
 impl Shared {
-    /// Carries a run out whose turn it is. `worker` was started already, or could not be, or is to be started here.
-    pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, worker: Option<std::io::Result<Worker>>) {
+    /// Begins what a run needs.
+    pub(super) fn begin_early(&self, live: &Live) -> Begun {
+        Begun { choosing: self.choose_session(live), worker: self.workers.start() }
+    }
+
+    /// Carries a run out whose turn it is. `begun` is there already, or is begun here.
+    pub(super) async fn carry_out(self: Arc<Self>, live: Arc<Live>, begun: Option<Begun>) {
         if !live.accepted().await {
             return;
         }
-        let queued = worker.is_none();
-        let begin = self.begin(&live);
-        // A worker that gets no job ends by itself.
-        let worker = if begin.is_err() { None } else { Some(worker.unwrap_or_else(|| self.workers.start())) };
-        if queued {
+        let waited = begun.is_none();
+        let ready = match self.begin(&live) {
+            Ok(most) => Ok((most, begun.unwrap_or_else(|| self.begin_early(&live)))),
+            Err(not_begun) => {
+                if let Some(begun) = begun {
+                    self.take_back_session(begun.choosing).await;
+                }
+                Err(not_begun)
+            }
+        };
+        if waited {
             let now = record::now();
             live.started(now);
             // Before its CLI is: a run that may have begun is never started again.
@@ -39,35 +70,65 @@ impl Shared {
                 }
             }
         }
-        let (state, end, traces) = match (live.cancelled(), begin, worker) {
-            (Some(why), ..) => (why.state(), self.without_report(&live, &cancelled_text(why), KILLED, 0), None),
-            (None, Err((outcome, error)), _) => (State::Failed, self.without_report(&live, &error, outcome, 0), None),
-            (None, Ok(_), None) => unreachable!("a worker was started, or could not be"),
-            (None, Ok(_), Some(Err(error))) => {
-                let error = format!("its worker cannot be started: {error}");
-                (State::Failed, self.without_report(&live, &error, Outcome::Truncated, 0), None)
-            }
-            (None, Ok(most), Some(Ok(worker))) => {
-                let (state, end, traces) = self.converse(&live, most, worker).await;
-                (state, end, Some(traces))
-            }
-        };
+        let done = self.do_turn(&live, ready).await;
+        let Done { state, end, session, traces } = done;
         tracing::info!(
             run = %live.id, state = state.name(), outcome = end.outcome.map(Outcome::name), reaped = end.reaped,
             "run in {} ended", live.workspace.display()
         );
         let rest = async {
-            if let Some(Traces { log, leaving }) = traces {
-                tokio::join!(log.sync(), leaving.wait());
+            let settle = async {
+                if let Some((choice, was)) = session {
+                    self.settle_session(choice, was).await;
+                }
+            };
+            match traces {
+                Some(Traces { log, leaving }) => drop(tokio::join!(log.sync(), leaving.wait(), settle)),
+                None => settle.await,
             }
         };
         self.finish(&live, state, end, rest).await;
     }
 
+    /// Has the CLI answer, if everything is there for that.
+    async fn do_turn<'run>(
+        self: &Arc<Self>,
+        live: &'run Live,
+        ready: Result<(Option<f64>, Begun), NotBegun>,
+    ) -> Done<'run> {
+        let (most, Begun { worker, choosing }) = match ready {
+            Ok(ready) => ready,
+            Err(not_begun) => return self.not_done(live, not_begun, None),
+        };
+        let choice = match self.chosen_session(live, choosing).await {
+            Some(Ok(choice)) => choice,
+            Some(Err(not_begun)) => return self.not_done(live, not_begun, None),
+            // Told as the cancel that it is.
+            None => return self.not_done(live, (KILLED, String::new()), None),
+        };
+        match worker {
+            _ if live.cancelled().is_some() => self.not_done(live, (KILLED, String::new()), Some(choice)),
+            Ok(worker) => self.converse(live, most, choice, worker).await,
+            Err(error) => {
+                let error = format!("its worker cannot be started: {error}");
+                self.not_done(live, (Outcome::Truncated, error), Some(choice))
+            }
+        }
+    }
+
+    /// A run that did not begin; a cancel is the first of the reasons.
+    fn not_done<'run>(&self, live: &Live, (outcome, error): NotBegun, choice: Option<Choice>) -> Done<'run> {
+        let (state, end) = match live.cancelled() {
+            Some(why) => (why.state(), self.without_report(live, &cancelled_text(why), KILLED, 0)),
+            None => (State::Failed, self.without_report(live, &error, outcome, 0)),
+        };
+        Done { state, end, session: choice.map(|choice| (choice, Was::Nowhere)), traces: None }
+    }
+
     /// What a run may cost that begins now. Why it may not begin, otherwise: its outcome, and what its requester is told.
-    fn begin(&self, live: &Live) -> Result<Option<f64>, (Outcome, String)> {
+    fn begin(&self, live: &Live) -> Result<Option<f64>, NotBegun> {
         if live.terms.session_hidden {
-            let session = live.run().request.options.resume.unwrap_or_default();
+            let session = live.read(|run| run.request.options.resume.clone()).unwrap_or_default();
             let said = format!(
                 "there is no session {session:?} in a workspace that you may use; leave resume out to go on with the \
                  workspace's last one"
@@ -79,10 +140,10 @@ impl Shared {
         most.map_err(|over| (Outcome::Budget, format!("{over}: the run was not started")))
     }
 
-    async fn converse<'run>(&self, live: &'run Live, most: Option<f64>, worker: Worker) -> (State, End, Traces<'run>) {
-        let request = live.run().request;
+    async fn converse<'run>(&self, live: &'run Live, most: Option<f64>, choice: Choice, worker: Worker) -> Done<'run> {
+        let (request, door) = live.read(|run| (run.request.clone(), run.door));
         let mut options = request.options;
-        let from_door = FromDoor { literal: live.run().door.prompts_are_text(), ..request.from_door };
+        let from_door = FromDoor { literal: door.prompts_are_text(), ..request.from_door };
         options.timeout = [options.timeout, self.config.run_timeout].into_iter().flatten().min();
         options.max_budget_usd = most;
         let prompt = Prompt {
@@ -90,6 +151,7 @@ impl Shared {
             text: request.prompt,
             options,
             from_door,
+            session: choice.session.clone(),
             workspace: live.workspace.clone(),
             silence: self.config.run_silence,
             verbose: request.format == OutputFormat::JsonVerbose,
@@ -106,15 +168,19 @@ impl Shared {
         };
         let (job, cancel) = (ToWorker::Prompt(Box::new(prompt)), live.wait_for_cancel());
         let (ended, leaving) = self.workers.carry_out(worker, live.id, job, cancel, &mut on_events).await;
-        let (state, mut end) = match ended {
-            Ended::Reported(report) => ended_with(*report, live.cancelled()),
+        let (state, mut end, was) = match ended {
+            Ended::Reported(report) => {
+                let (state, end) = ended_with(*report, live.cancelled());
+                let said = end.session_id.clone().filter(|_| end.outcome != Some(Outcome::SessionNotFound));
+                (state, end, said.map_or(Was::Nowhere, Was::In))
+            }
             Ended::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
-                (state, self.without_report(live, &why, Outcome::Truncated, reaped))
+                (state, self.without_report(live, &why, Outcome::Truncated, reaped), Was::Unknown)
             }
             Ended::ShellEnded(_) => {
                 let why = "its worker has carried out a shell command";
-                (State::Failed, self.without_report(live, why, Outcome::Truncated, 0))
+                (State::Failed, self.without_report(live, why, Outcome::Truncated, 0), Was::Unknown)
             }
         };
         if let Some(dropped) = log.dropped() {
@@ -124,7 +190,7 @@ impl Shared {
             end.cost_usd = meter.usd();
             end.cost_estimated = end.cost_usd.is_some();
         }
-        (state, end, Traces { log, leaving })
+        Done { state, end, session: Some((choice, was)), traces: Some(Traces { log, leaving }) }
     }
 
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
@@ -178,6 +244,15 @@ fn cancelled_text(why: Cancel) -> String {
     .to_owned()
 }
 
+/// How a run's turn ended, and what is left to do about that.
+struct Done<'run> {
+    state: State,
+    end: End,
+    /// The session that was chosen, and where the run was after all.
+    session: Option<(Choice, Was)>,
+    traces: Option<Traces<'run>>,
+}
+
 /// What a run has to complete before it has ended, besides its entry in the ledger.
 struct Traces<'run> {
     log: EventLog<'run>,
@@ -186,7 +261,7 @@ struct Traces<'run> {
 
 /// A run's log; one that cannot be written is said once, and the run goes on.
 struct EventLog<'run> {
-    log: std::io::Result<Log>,
+    log: io::Result<Log>,
     live: &'run Live,
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::claude::arguments::{FromDoor, Options};
+use crate::claude::arguments::{FromDoor, Options, Session};
 use crate::claude::outcome::Outcome;
 use crate::config::call::Variables;
 use crate::json_text;
@@ -76,6 +76,8 @@ pub struct Prompt {
     /// What its door says besides.
     #[serde(default, skip_serializing_if = "FromDoor::is_empty")]
     pub from_door: FromDoor,
+    /// The session to go on with, which the worker takes.
+    pub session: Session,
     /// Where the CLI works: an absolute path without links.
     pub workspace: PathBuf,
     /// Longest silence while no tool runs.

@@ -10,6 +10,7 @@ use super::process::Ended;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::background;
 use crate::claude::outcome::Outcome;
+use crate::claude::sessions::Was;
 use crate::claude::transcript::{End, Transcript};
 use crate::exit_code::ExitCode;
 use crate::process::status::ChildStatus;
@@ -55,6 +56,13 @@ impl Finished {
             self.transcript.add_details(&mut envelope);
         }
         Ending { outcome: self.outcome, envelope, has_result: self.transcript.settled() }
+    }
+
+    /// The session that it was in.
+    #[must_use]
+    pub fn was(&self) -> Was {
+        let said = self.transcript.session_id().filter(|_| self.outcome != Outcome::SessionNotFound);
+        said.map_or(Was::Nowhere, |id| Was::In(id.to_owned()))
     }
 
     /// The run as one JSON object.

@@ -27,6 +27,8 @@ pub fn run(
 ) -> io::Result<Finished> {
     let mut relay = Relay { engine: Outbox::new(out), held: Vec::new(), begun: false };
     let finished = one_shot::run(request, signals, Some(control), &mut relay)?;
+    // Whoever learns that the run has ended may go on with its session.
+    request.opened.release();
     relay.flush()?;
     relay.engine.send(&FromWorker::Report(Box::new(finished.report(verbose))))?;
     Ok(finished)

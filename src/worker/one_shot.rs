@@ -43,7 +43,7 @@ pub struct Request {
     pub workspace: PathBuf,
     /// The session to go on with.
     pub opened: Opened,
-    /// Where sessions are remembered.
+    /// Where sessions are.
     pub sessions: Sessions,
     /// File with the standing instructions.
     pub standing: Option<PathBuf>,
@@ -74,6 +74,9 @@ pub fn print(
 ) -> io::Result<Finished> {
     let mut printer = Printer::new(out, format, is_watched);
     let finished = run(request, signals, None, &mut printer)?;
+    request.sessions.settle(&request.opened.choice, &finished.was());
+    // Whoever learns that the run has ended may go on with its session.
+    request.opened.release();
     // Nobody reads any more: that is the reader's choice and already part of the outcome.
     if let Err(error) = printer.finish(&finished.ending(format))
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -83,7 +86,8 @@ pub fn print(
     Ok(finished)
 }
 
-/// Carries `request` out and tells `audience` of its events; `control` can end it.
+/// Carries `request` out and tells `audience` of its events; `control` can end it. Its session is the caller's to settle
+/// and to release.
 ///
 /// This process must be a child subreaper with all signals blocked.
 pub fn run(
@@ -93,7 +97,7 @@ pub fn run(
     audience: &mut impl Audience,
 ) -> io::Result<Finished> {
     let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
-    let session = &request.opened.session;
+    let session = &request.opened.choice.session;
     let mut attempt = Attempt { request, deadline, signals, control };
     let mut finished = attempt.carry_out(session, audience)?;
     // The session found for the workspace may have been deleted since. One that the user named is not replaced.
@@ -101,18 +105,6 @@ pub fn run(
         audience.forget();
         finished = attempt.carry_out(&Session::Fresh, audience)?;
     }
-    if let Some(id) = finished.transcript.session_id()
-        && finished.outcome != Outcome::SessionNotFound
-        && request.opened.is_own
-    {
-        let conversation = request.from_door.conversation.as_deref();
-        let remembered = conversation.map_or(Ok(()), |name| request.sessions.remember_conversation(name, id));
-        if let Err(error) = remembered.and_then(|()| request.sessions.remember(&request.workspace, id)) {
-            tracing::warn!("{error}; the next run may not continue this session");
-        }
-    }
-    // Whoever learns that the run has ended may go on with its session.
-    request.opened.release();
     Ok(finished)
 }
 

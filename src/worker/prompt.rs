@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
-use crate::claude::arguments::LONGEST_PROMPT_BYTES;
+use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::process::events::{self, Interest, Signals};
 
 /// How long a silent standard input is waited for when the command line has a prompt already. The CLI waits as long:

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::Dir;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use super::upload::is_upload;
+use super::unfinished::is_unfinished;
 use super::{ClientPath, PathError, Stat, Workspaces};
 
 /// Characters of a name that need no encoding in a URL.
@@ -81,7 +81,7 @@ fn smallest_names(folder: &Dir, wanted: impl Fn(&OsStr) -> bool, count: usize) -
     let mut smallest = BinaryHeap::new();
     for entry in folder.entries()? {
         let name = entry?.file_name();
-        if is_upload(&name) {
+        if is_unfinished(&name) {
             remove_if_stale(folder, &name);
         } else if wanted(&name) && (smallest.len() < count || smallest.peek().is_some_and(|largest| name < *largest)) {
             smallest.push(name);

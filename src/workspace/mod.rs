@@ -14,6 +14,7 @@ mod remove;
 mod stat;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod upload;
 
 use std::ffi::OsStr;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::PathError;
-use super::upload::is_upload;
+use super::unfinished::is_unfinished;
 
 /// Bytes of a whole path, as Linux takes it.
 const LONGEST_PATH: usize = 4096;
@@ -52,7 +52,7 @@ impl ClientPath {
             if name.len() > LONGEST_NAME {
                 return invalid("each name in a path has at most 255 bytes");
             }
-            if is_upload(OsStr::from_bytes(name)) {
+            if is_unfinished(OsStr::from_bytes(name)) {
                 return invalid("names that begin with '.claudebox-upload-' are claudebox's own");
             }
             depth += 1;

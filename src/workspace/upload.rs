@@ -2,19 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
 
+use super::unfinished::new_name;
+use super::{ClientPath, Kind, NewFolders, PathError, Precondition, Stat, Workspaces};
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use nix::errno::Errno;
 use nix::fcntl::{RenameFlags, renameat2};
-use uuid::Uuid;
-
-use super::{ClientPath, Kind, NewFolders, PathError, Precondition, Stat, Workspaces};
-
-/// How names of unfinished uploads begin. They are in no listing, and no client can name them.
-const PREFIX: &str = ".claudebox-upload-";
 
 /// How often a lookup is repeated whose folders change under it.
 const ATTEMPTS: usize = 4;
@@ -161,7 +156,7 @@ impl Upload {
 
 impl Temporary {
     fn beside(folder: &Dir) -> io::Result<Self> {
-        let name = OsString::from(format!("{PREFIX}{}", Uuid::now_v7().simple()));
+        let name = new_name();
         let mut options = OpenOptions::new();
         // Other readers must not see half of it.
         options.write(true).create_new(true).mode(0o600);
@@ -196,11 +191,6 @@ impl Drop for Temporary {
             let _ = self.folder.remove_file(&self.name);
         }
     }
-}
-
-/// Whether this is the name of an unfinished upload.
-pub(super) fn is_upload(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(PREFIX.as_bytes())
 }
 
 fn stat_of(folder: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {

@@ -41,27 +41,15 @@ pub(crate) fn circles(tree: &Tree) -> Vec<Circle> {
     found
 }
 
-/// What is wrong with `circles`, of which those in `left` are known: each may become smaller, none may grow.
-pub(crate) fn faults(circles: &[Circle], left: &[&[&str]]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for circle in circles {
-        let known = left.iter().any(|known| circle.files.iter().all(|file| known.contains(&file.as_str())));
-        if !known {
-            faults.push(format!("a circle that is not in CIRCLES_LEFT\n{circle}"));
-        }
-    }
-    for file in left.iter().copied().flatten() {
-        if !circles.iter().any(|circle| circle.files.contains(*file)) {
-            faults.push(format!("CIRCLES_LEFT: {file} is in no circle any more: take it out"));
-        }
-    }
-    faults
-}
-
 impl std::fmt::Display for Circle {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "  {} files: {}", self.files.len(), self.files.iter().cloned().collect::<Vec<_>>().join(", "))?;
-        self.uses.iter().try_for_each(|line| write!(out, "\n    {line}"))
+        write!(
+            out,
+            "a circle of {} files: {}",
+            self.files.len(),
+            self.files.iter().cloned().collect::<Vec<_>>().join(", ")
+        )?;
+        self.uses.iter().try_for_each(|line| write!(out, "\n  {line}"))
     }
 }
 

@@ -33,6 +33,27 @@ fn a_workspace_goes_on_with_its_session_unless_told_otherwise() {
     api.stop();
 }
 
+/// What was said in it is not lost.
+#[test]
+fn a_new_session_whose_server_was_killed_is_gone_on_with() {
+    let Some(testbox) = TestBox::new() else { return };
+    let Some(launch) = with_cli(&testbox) else { return };
+    let mut api = start(&testbox, launch);
+    let run = |api: &crate::fixture::Api| {
+        let result = api.http.run(prompt("a", "offline:echo x"));
+        result["sessionId"].as_str().unwrap().to_owned()
+    };
+    let first = run(&api);
+    let id = api.http.begin(with(prompt("a", "offline:tool exec sleep 3000"), json!({"noContinue": true})));
+    api.until_sleeps("3000");
+    api.kill_serve();
+    let events = api.http.get(&format!("/runs/{id}/events")).open().events();
+    let said = events.iter().find_map(|event| event.data["sessionId"].as_str()).unwrap().to_owned();
+    assert_ne!(said, first);
+    assert_eq!([run(&api), run(&api)], [said.clone(), said]);
+    api.stop();
+}
+
 /// The CLI keeps the sessions of `a.b` and `a_b` in one folder.
 #[test]
 fn workspaces_whose_names_look_alike_to_the_cli_have_sessions_of_their_own() {

@@ -11,7 +11,7 @@ use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
 use self::translate::{Told, VALUE, translate};
-use super::arguments::LONGEST_ARGUMENT_BYTES;
+use super::limits::LONGEST_ARGUMENT_BYTES;
 
 /// Drafts to try for a schema that names none, the one that its keywords most likely mean first.
 const DRAFTS: [Draft; 3] = [Draft::Draft202012, Draft::Draft7, Draft::Draft4];

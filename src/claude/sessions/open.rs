@@ -16,13 +16,31 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::Side;
 use crate::atomic_file;
 
 /// Longest text that is written over, bytes. One of ours is a path and a few words.
 const LONGEST: usize = 64 << 10;
 /// The file that is locked while the others are looked at.
 const GUARD: &str = ".lock";
+
+/// Who goes on with a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// A prompt: of a script, or of a door.
+    Prompt,
+    /// A person on a terminal.
+    Terminal,
+}
+
+impl Side {
+    pub(super) const fn that_writes(self) -> &'static str {
+        match self {
+            Self::Prompt => "another run is writing in it",
+            Self::Terminal => "it is open on a terminal",
+        }
+    }
+}
 
 /// Somebody who has a session open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

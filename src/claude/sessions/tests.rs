@@ -1,9 +1,12 @@
 use std::fs::File;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rstest::rstest;
 
+use serde_json::json;
+
+use super::files::{LONGEST_SLUG_UNITS, slug};
 use super::*;
 
 struct Fixture {
@@ -61,8 +64,13 @@ impl Fixture {
         self
     }
 
+    /// Notes the last session of the workspace.
+    fn remember(&self, id: &str) {
+        self.sessions.confirm(&notes::keys(&self.workspace, None), id).unwrap();
+    }
+
     fn open(&self, options: &Options, side: Side) -> Result<Opened, OpenError> {
-        self.sessions.open(options, None, &self.workspace, side)
+        self.sessions.open(options, &self.workspace, side)
     }
 
     fn prompt(&self) -> Opened {
@@ -76,7 +84,7 @@ impl Fixture {
 
 /// What was chosen, without the ids that are made up.
 fn choice(opened: &Opened) -> (&'static str, &str) {
-    match &opened.session {
+    match &opened.choice.session {
         Session::Fresh => panic!("a session without an id"),
         Session::Begin(_) => ("begin", ""),
         Session::Resume(id) => ("resume", id),
@@ -129,7 +137,7 @@ fn what_both_had_is_still_there_for_whoever_comes_first(#[case] entrypoint: &str
     fixture.write(OLD, &fixture.workspace, entrypoint, 10);
     let opened = fixture.open(&Options::default(), side).unwrap();
     assert_eq!(choice(&opened), ("fork", OLD));
-    assert!(opened.is_own);
+    assert!(opened.choice.is_own);
 }
 
 #[test]
@@ -139,7 +147,7 @@ fn a_session_that_both_have_spoken_in_is_the_persons_and_prompts_go_on_in_a_copy
         json!({"type": "user", "cwd": fixture.workspace, "entrypoint": entrypoint}).to_string() + "\n"
     });
     fixture.write_text(OLD, &lines.concat(), 10);
-    fixture.sessions.remember(&fixture.workspace, OLD).unwrap();
+    fixture.remember(OLD);
     assert_eq!(choice(&fixture.prompt()), ("fork", OLD));
     assert_eq!(choice(&fixture.terminal()), ("continue", OLD));
     // A line of a CLI that does not name how it was started may be a person's.
@@ -161,10 +169,10 @@ fn the_others_session_is_gone_on_with_where_that_is_asked_for() {
     }
     fixture.of_prompt(OLD, 10);
     fixture.of_person(NEW, 100);
-    fixture.sessions.remember(&fixture.workspace, OLD).unwrap();
+    fixture.remember(OLD);
     let opened = fixture.open(&of_terminal, Side::Prompt).unwrap();
     // The next prompt goes on with its own again.
-    assert_eq!((choice(&opened), opened.is_own), (("continue", NEW), false));
+    assert_eq!((choice(&opened), opened.choice.is_own), (("continue", NEW), false));
     assert_eq!(choice(&fixture.open(&of_prompts, Side::Terminal).unwrap()), ("continue", OLD));
 }
 
@@ -177,7 +185,7 @@ fn a_session_has_one_writer() {
     assert_eq!(choice(&first), ("continue", OLD));
     let second = fixture.prompt();
     assert_eq!(choice(&second), ("fork", OLD));
-    assert!(second.note.as_ref().unwrap().contains("another run is writing in it"), "{second:?}");
+    assert!(second.choice.note.as_ref().unwrap().contains("another run is writing in it"), "{second:?}");
     // By its id it is refused, in whatever case, and a copy is not.
     for id in [OLD.to_owned(), OLD.to_uppercase()] {
         let error = fixture.open(&resume(&id), Side::Terminal).unwrap_err();
@@ -187,7 +195,7 @@ fn a_session_has_one_writer() {
         assert_eq!(choice(&fixture.open(&copy, Side::Terminal).unwrap()).0, "fork");
     }
     // One that has just begun is known as well.
-    let Session::Fork { into, .. } = &second.session else { panic!("{second:?}") };
+    let Session::Fork { into, .. } = &second.choice.session else { panic!("{second:?}") };
     assert!(fixture.open(&resume(into), Side::Prompt).is_err());
     drop(first);
     assert_eq!(fixture.sessions.check_free(OLD), Ok(()));
@@ -202,7 +210,7 @@ fn an_open_terminal_keeps_its_session_and_whatever_it_went_over_to() {
     assert_eq!(choice(&terminal), ("continue", OLD));
     let second = fixture.terminal();
     assert_eq!(choice(&second), ("begin", ""));
-    assert!(second.note.as_ref().unwrap().contains("another terminal"));
+    assert!(second.choice.note.as_ref().unwrap().contains("another terminal"));
     drop(second);
     // After /clear, the CLI writes a file that nobody has heard of.
     fixture.of_person(NEW, 0);
@@ -234,7 +242,7 @@ fn the_files_of_holders_that_are_gone_do_not_pile_up() {
     // One of the three files is its own now.
     let opened = fixture.prompt();
     assert_eq!(choice(&opened).0, "begin");
-    let id = opened.session.writes().unwrap();
+    let id = opened.choice.session.writes().unwrap();
     assert_eq!(files(), [id]);
     assert_eq!(Registry::peek(&fixture.sessions.locks(), id), Some(Side::Prompt));
     assert_eq!(
@@ -261,7 +269,7 @@ fn a_terminal_has_the_cli_ask_for_what_is_no_id() {
     assert_eq!(choice(&fixture.terminal()), ("begin", ""));
     let picks = Options { picks: Some(vec!["--resume".into()]), fork_session: true, ..Options::default() };
     let picked = fixture.open(&picks, Side::Terminal).unwrap();
-    assert_eq!(picked.session, Session::Picked(vec!["--resume".into(), "--fork-session".into()]));
+    assert_eq!(picked.choice.session, Session::Picked(vec!["--resume".into(), "--fork-session".into()]));
 }
 
 #[test]
@@ -280,17 +288,17 @@ fn what_goes_on_by_default_goes_on_in_a_copy_where_that_is_asked_for() {
 fn a_session_that_cannot_be_resumed_is_passed_over(#[case] text: &str) {
     let fixture = fixture().separated();
     fixture.write_text(NEW, text, 0);
-    fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
+    fixture.remember(NEW);
     for opened in [fixture.prompt(), fixture.terminal()] {
         assert_eq!(choice(&opened), ("begin", ""));
-        let note = opened.note.as_ref().unwrap();
+        let note = opened.choice.note.as_ref().unwrap();
         assert!(note.contains(NEW) && note.contains("a new session begins"), "{note}");
-        assert!(opened.tells_of_loss);
+        assert!(opened.choice.tells_of_loss);
     }
     fixture.of_person(OLD, 100);
     let opened = fixture.terminal();
     assert_eq!(choice(&opened), ("continue", OLD));
-    assert!(opened.note.unwrap().contains("the session before it goes on"));
+    assert!(opened.choice.note.unwrap().contains("the session before it goes on"));
 }
 
 #[test]
@@ -316,7 +324,7 @@ fn prompts_go_on_with_the_session_in_their_ledger_while_its_file_is_there() {
     fixture.of_prompt(OLD, 1);
     // It was resumed from another folder, so its file does not say this workspace.
     fixture.write(NEW, Path::new("/elsewhere"), PROMPT, 100);
-    fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
+    fixture.remember(NEW);
     assert_eq!(choice(&fixture.prompt()), ("continue", NEW));
     fs::remove_file(fixture.path(NEW)).unwrap();
     assert_eq!(choice(&fixture.prompt()), ("continue", OLD));
@@ -336,15 +344,16 @@ fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
         Sessions { state_dir: fixture.sessions.config_dir.join("claudebox/other"), ..fixture.sessions.clone() };
     for sessions in [&fixture.sessions, &other_box] {
         // A session of the neighbour's that was gone on with here: forgotten, not deleted.
-        sessions.remember(&fixture.workspace, NEW).unwrap();
-        sessions.remember(&fixture.sibling, NEW).unwrap();
+        for workspace in [&fixture.workspace, &fixture.sibling] {
+            sessions.confirm(&notes::keys(workspace, None), NEW).unwrap();
+        }
     }
     assert_eq!(fixture.sessions.clear(&fixture.workspace).unwrap(), 1);
     let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort_unstable();
     assert_eq!(left, [NEW, &format!("{NEW}.jsonl"), "memory"]);
     let choose = |sessions: &Sessions, workspace: &Path| {
-        let opened = sessions.open(&Options::default(), None, workspace, Side::Prompt).unwrap();
+        let opened = sessions.open(&Options::default(), workspace, Side::Prompt).unwrap();
         let (what, id) = choice(&opened);
         (what, id.to_owned())
     };
@@ -359,22 +368,23 @@ fn clearing_takes_this_workspaces_sessions_and_nobody_elses() {
 fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
     let fixture = fixture().separated();
     let choose_with = |options: &Options, conversation: &str| {
-        let opened = fixture.sessions.open(options, Some(conversation), &fixture.workspace, Side::Prompt).unwrap();
-        let (what, id) = choice(&opened);
+        let chosen = fixture.sessions.choose(options, Some(conversation), &fixture.workspace).unwrap();
+        let taken = fixture.sessions.take(chosen.session, &fixture.workspace).unwrap();
+        let (what, id) = choice(&taken);
         (what, id.to_owned())
     };
     let choose = |conversation: &str| choose_with(&Options::default(), conversation);
     fixture.of_prompt(OLD, 100);
     fixture.of_prompt(NEW, 10);
     assert_eq!(choose("a").0, "begin");
-    fixture.sessions.remember_conversation("a", OLD).unwrap();
-    fixture.sessions.remember(&fixture.workspace, NEW).unwrap();
+    fixture.sessions.confirm(&[notes::of_conversation("a")], OLD).unwrap();
+    fixture.remember(NEW);
     assert_eq!(choose("a"), ("continue", OLD.into()));
     assert_eq!(choose("b").0, "begin");
     assert_eq!(choose_with(&Options { no_continue: true, ..Options::default() }, "a").0, "begin");
     assert_eq!(choose_with(&Options { resume: Some(NEW.into()), ..Options::default() }, "a"), ("resume", NEW.into()));
     // One whose file is gone cannot be continued.
-    fixture.sessions.remember_conversation("a", "33333333-3333-4333-8333-333333333333").unwrap();
+    fixture.sessions.confirm(&[notes::of_conversation("a")], "33333333-3333-4333-8333-333333333333").unwrap();
     assert_eq!(choose("a").0, "begin");
 }
 
@@ -401,4 +411,116 @@ fn a_session_is_known_by_where_all_its_files_were_begun() {
     both.sort_unstable();
     assert_eq!(found, both);
     assert!(fixture.sessions.exists(NEW) && fixture.sessions.begun_in("../x").is_empty());
+}
+
+/// The choice of a prompt, as the engine makes it before a worker is there.
+fn chosen(fixture: &Fixture, options: &Options) -> Choice {
+    fixture.sessions.choose(options, None, &fixture.workspace).unwrap()
+}
+
+/// The choice of a prompt of the conversation `a`.
+fn chosen_in_a(fixture: &Fixture, options: &Options) -> Choice {
+    fixture.sessions.choose(options, Some("a"), &fixture.workspace).unwrap()
+}
+
+fn begin() -> Options {
+    Options { no_continue: true, ..Options::default() }
+}
+
+/// What the next prompt goes on with, if with anything.
+fn next(fixture: &Fixture) -> Option<String> {
+    match chosen(fixture, &Options::default()).session {
+        Session::Continue(id) => Some(id),
+        Session::Begin(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_session_is_noted_when_it_is_chosen_and_counts_when_there_is_a_conversation_in_it() {
+    let fixture = fixture().separated();
+    fixture.of_prompt(OLD, 100);
+    fixture.remember(OLD);
+    let begun = chosen(&fixture, &begin());
+    let id = begun.session.writes().unwrap().to_owned();
+    // Killed before the CLI was there: the one before it goes on. It may happen again and again.
+    for _ in 0..3 {
+        assert_eq!(next(&fixture).as_deref(), Some(OLD));
+        let _ = chosen(&fixture, &begin());
+    }
+    // Killed later: the new one does.
+    let begun = chosen(&fixture, &begin());
+    assert_ne!(begun.session.writes(), Some(id.as_str()));
+    let id = begun.session.writes().unwrap();
+    fixture.of_prompt(id, 1);
+    assert_eq!(next(&fixture).as_deref(), Some(id));
+}
+
+#[test]
+fn a_prompt_that_was_in_no_session_leaves_the_note_as_it_was() {
+    let fixture = fixture().separated();
+    fixture.of_prompt(OLD, 100);
+    fixture.of_prompt(NEW, 1);
+    fixture.remember(OLD);
+    let resumed = chosen_in_a(&fixture, &resume(NEW));
+    fixture.sessions.settle(&resumed, &Was::Nowhere);
+    assert_eq!(next(&fixture).as_deref(), Some(OLD));
+    assert_eq!(fixture.sessions.remembered(&notes::of_conversation("a")), None);
+    // One that went on with the noted one has nothing to take back.
+    fixture.sessions.settle(&chosen(&fixture, &Options::default()), &Was::Nowhere);
+    assert_eq!(next(&fixture).as_deref(), Some(OLD));
+    // Nor has one that another has come after.
+    let (first, second) = (chosen(&fixture, &resume(NEW)), chosen(&fixture, &resume(OLD)));
+    fixture.sessions.settle(&first, &Was::Nowhere);
+    assert_eq!(next(&fixture).as_deref(), Some(OLD));
+    drop(second);
+}
+
+#[test]
+fn where_a_prompt_was_after_all_is_what_the_next_one_goes_on_with() {
+    let fixture = fixture().separated();
+    fixture.of_prompt(OLD, 100);
+    fixture.remember(OLD);
+    let choice = chosen_in_a(&fixture, &Options::default());
+    // The session had gone when the CLI looked for it.
+    fixture.of_prompt(NEW, 1);
+    fixture.sessions.settle(&choice, &Was::In(NEW.into()));
+    assert_eq!(next(&fixture).as_deref(), Some(NEW));
+    assert_eq!(fixture.sessions.remembered(&notes::of_conversation("a")).as_deref(), Some(NEW));
+    // Nobody could say: what was chosen stays noted.
+    fixture.sessions.settle(&chosen(&fixture, &resume(OLD)), &Was::Unknown);
+    assert_eq!(next(&fixture).as_deref(), Some(OLD));
+    // A session that was there and is deleted brings none before it back.
+    fixture.sessions.settle(&chosen(&fixture, &resume(OLD)), &Was::In(OLD.into()));
+    fixture.sessions.settle(&chosen_in_a(&fixture, &resume(NEW)), &Was::In(NEW.into()));
+    fs::remove_file(fixture.path(NEW)).unwrap();
+    assert_eq!(fixture.sessions.remembered(&notes::of_conversation("a")), None);
+}
+
+#[test]
+fn the_last_to_end_is_who_the_next_one_goes_on_with() {
+    let fixture = fixture().separated();
+    fixture.of_prompt(OLD, 100);
+    fixture.of_prompt(NEW, 100);
+    let (first, second) = (chosen(&fixture, &resume(OLD)), chosen(&fixture, &resume(NEW)));
+    fixture.sessions.settle(&second, &Was::In(NEW.into()));
+    fixture.sessions.settle(&first, &Was::In(OLD.into()));
+    assert_eq!(next(&fixture).as_deref(), Some(OLD));
+}
+
+#[test]
+fn what_was_chosen_is_taken_unless_somebody_else_has_come_to_write_in_it() {
+    let fixture = fixture().separated();
+    fixture.of_prompt(OLD, 10);
+    let take = |session: Session| fixture.sessions.take(session, &fixture.workspace);
+    let ours = chosen(&fixture, &Options::default());
+    let other = take(ours.session.clone()).unwrap();
+    assert_eq!(choice(&other), ("continue", OLD));
+    let copy = take(ours.session).unwrap();
+    assert_eq!(choice(&copy), ("fork", OLD));
+    assert!(copy.choice.note.as_ref().unwrap().contains("another run is writing in it"), "{copy:?}");
+    let error = take(Session::Resume(OLD.into())).unwrap_err();
+    assert_eq!(error, OpenError::InUse { id: OLD.into(), by: Side::Prompt });
+    drop(other);
+    assert_eq!(choice(&take(Session::Resume(OLD.into())).unwrap()), ("resume", OLD));
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::super::cron;
-use super::Check;
 use super::probe::{self, Seen};
+use super::report::Check;
 use crate::boot::{self, Booted, Place, engines, remap};
 use crate::claude::PINNED_VERSION;
 use crate::claude::binary::{BinaryError, Source};
@@ -21,7 +21,7 @@ use crate::claude::store::{Store, Unfit};
 use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::mode::Mode;
-use crate::config::{Config, name, settings, unknown};
+use crate::config::{Config, name, spelling, unknown};
 use crate::process::spawn::own_executable;
 
 const API_HOST: &str = "api.anthropic.com";
@@ -83,7 +83,7 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
 /// A setting that cannot be used, with what it means.
 pub(super) fn setting(error: &ConfigError) -> Check {
     let mut remedy = format!("set it to something else, or leave it out: {}", error.allowed);
-    if let Some(setting) = settings::find_spelt(&error.name) {
+    if let Some(setting) = spelling::find_spelt(&error.name) {
         let _ = write!(remedy, ". {}", setting.meaning);
         if !setting.default.is_empty() {
             let _ = write!(remedy, " Default: {}.", setting.default);

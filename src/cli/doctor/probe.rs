@@ -12,7 +12,8 @@ use std::process::{Child, Stdio};
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Failure, healthcheck};
+use super::super::failure::Failure;
+use super::super::healthcheck;
 use crate::boot::Booted;
 use crate::config::Config;
 use crate::exit_code::ExitCode;
@@ -63,7 +64,7 @@ pub(in super::super) fn run(paths: &[OsString], out: &mut impl Write) -> Result<
         reads_supervisor: supervisor
             .is_some_and(|pid| fs::read(format!("/proc/{pid}/environ")).is_ok_and(|block| !block.is_empty())),
     };
-    let failed = |error: io::Error| Failure::new(ExitCode::Internal, error);
+    let failed = Failure::internal;
     writeln!(out, "{}", serde_json::json!(seen)).map_err(failed)?;
     Ok(ExitCode::Ok)
 }

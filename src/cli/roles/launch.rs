@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::super::Failure;
-use super::super::intent::Intent;
-use super::surroundings::{Surroundings, say_unwritable};
-use super::{configure, not_a_run, not_opened, parse, settings_of};
+use super::super::configure::configure;
+use super::super::failure::Failure;
+use super::surroundings::{Surroundings, run_of, say_unwritable, settings_of};
 use crate::claude::arguments;
 use crate::claude::binary;
 use crate::claude::sessions::Side;
@@ -20,27 +19,29 @@ use crate::exit_code::ExitCode;
 use crate::privilege::helper;
 use crate::sys;
 
+/// Hidden role: prepares the CLI's files and becomes the interactive CLI.
+pub(in super::super) const ROLE: &str = "launch";
 /// How long a warning stays on the terminal before the CLI takes it, unless it has been read before.
 const READING_TIME: Duration = Duration::from_secs(15);
 
 /// `launch`: already the box's user, in the workspace, on the terminal.
-pub(in super::super) fn launch(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
-    let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
+    let run = run_of(args)?;
     let place = Surroundings::of_child(&config)?;
     let program = binary::of_box(&config, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let settings = settings_of(&run.options, &config, env)?;
     let standing = place.settle(&config, env);
     let unwritable = say_unwritable(&place.workspace);
-    let opened = place.open(&run.options, None, Side::Terminal).map_err(not_opened)?;
-    if unwritable || opened.tells_of_loss {
+    let opened = place.open(&run.options, Side::Terminal).map_err(|error| Failure::of_session(&error))?;
+    if unwritable || opened.choice.tells_of_loss {
         await_reader();
     }
-    opened.outlive_exec().map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    opened.outlive_exec().map_err(Failure::internal)?;
     let mut command = vec![program.into_os_string()];
-    command.extend(arguments::interactive(&run.options, &opened.session, standing.as_deref(), &settings));
+    command.extend(arguments::interactive(&run.options, &opened.choice.session, standing.as_deref(), &settings));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
-    let command = command.map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let command = command.map_err(Failure::usage)?;
     match helper::execute(&command, None, sys::inherited_signals()) {
         Ok(never) => match never {},
         Err(error) => Err(Failure::new(error.exit_code(), error)),

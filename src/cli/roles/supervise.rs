@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
+use super::super::configure::{configure, configure_box, configure_servers};
+use super::super::failure::Failure;
 use super::super::intent::{self, Intent, classify};
-use super::super::{Failure, claude_cli, doctor, local, report};
-use super::{LAUNCH, WORKER, configure, configure_box, configure_servers};
+use super::super::{claude_cli, doctor, local};
+use super::{launch, worker};
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, Place, mounts};
 use crate::claude::binary::Source;
@@ -21,7 +23,7 @@ use crate::process::spawn::own_executable;
 /// `init`: PID 1.
 pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     // The doors' secrets are in its environment, and Claude's tools may have its user, or root in a box with `sudo`.
-    nix::sys::prctl::set_dumpable(false).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
     if let Some(json) = intent::asks_for_doctor(args) {
         return check_up(json, env);
     }
@@ -49,13 +51,13 @@ fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
 }
 
 /// `run`: the same for one prompt, in a box that is already up. Where its servers run, the prompt is theirs.
-pub(in super::super) fn supervised_run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
     match classify(args, io::stdin().is_terminal()) {
         Ok(Intent::Prompt(_)) if !is_installed(&config, env) => {
             // Where the box is installing it, this waits for that.
             claude_cli::ensure(&[], env)?;
-            supervised_run(args, env)
+            run(args, env)
         }
         Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
             local::run(run, servers, &config, env)
@@ -75,15 +77,13 @@ enum Stage {
 
 fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: Stage) -> Result<ExitCode, Failure> {
     let intent = match classify(args, io::stdin().is_terminal()) {
-        Err(misread) => return report(misread),
+        Err(misread) => return misread.answer(),
         Ok(intent) => intent,
     };
     let supervisor = supervisor()?;
     let booted = match stage {
         Stage::Boot => boot(&supervisor, config, env, Place::Workspace)?,
-        Stage::Up => {
-            boot::resolve(config, env, Place::Workspace).map_err(|error| Failure::new(ExitCode::Config, error))?
-        }
+        Stage::Up => boot::resolve(config, env, Place::Workspace).map_err(Failure::config)?,
     };
     let source = source(config, &booted, env);
     if let Source::Store(store) = &source
@@ -102,8 +102,8 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
     }
     let main = match intent {
         Intent::Passthrough(args) => MainChild::Claude(program(&source), args),
-        Intent::Interactive(_) => MainChild::Role(LAUNCH, args.to_vec()),
-        Intent::Prompt(_) => MainChild::Role(WORKER, args.to_vec()),
+        Intent::Interactive(_) => MainChild::Role(launch::ROLE, args.to_vec()),
+        Intent::Prompt(_) => MainChild::Role(worker::ROLE, args.to_vec()),
     };
     ended(&supervisor, start(&supervisor, &main, config, &booted, env))
 }
@@ -149,13 +149,13 @@ fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode
 
 /// Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.
 fn supervisor() -> Result<Supervisor, Failure> {
-    Supervisor::new().map_err(|error| Failure::new(ExitCode::Internal, error))
+    Supervisor::new().map_err(Failure::internal)
 }
 
 /// Prepares the box and runs its hooks. They may change who the box's user is, its groups and its home, and even make it: it
 /// is looked up again after them.
 fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place: Place) -> Result<Booted, Failure> {
-    let unusable = |error: BootError| Failure::new(ExitCode::Config, error);
+    let unusable = Failure::config;
     let prepared = boot::prepare(config, env, place);
     let booted = match &prepared {
         Ok(booted) if !booted.identity.drop => {
@@ -187,7 +187,7 @@ fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result
         supervisor.give_up();
         match error {
             StartError::Stopped(signal) => Ok(ExitCode::from_signal(signal)),
-            error => Err(Failure::new(ExitCode::Internal, error)),
+            error => Err(Failure::internal(error)),
         }
     })
 }

@@ -1,130 +1,159 @@
 //! `turn`: one run, for `serve`.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Instant;
 
-use super::super::Failure;
-use super::surroundings::Surroundings;
-use super::{configure_box, time_left};
+use uuid::Uuid;
+
+use super::super::configure::configure_box;
+use super::super::failure::Failure;
+use super::surroundings::{Surroundings, time_left};
 use crate::claude::binary;
 use crate::claude::outcome::Outcome;
-use crate::claude::sessions::{OpenError, Side};
+use crate::claude::sessions::OpenError;
 use crate::claude::settings;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
 use crate::process::mark;
-use crate::turn::protocol::ToWorker;
-use crate::worker::job;
+use crate::turn::protocol::{Prompt, ToWorker};
 use crate::worker::one_shot::Request;
 use crate::worker::peer::Inbox;
-use crate::worker::shell;
+use crate::worker::{job, shell};
 
 /// `turn`: a run for `serve`, already the box's user.
-pub(in super::super) fn turn(env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure_box(env)?;
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
-    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
-    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(internal)?));
-    let job = inbox.first(&signals).map_err(internal)?;
+    let signals = Signals::block_all().map_err(Failure::internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(Failure::internal)?;
+    let mut inbox = Inbox::new(File::from(io::stdin().as_fd().try_clone_to_owned().map_err(Failure::internal)?));
+    let Some(job) = inbox.first(&signals).map_err(Failure::internal)? else { return Ok(ExitCode::Ok) };
     let (run_id, workspace) = match &job {
-        Some(ToWorker::Prompt(prompt)) => (prompt.run_id, prompt.workspace.clone()),
-        Some(ToWorker::Shell(shell)) => (shell.run_id, shell.workspace.clone()),
-        Some(ToWorker::Cancel) | None => return Ok(ExitCode::Ok),
+        ToWorker::Prompt(prompt) => (prompt.run_id, prompt.workspace.clone()),
+        ToWorker::Shell(shell) => (shell.run_id, shell.workspace.clone()),
+        ToWorker::Cancel => return Ok(ExitCode::Ok),
     };
-    // Before the CLI is there: from here on everything belongs to the run, whatever becomes of this process.
+    own(run_id);
+    let out = io::stdout();
+    let refuse = |refusal: Refusal| {
+        job::refuse(run_id, &workspace, refusal.outcome, &refusal.why, out.lock()).map_err(Failure::internal)?;
+        Ok(ExitCode::Ok)
+    };
+    if inbox.is_cancelled() {
+        let outcome = Outcome::Killed { signal: Some(libc::SIGTERM) };
+        return refuse(Refusal { outcome, why: "cancelled before it began".into() });
+    }
+    if !is_real(&workspace) {
+        let why = format!("the workspace {} is gone, or has become a link", workspace.display());
+        return refuse(Refusal::of(why));
+    }
+    match job {
+        ToWorker::Prompt(prompt) => {
+            let verbose = prompt.verbose;
+            let request = match prepare(*prompt, config, env) {
+                Ok(request) => request,
+                Err(NotBegun::Refused(refusal)) => return refuse(refusal),
+                Err(NotBegun::Failed(failure)) => return Err(failure),
+            };
+            let finished = job::run(&request, verbose, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
+            if let Some(notice) = finished.notice() {
+                tracing::warn!("run {run_id}: {notice}");
+            }
+        }
+        ToWorker::Shell(shell) => {
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
+        }
+        ToWorker::Cancel => {}
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Why nothing is begun for a run.
+struct Refusal {
+    outcome: Outcome,
+    why: String,
+}
+
+impl Refusal {
+    fn of(why: impl Display) -> Self {
+        Self { outcome: Outcome::Truncated, why: why.to_string() }
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        Self { outcome: error.outcome(), why: error.to_string() }
+    }
+}
+
+/// Why there is nothing to start.
+enum NotBegun {
+    /// The engine is told.
+    Refused(Refusal),
+    /// This is no worker of an engine's.
+    Failed(Failure),
+}
+
+impl<R: Into<Refusal>> From<R> for NotBegun {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+/// Marks this process as the run's before its CLI is there: from here on everything below it belongs to the run, whatever
+/// becomes of this process.
+fn own(run_id: Uuid) {
     let marked = run_id.to_string().parse().map_err(io::Error::other).and_then(|run| mark::put(&run));
     if let Err(error) = marked {
         tracing::warn!("the run's processes cannot be marked: {error}; some may outlive it if its worker is killed");
     }
-    let out = io::stdout();
-    let refuse_as = |outcome: Outcome, why: &dyn std::fmt::Display| {
-        job::refuse(run_id, &workspace, outcome, &why.to_string(), out.lock()).map_err(internal)
-    };
-    let refuse = |why: &dyn std::fmt::Display| refuse_as(Outcome::Truncated, why);
-    if inbox.is_cancelled() {
-        refuse_as(Outcome::Killed { signal: Some(libc::SIGTERM) }, &"cancelled before it began")?;
-        return Ok(ExitCode::Ok);
-    }
-    // A link may have taken the folder's place since the run was accepted.
-    if !std::fs::canonicalize(&workspace).is_ok_and(|real| real == workspace) {
-        refuse(&format!("the workspace {} is gone, or has become a link", workspace.display()))?;
-        return Ok(ExitCode::Ok);
-    }
-    let job = match job {
-        Some(ToWorker::Prompt(prompt)) => prompt,
-        Some(ToWorker::Shell(shell)) => {
-            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(internal)?;
-            return Ok(ExitCode::Ok);
-        }
-        Some(ToWorker::Cancel) | None => return Ok(ExitCode::Ok),
-    };
+}
+
+/// Whether the folder is where it was when the run was accepted. A link may have taken its place since.
+fn is_real(workspace: &Path) -> bool {
+    std::fs::canonicalize(workspace).is_ok_and(|real| real == workspace)
+}
+
+/// What the CLI is started with to answer `prompt`.
+fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<Request, NotBegun> {
     // What its call has brought along is part of its settings, too.
-    let env = &job.variables.over(env);
-    let config = if job.variables.is_empty() {
+    let variables = prompt.variables.clone();
+    let env = &variables.over(env);
+    let config = if variables.is_empty() {
         config
     } else {
-        match Config::read(env) {
-            Ok(of_call) => Config { git: of_call.git, system_hint: of_call.system_hint, ..config },
-            Err(error) => {
-                refuse(&error)?;
-                return Ok(ExitCode::Ok);
-            }
-        }
+        let of_call = Config::read(env).map_err(Refusal::of)?;
+        Config { git: of_call.git, system_hint: of_call.system_hint, ..config }
     };
-    let program = match binary::of_box(&config, env) {
-        Ok(program) => program,
-        Err(error) => {
-            refuse(&error)?;
-            return Ok(ExitCode::Ok);
-        }
-    };
-    let settings = match settings::of_command_line(config.offline, env, job.options.settings.as_deref()) {
-        Ok(settings) => settings,
-        Err(error) => {
-            refuse(&error)?;
-            return Ok(ExitCode::Ok);
-        }
-    };
-    let place = Surroundings::of_child(&Config { workspace: workspace.clone(), ..config.clone() })?;
+    let program = binary::of_box(&config, env).map_err(Refusal::of)?;
+    let settings = prompt.options.settings.as_deref();
+    let settings = settings::of_command_line(config.offline, env, settings).map_err(Refusal::of)?;
+    let place = Surroundings::of_child(&Config { workspace: prompt.workspace, ..config.clone() });
+    let place = place.map_err(NotBegun::Failed)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
-    let opened = match place.open(&job.options, job.from_door.conversation.as_deref(), Side::Prompt) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let outcome = match error {
-                OpenError::InUse { .. } => Outcome::Truncated,
-                OpenError::Unknown(_) | OpenError::None { .. } => Outcome::SessionNotFound,
-            };
-            refuse_as(outcome, &error)?;
-            return Ok(ExitCode::Ok);
-        }
-    };
-    let options = place.with_model(time_left(job.options.clone(), began), &opened, &settings, env);
-    let request = Request {
-        run_id: job.run_id,
+    let opened = place.take(prompt.session)?;
+    let options = place.with_model(time_left(prompt.options, began), &opened, &settings, env);
+    Ok(Request {
+        run_id: prompt.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
-        prompt: job.text.clone(),
+        prompt: prompt.text,
+        from_door: prompt.from_door,
         options,
-        from_door: job.from_door.clone(),
         workspace: place.workspace,
         opened,
         sessions: place.sessions,
         standing,
-        silence: job.silence,
+        silence: prompt.silence,
         background: config.background,
         memory: config.max_memory,
         settings,
         offline: config.offline,
-        variables: job.variables.clone(),
-    };
-    let finished = job::run(&request, job.verbose, &signals, &mut inbox, out.lock()).map_err(internal)?;
-    if let Some(notice) = finished.notice() {
-        tracing::warn!("run {}: {notice}", job.run_id);
-    }
-    Ok(ExitCode::Ok)
+        variables: prompt.variables,
+    })
 }

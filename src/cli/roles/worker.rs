@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::super::Failure;
-use super::super::intent::Intent;
+use super::super::configure::configure;
+use super::super::failure::Failure;
 use super::super::run_args::RunArgs;
-use super::surroundings::{Surroundings, say_unwritable};
-use super::{configure, not_a_run, not_opened, parse, settings_of, time_left};
+use super::surroundings::{Surroundings, run_of, say_unwritable, settings_of, time_left};
 use crate::claude::arguments::FromDoor;
 use crate::claude::binary;
 use crate::claude::cli_options;
@@ -24,13 +23,15 @@ use crate::worker::one_shot::{self, Request};
 use crate::worker::output;
 use crate::worker::prompt::{self, PromptError};
 
+/// Hidden role: carries out one run.
+pub(in super::super) const ROLE: &str = "worker";
+
 /// `worker`: already the box's user, in the workspace.
-pub(in super::super) fn worker(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
-    let (Intent::Interactive(run) | Intent::Prompt(run)) = parse(args)? else { return Err(not_a_run()) };
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let signals = Signals::block_all().map_err(internal)?;
-    nix::sys::prctl::set_child_subreaper(true).map_err(|error| internal(error.into()))?;
+    let run = run_of(args)?;
+    let signals = Signals::block_all().map_err(Failure::internal)?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(Failure::internal)?;
     let place = Surroundings::of_child(&config)?;
     let program = binary::of_box(&config, env).map_err(|error| Failure::new(error.exit_code(), error))?;
     let RunArgs { output_format, .. } = run;
@@ -39,7 +40,7 @@ pub(in super::super) fn worker(args: &[OsString], env: &impl Environment) -> Res
     let began = Instant::now();
     let standing = place.settle(&config, env);
     say_unwritable(&place.workspace);
-    let opened = place.open(&run.options, None, Side::Prompt).map_err(not_opened)?;
+    let opened = place.open(&run.options, Side::Prompt).map_err(|error| Failure::of_session(&error))?;
     let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
     let request = Request {
         run_id: Uuid::now_v7(),
@@ -59,8 +60,8 @@ pub(in super::super) fn worker(args: &[OsString], env: &impl Environment) -> Res
         variables: Variables::default(),
     };
     let is_watched = is_watched(&config, env);
-    let finished =
-        one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock()).map_err(internal)?;
+    let finished = one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock())
+        .map_err(Failure::internal)?;
     if let Some(complaint) = finished.complaint() {
         output::tell(&complaint, finished.outcome);
     }
@@ -80,10 +81,10 @@ pub(in super::super) fn collect_prompt(run: &RunArgs, signals: &Signals) -> Resu
     prompt::collect(&run.prompt_words(), signals).map_err(|error| match error {
         PromptError::Missing if let Some(option) = cli_options::greedy(&run.options.cli) => {
             let hint = format!("{option} has taken the last words: put the prompt before it, or after --");
-            Failure::new(ExitCode::Usage, format!("{error}; {hint}"))
+            Failure::usage(format!("{error}; {hint}"))
         }
         PromptError::Stopped(signal) => Failure::new(ExitCode::from_signal(signal), error),
-        PromptError::Io(_) => Failure::new(ExitCode::Internal, error),
-        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::new(ExitCode::Usage, error),
+        PromptError::Io(_) => Failure::internal(error),
+        PromptError::Missing | PromptError::TooLong | PromptError::NotText => Failure::usage(error),
     })
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{config_folder, unusable};
+use super::super::failure::Failure;
+use super::state::config_folder;
 use crate::atomic_file;
-use crate::cli::Failure;
 use crate::config::server::{CronConfig, ServerConfig};
 use crate::config::{Config, name};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::Door;
-use crate::doors::cron::{Cron, Inside, Settings};
+use crate::doors::cron::{Cron, Settings};
 use crate::exit_code::ExitCode;
 use crate::workspace::Workspaces;
 
@@ -29,13 +29,16 @@ impl CronDoor {
         restarts: i64,
     ) -> Result<Self, Failure> {
         let own = || {
-            let folder = config_folder(config)?.join("cron");
+            let folder = config_folder(config).ok()?.join("cron");
             // What cannot be made shows when it is written to.
             let _ = atomic_file::private_folder(&folder);
             Some(folder)
         };
         let folder = cron.history_dir.clone().or_else(own).ok_or_else(|| {
-            unusable(format!("there is no place for the jobs' history: set {} or HOME", name::MODE_CRON_HISTORY_DIR))
+            Failure::config(format!(
+                "there is no place for the jobs' history: set {} or HOME",
+                name::MODE_CRON_HISTORY_DIR
+            ))
         })?;
         let settings = Settings { file: cron.file.clone(), zone: cron.zone, folder, keep: server.engine.keep };
         // A file that was fine when the box was started may be so again.
@@ -43,14 +46,13 @@ impl CronDoor {
         let cron = Cron::load(settings).map_err(|error| Failure::new(code, error))?;
         let workspaces = Workspaces::open(&config.workspace).map_err(|error| {
             let folder = config.workspace.display();
-            unusable(format!("the jobs cannot use the workspace {folder} ({}): {error}", name::WORKSPACE))
+            Failure::config(format!("the jobs cannot use the workspace {folder} ({}): {error}", name::WORKSPACE))
         })?;
         Ok(Self { cron, workspaces })
     }
 
     /// The door. `chats`: who tells chats, if there are any.
     pub(super) fn door(self, desk: &Desk, chats: Option<Arc<dyn Chats>>) -> Box<dyn Door> {
-        let (engine, fetcher) = (desk.engine.clone(), Arc::clone(&desk.fetcher));
-        self.cron.with(Inside { engine, workspaces: self.workspaces, fetcher, chats })
+        self.cron.open(Desk { workspaces: self.workspaces, ..desk.clone() }, chats)
     }
 }

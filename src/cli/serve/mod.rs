@@ -4,11 +4,11 @@ mod cron;
 mod ending;
 mod idle;
 pub mod routes;
+mod state;
 mod web;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,14 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use self::cron::CronDoor;
 use self::ending::Helper;
+use self::state::{config_folder, state_folder};
 use self::web::Listening;
-use super::{Failure, log, roles};
+use super::configure::configure_servers;
+use super::failure::Failure;
+use super::log;
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::Source;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
-use crate::config::{Config, DOOR_MODES, name, settings};
+use crate::config::spelling::door_secrets;
+use crate::config::{Config, DOOR_MODES, name};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::http::webhook_body;
@@ -61,22 +65,21 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
-    let (config, server) = roles::configure_servers(env)?;
+    let (config, server) = configure_servers(env)?;
     let Some(server) = server else {
         let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
-        return Err(Failure::new(ExitCode::Config, detail));
+        return Err(Failure::config(detail));
     };
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
     // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
-    nix::sys::prctl::set_dumpable(false).map_err(|error| internal(error.into()))?;
-    let link = Link::from_stdin().map_err(internal)?.map(Arc::new);
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
+    let link = Link::from_stdin().map_err(Failure::internal)?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)))
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(BLOCKING_IDLE)
         .enable_all()
         .build()
-        .map_err(internal)?;
+        .map_err(Failure::internal)?;
     let result = runtime.block_on(serve(&config, &server, link));
     // A lookup that hangs must not hold the end up.
     runtime.shutdown_background();
@@ -86,7 +89,7 @@ pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
 fn open_workspaces(config: &Config) -> Result<Workspaces, Failure> {
     let workspaces = Workspaces::open(&config.workspaces_dir).map_err(|error| {
         let folder = config.workspaces_dir.display();
-        unusable(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
+        Failure::config(format!("cannot use the workspaces folder {folder} ({}): {error}", name::WORKSPACES_DIR))
     })?;
     if let Some(why) = why_none_is_writable(&config.workspaces_dir) {
         tracing::warn!("{why}");
@@ -97,16 +100,16 @@ fn open_workspaces(config: &Config) -> Result<Workspaces, Failure> {
 async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) -> Result<ExitCode, Failure> {
     // First: a signal that comes while this starts is not to be lost.
     let stop = CancellationToken::new();
-    stop_at_signals(&stop).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    stop_at_signals(&stop).map_err(Failure::internal)?;
     let deaf = Arc::new(OnceLock::new());
     let (cli, its_state) = watch::channel(not_checked(config, link.is_some()));
     let helper = link.clone().map(|link| Helper::listen(link, stop.clone(), Arc::clone(&deaf), cli));
-    let helper = helper.transpose().map_err(|error| Failure::new(ExitCode::Internal, error))?;
+    let helper = helper.transpose().map_err(Failure::internal)?;
 
     let state_dir = state_folder(config)?;
     let _lock = Lock::take(&state_dir).map_err(not_started)?;
     let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
-    let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(unusable)?;
+    let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(Failure::config)?;
     let workspaces = open_workspaces(config)?;
     let restarts: i64 = std::env::var(name::RESTARTS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let http = server.http.as_ref().map(|http| Listening::on(http, restarts)).transpose()?;
@@ -118,14 +121,14 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
     let end_tree = helper.map_or_else(ending::alone, Helper::end_tree);
     let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
-    let config_dir = config_folder(config).ok_or_else(nowhere)?;
+    let config_dir = config_folder(config)?;
     let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
     let held = its_state.borrow().clone();
     let engine = Engine::start_held(server.engine.clone(), sessions, workers.clone(), metrics, held).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
-        let folder = config_folder(config).ok_or_else(nowhere)?;
-        Telegram::open(telegram, &folder, engine.clone(), workspaces.clone()).map_err(unusable)
+        let folder = config_folder(config)?;
+        Telegram::open(telegram, &folder, engine.clone(), workspaces.clone()).map_err(Failure::config)
     });
     let telegram = telegram.transpose()?;
 
@@ -140,7 +143,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
         tracing::info!("the HTTP API listens on {}", http.address());
     }
     if let Some(link) = &link {
-        link.send(&Message::Ready).map_err(|error| Failure::new(ExitCode::Internal, error))?;
+        link.send(&Message::Ready).map_err(Failure::internal)?;
     }
     workers.keep_ready();
     let desk = Desk { engine: engine.clone(), workspaces, fetcher: Arc::clone(&fetcher) };
@@ -170,7 +173,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     };
     ended
         .map_err(|closed| Failure::new(if closed.for_good { ExitCode::Config } else { ExitCode::Internal }, closed))?;
-    deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::new(ExitCode::Internal, why)))
+    deaf.get().map_or(Ok(ExitCode::Ok), |why| Err(Failure::internal(why)))
 }
 
 /// Serves these doors until `stop`. One that closes by itself leaves the others alone; with the last of those that were asked
@@ -197,29 +200,9 @@ async fn serve_doors(doors: Vec<Box<dyn Door>>, stop: &CancellationToken, grace:
     last
 }
 
-/// Where the ledger is: one folder for each container, because it has one writer.
-fn state_folder(config: &Config) -> Result<PathBuf, Failure> {
-    let default = || config_folder(config).map(|config_dir| config.state_folder(&config_dir));
-    config.state_dir.clone().or_else(default).ok_or_else(nowhere)
-}
-
-/// The CLI's own folder, if there is a place for it.
-fn config_folder(config: &Config) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".claude"));
-    config.config_dir.clone().or_else(home)
-}
-
-fn nowhere() -> Failure {
-    unusable(format!("there is no place for the state: set {} or HOME", name::STATE_DIR))
-}
-
 /// What a run must not see of this process's environment.
 fn hidden_variables() -> Vec<String> {
-    settings::door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
-}
-
-fn unusable(error: impl std::fmt::Display) -> Failure {
-    Failure::new(ExitCode::Config, error)
+    door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
 /// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
@@ -270,11 +253,9 @@ async fn prune(engine: &Engine) -> std::convert::Infallible {
 /// `end-runs`: ends what belongs to a run, or to all of them, and tells `serve` if PID 1 handed its end of the link on.
 pub(super) fn end_runs(arguments: &[OsString]) -> Result<ExitCode, Failure> {
     log::start(false, log::Style::of_box(&ProcessEnvironment));
-    let internal = |error: io::Error| Failure::new(ExitCode::Internal, error);
-    let scope = Scope::from_arguments(arguments)
-        .ok_or_else(|| Failure::new(ExitCode::Usage, "the `end-runs` role is internal"))?;
-    let link = Link::from_stdin().map_err(internal)?;
-    let count = leftovers::end(&scope).map_err(internal)?;
+    let scope = Scope::from_arguments(arguments).ok_or_else(Failure::of_hidden_role)?;
+    let link = Link::from_stdin().map_err(Failure::internal)?;
+    let count = leftovers::end(&scope).map_err(Failure::internal)?;
     match (link, scope.run) {
         (Some(link), Some(run)) => {
             // A `serve` that does not read any more is about to end.

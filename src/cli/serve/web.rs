@@ -11,11 +11,10 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::super::failure::Failure;
 use super::routes::{self, Around};
-use super::unusable;
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary;
-use crate::cli::Failure;
 use crate::config::environment::ProcessEnvironment;
 use crate::config::server::HttpConfig;
 use crate::config::{Config, name};
@@ -56,8 +55,8 @@ struct WebDoor {
 impl<'config> Listening<'config> {
     /// `restarts`: how often `serve` was started again in this box.
     pub(super) fn on(config: &'config HttpConfig, restarts: i64) -> Result<Self, Failure> {
-        let authenticator = Authenticator::from_config(config).map_err(unusable)?;
-        let origins = Origins::from_config(config).map_err(unusable)?;
+        let authenticator = Authenticator::from_config(config).map_err(Failure::config)?;
+        let origins = Origins::from_config(config).map_err(Failure::config)?;
         let address = SocketAddr::new(config.bind, config.port);
         // A port that an earlier server had is about to be free; one that it never had is taken.
         let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };

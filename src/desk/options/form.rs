@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::claude::arguments::LONGEST_PROMPT_BYTES;
+use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::claude::schema::Schema;
 
 /// The CLI's aliases of models. Full names work too, but which there are only its API knows.

@@ -294,5 +294,11 @@ fn name_of(text: &str, index: usize) -> Option<String> {
     file.get("jobs")?.get(index)?.get("name")?.as_str().map(str::to_owned)
 }
 
+/// So many jobs, in words.
+#[must_use]
+pub fn counted(count: usize) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
+}
+
 #[cfg(test)]
 mod tests;

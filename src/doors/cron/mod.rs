@@ -4,6 +4,7 @@
 //! remembers; `run` carries it out. This loop wakes for the next tick, and every few seconds anyway: the clock may be
 //! put forward or back, the machine may sleep, the file may be written to.
 
+mod context;
 pub mod file;
 pub mod history;
 pub mod lane;
@@ -29,22 +30,20 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::file::{FileError, Job};
+use self::context::Context;
+use self::file::{FileError, Job, counted};
 use self::history::History;
 use self::report::Reports;
-use self::runner::{Runner, Surroundings};
+use self::runner::Runner;
 use self::schedule::{Decision, decide};
 use self::tick::Tick;
+use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::{Door, Serving};
 use crate::fetch::Fetcher;
-use crate::runs::engine::Engine;
 use crate::store::record::DoorName;
 use crate::store::{Note, StoreError};
-use crate::workspace::Workspaces;
 
-/// The name of this door.
-const DOOR: DoorName = DoorName::Cron;
 /// What the keys of the notes begin with that say up to when a job's ticks were decided on.
 const HANDLED: &str = "last/";
 /// Longest it sleeps.
@@ -67,18 +66,6 @@ pub struct Settings {
     pub keep: Duration,
 }
 
-/// What the door works with.
-pub struct Inside {
-    /// The run engine.
-    pub engine: Engine,
-    /// The folder that jobs' workspaces are in.
-    pub workspaces: Workspaces,
-    /// Says which webhooks may be called.
-    pub fetcher: Arc<Fetcher>,
-    /// Who tells chats, if there are any.
-    pub chats: Option<Arc<dyn Chats>>,
-}
-
 /// The door, with its jobs read and none started.
 #[derive(Debug)]
 pub struct Cron {
@@ -90,13 +77,16 @@ pub struct Cron {
 /// The door, ready for work.
 struct Opened {
     cron: Cron,
-    inside: Inside,
+    /// Its workspaces are those of the jobs.
+    desk: Desk,
+    /// Who tells chats, if there are any.
+    chats: Option<Arc<dyn Chats>>,
 }
 
 impl Door for Opened {
     fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
         Box::pin(async move {
-            self.cron.serve(self.inside, stop, grace).await;
+            self.cron.serve(self.desk, self.chats, stop, grace).await;
             Ok(())
         })
     }
@@ -124,18 +114,18 @@ impl Cron {
         Ok(Self { settings, jobs, stamp })
     }
 
-    /// The door with what it works with.
+    /// The door in front of `desk`, whose workspaces are those of the jobs. `chats`: who tells chats, if there are any.
     #[must_use]
-    pub fn with(self, inside: Inside) -> Box<dyn Door> {
-        Box::new(Opened { cron: self, inside })
+    pub fn open(self, desk: Desk, chats: Option<Arc<dyn Chats>>) -> Box<dyn Door> {
+        Box::new(Opened { cron: self, desk, chats })
     }
 
     /// Starts jobs when their time comes, until `stop`; then lets what runs come to its end, for `grace`.
-    async fn serve(mut self, inside: Inside, stop: CancellationToken, grace: Duration) {
-        let Inside { engine, workspaces, fetcher, chats } = inside;
+    async fn serve(mut self, desk: Desk, chats: Option<Arc<dyn Chats>>, stop: CancellationToken, grace: Duration) {
+        let Desk { engine, workspaces, fetcher } = desk;
         let history = History::new(self.settings.folder.clone(), self.settings.keep);
         let reports = chats.map(Reports::new);
-        let runner = Runner::new(Surroundings { engine, workspaces, history, reports, stop: stop.clone() });
+        let runner = Runner::new(Context { engine, workspaces, history, reports, stop: stop.clone() });
         self.describe(&runner, &fetcher);
         let keep = TimeDelta::from_std(self.settings.keep).unwrap_or(TimeDelta::MAX);
         let begin = async {
@@ -150,13 +140,13 @@ impl Cron {
         };
         if let Some(mut clock) = stop.run_until_cancelled(begin).await {
             let reports = async {
-                match &runner.around().reports {
-                    Some(reports) => reports.work(&runner.around().engine, &stop).await,
+                match &runner.context().reports {
+                    Some(reports) => reports.work(&runner.context().engine, &stop).await,
                     None => stop.cancelled().await,
                 }
             };
             let jobs = stop.run_until_cancelled(self.run(&runner, &mut clock, &fetcher));
-            let prune = stop.run_until_cancelled(prune(&runner.around().history));
+            let prune = stop.run_until_cancelled(prune(&runner.context().history));
             tokio::join!(reports, jobs, prune);
         }
         runner.finish(grace).await;
@@ -228,12 +218,12 @@ impl Cron {
                             job.name,
                             told(due)
                         );
-                        runner.around().engine.ledger().put_note(DOOR, note(job, due), None).await?;
+                        runner.context().engine.ledger().put_note(DoorName::Cron, note(job, due), None).await?;
                         *handled = due;
                     }
                     Decision::CountAnew => {
                         tracing::warn!("job {}: the clock was put back a lot, it counts from now", job.name);
-                        runner.around().engine.ledger().put_note(DOOR, note(job, now), None).await?;
+                        runner.context().engine.ledger().put_note(DoorName::Cron, note(job, now), None).await?;
                         *handled = now;
                     }
                 }
@@ -268,7 +258,7 @@ impl Cron {
     /// Says in the log what will happen, and what will not.
     fn describe(&self, runner: &Runner, fetcher: &Fetcher) {
         let now = Utc::now();
-        tracing::info!("cron: {} of {}", jobs(self.jobs.len()), self.settings.file.display());
+        tracing::info!("cron: {} of {}", counted(self.jobs.len()), self.settings.file.display());
         for job in &self.jobs {
             let name = &job.name;
             match job.schedule.next(now, job.zone) {
@@ -279,7 +269,7 @@ impl Cron {
                 }
                 None => tracing::warn!("job {name}: {} never comes again", job.schedule),
             }
-            if job.chat.is_some() && runner.around().reports.is_none() {
+            if job.chat.is_some() && runner.context().reports.is_none() {
                 tracing::warn!(
                     "job {name}: nobody tells its chat (telegram_chat_id), the Telegram door is off: set CLAUDEBOX_MODE_TELEGRAM to 1"
                 );
@@ -309,21 +299,21 @@ impl Clock {
         if self.known.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let ledger = runner.around().engine.ledger();
+        let ledger = runner.context().engine.ledger();
         let mut noted: HashMap<String, Value> = HashMap::new();
-        for note in ledger.notes(DOOR, HANDLED).await? {
+        for note in ledger.notes(DoorName::Cron, HANDLED).await? {
             let name = note.key.strip_prefix(HANDLED).unwrap_or_default();
             if wanted.iter().any(|(wanted, ..)| wanted == name) {
                 noted.insert(name.to_owned(), note.value);
             } else {
-                ledger.remove_note(DOOR, &note.key).await?;
+                ledger.remove_note(DoorName::Cron, &note.key).await?;
             }
         }
         let mut handled = HashMap::new();
         for job in enabled {
             let before = noted.get(&job.name).and_then(|value| until(job, value));
             if before.is_none() {
-                ledger.put_note(DOOR, note(job, now), None).await?;
+                ledger.put_note(DoorName::Cron, note(job, now), None).await?;
             }
             handled.insert(job.name.clone(), before.unwrap_or(now));
         }
@@ -360,12 +350,6 @@ async fn prune(history: &History) {
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }
-}
-
-/// So many jobs, in words.
-#[must_use]
-pub fn jobs(count: usize) -> String {
-    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::DOOR;
 use super::tick::Tick;
 use crate::backoff::Backoff;
 use crate::claude::outcome::Outcome;
 use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::runs::engine::Engine;
-use crate::store::record::{Cancel, Run, State, now};
+use crate::store::record::{Cancel, DoorName, Run, State, now};
 use crate::store::{Note, Notes, StoreError};
 
 const NOTES: &str = "report/";
@@ -72,7 +71,7 @@ impl Reports {
         let turn = u8::from(*is_last);
         let key = format!("{NOTES}{:012}/{}/{:04}/{turn}", tick.scheduled, tick.job, tick.attempts.len());
         let note = Note { key, value: serde_json::to_value(kept).unwrap_or_default() };
-        ledger.put_note(DOOR, note, Some(now() + KEEP)).await?;
+        ledger.put_note(DoorName::Cron, note, Some(now() + KEEP)).await?;
         self.news.notify_one();
         Ok(())
     }
@@ -103,7 +102,7 @@ impl Reports {
 
     /// Whether nothing is left.
     async fn tell_all(&self, ledger: &dyn Notes) -> bool {
-        let notes = match ledger.notes(DOOR, NOTES).await {
+        let notes = match ledger.notes(DoorName::Cron, NOTES).await {
             Ok(notes) => notes,
             Err(error) => {
                 tracing::error!("cron: {error}");
@@ -113,7 +112,7 @@ impl Reports {
         let mut all = true;
         for note in notes {
             if self.tell(&note).await {
-                if let Err(error) = ledger.remove_note(DOOR, &note.key).await {
+                if let Err(error) = ledger.remove_note(DoorName::Cron, &note.key).await {
                     tracing::error!("cron: a chat may be told twice: {error}");
                     all = false;
                 }

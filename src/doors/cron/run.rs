@@ -14,17 +14,16 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::DOOR;
+use super::context::Context;
 use super::history::Folder;
 use super::report::{self, Report};
 use super::retry::{Then, Why, then};
-use super::runner::Surroundings;
 use super::tick::{Attempt, Tick};
 use crate::claude::outcome::Outcome;
 use crate::desk::ask::Ask;
 use crate::runs::submission::SubmitError;
 use crate::runs::submission::{Busy, Origin};
-use crate::store::record::{Cancel, Requester, Run, State, now};
+use crate::store::record::{Cancel, DoorName, Requester, Run, State, now};
 use crate::store::{Note, StoreError};
 
 const SESSIONS: &str = "session/";
@@ -56,7 +55,7 @@ enum Tried {
 
 /// A tick at work.
 pub(super) struct Work<'runner> {
-    around: &'runner Surroundings,
+    context: &'runner Context,
     tick: Tick,
     give_up: CancellationToken,
     folder: Option<Folder>,
@@ -64,8 +63,8 @@ pub(super) struct Work<'runner> {
 
 impl<'runner> Work<'runner> {
     /// `give_up`: cancelled when the job's next tick is to take its place.
-    pub(super) const fn new(around: &'runner Surroundings, tick: Tick, give_up: CancellationToken) -> Self {
-        Self { around, tick, give_up, folder: None }
+    pub(super) const fn new(context: &'runner Context, tick: Tick, give_up: CancellationToken) -> Self {
+        Self { context, tick, give_up, folder: None }
     }
 
     /// Everything from its first try until it has been told how it ended.
@@ -112,8 +111,8 @@ impl<'runner> Work<'runner> {
         {
             return false;
         }
-        let ledger = self.around.engine.ledger();
-        self.write(|| ledger.put_note(DOOR, self.tick.note(), None)).await
+        let ledger = self.context.engine.ledger();
+        self.write(|| ledger.put_note(DoorName::Cron, self.tick.note(), None)).await
     }
 
     /// Waits for a time of the clock. `Some`: it was not to be.
@@ -134,21 +133,21 @@ impl<'runner> Work<'runner> {
     async fn pause(&self, time: Duration) -> Option<Tried> {
         tokio::select! {
             () = tokio::time::sleep(time) => None,
-            () = self.around.stop.cancelled() => Some(Tried::Left),
+            () = self.context.stop.cancelled() => Some(Tried::Left),
             () = self.give_up.cancelled() => Some(Tried::Replaced),
         }
     }
 
     /// One try: asks for its run and follows it to its end.
     async fn attempt(&mut self) -> Tried {
-        let (workspaces, name) = (self.around.workspaces.clone(), self.tick.workspace.clone());
+        let (workspaces, name) = (self.context.workspaces.clone(), self.tick.workspace.clone());
         let found = tokio::task::spawn_blocking(move || workspaces.create(&name)).await;
         let workspace =
             match found.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string())) {
                 Ok(workspace) => workspace.path,
                 Err(error) => return Tried::Failed(format!("its workspace cannot be used: {error}")),
             };
-        let (history, tick, path) = (self.around.history.clone(), self.tick.clone(), workspace.clone());
+        let (history, tick, path) = (self.context.history.clone(), self.tick.clone(), workspace.clone());
         let look = move || history.folder(&tick, &path).map(|folder| (folder, history.before(&tick, &path)));
         let (folder, before) = on_disk(&self.tick.job, look).await.unzip();
         self.folder = folder;
@@ -160,9 +159,9 @@ impl<'runner> Work<'runner> {
             return Tried::Left;
         }
         loop {
-            let error = match self.around.engine.wait(run).await {
+            let error = match self.context.engine.wait(run).await {
                 // The server's own end did it.
-                Ok(Some(run)) if run.state == State::Interrupted && self.around.stop.is_cancelled() => {
+                Ok(Some(run)) if run.state == State::Interrupted && self.context.stop.is_cancelled() => {
                     return Tried::Left;
                 }
                 Ok(Some(run)) => return Tried::Ended(Box::new(run)),
@@ -188,13 +187,13 @@ impl<'runner> Work<'runner> {
         if self.tick.continues {
             request.options.resume = self.session(&workspace).await;
         }
-        let origin = Origin::unlimited(DOOR, Requester::Job(self.tick.job.clone()));
+        let origin = Origin::unlimited(DoorName::Cron, Requester::Job(self.tick.job.clone()));
         let ask = Ask::new(origin, workspace, request).key(Some(self.tick.idempotency_key())).stays(true);
         // Whether the job itself is busy was judged before; this is about others in its workspace.
         let ask = ask.webhook(self.tick.webhook.clone()).busy(Busy::Queue);
         let mut told = false;
         loop {
-            let (why, pause) = match ask.clone().submit(&self.around.engine).await {
+            let (why, pause) = match ask.clone().submit(&self.context.engine).await {
                 Ok(submitted) => return Ok(submitted.id),
                 // What is asked may have changed since: another session, another run before.
                 Err(SubmitError::KeyReused { before }) => return Ok(before),
@@ -214,7 +213,7 @@ impl<'runner> Work<'runner> {
 
     /// Writes the run's events down as they come, after those of earlier tries. `false`: the run is the next server's.
     async fn follow(&self, run: Uuid) -> bool {
-        let engine = &self.around.engine;
+        let engine = &self.context.engine;
         let mut activity = None;
         if let Some(folder) = &self.folder {
             let mut file = folder.activity().await;
@@ -243,7 +242,7 @@ impl<'runner> Work<'runner> {
                         tracing::error!("run {run}: it cannot be cancelled: {error}");
                     }
                 }
-                () = self.around.stop.cancelled(), if !stopped => {
+                () = self.context.stop.cancelled(), if !stopped => {
                     stopped = true;
                     // One that waits would go on waiting, for the next server.
                     if events.is_waiting() {
@@ -270,7 +269,7 @@ impl<'runner> Work<'runner> {
     /// The session of the job's last run, if that was in this workspace.
     async fn session(&self, workspace: &Path) -> Option<String> {
         let key = format!("{SESSIONS}{}", self.tick.job);
-        let note = self.around.engine.ledger().note(DOOR, &key).await;
+        let note = self.context.engine.ledger().note(DoorName::Cron, &key).await;
         let note = note.inspect_err(|error| tracing::error!("job {}: {error}", self.tick.job)).ok().flatten()?;
         let is_here = note["workspace"].as_str().is_some_and(|known| Path::new(known) == workspace);
         note["session"].as_str().filter(|_| is_here).map(str::to_owned)
@@ -278,16 +277,19 @@ impl<'runner> Work<'runner> {
 
     async fn remember_session(&self, run: &Run) {
         let key = format!("{SESSIONS}{}", self.tick.job);
-        let ledger = self.around.engine.ledger();
+        let ledger = self.context.engine.ledger();
         let outcome = run.end.as_ref().and_then(|end| end.outcome);
         match run.end.as_ref().and_then(|end| end.session_id.as_ref()) {
             Some(session) if self.tick.continues && run.state == State::Succeeded => {
                 let expires_at = Some(now() + SESSION_KEPT);
                 let value = json!({"session": session, "workspace": run.workspace.to_string_lossy()});
-                self.write(|| ledger.put_note(DOOR, Note { key: key.clone(), value: value.clone() }, expires_at)).await;
+                self.write(|| {
+                    ledger.put_note(DoorName::Cron, Note { key: key.clone(), value: value.clone() }, expires_at)
+                })
+                .await;
             }
             _ if outcome == Some(Outcome::SessionNotFound) => {
-                self.write(|| ledger.remove_note(DOOR, &key)).await;
+                self.write(|| ledger.remove_note(DoorName::Cron, &key)).await;
             }
             _ => {}
         }
@@ -313,7 +315,7 @@ impl<'runner> Work<'runner> {
             (None, why) => tracing::error!("job {job}: {}", why.as_deref().unwrap_or_default()),
         }
         if let Some(folder) = self.folder.clone() {
-            let (history, tick) = (self.around.history.clone(), self.tick.clone());
+            let (history, tick) = (self.context.history.clone(), self.tick.clone());
             let (run, error) = (run.clone(), error.clone());
             on_disk(job, move || history.finish(&folder, &tick, run.as_ref(), error.as_deref())).await;
         }
@@ -326,14 +328,14 @@ impl<'runner> Work<'runner> {
         {
             return Fate::Left;
         }
-        let (ledger, key) = (self.around.engine.ledger(), self.tick.key());
-        if self.write(|| ledger.remove_note(DOOR, &key)).await { Fate::Over } else { Fate::Left }
+        let (ledger, key) = (self.context.engine.ledger(), self.tick.key());
+        if self.write(|| ledger.remove_note(DoorName::Cron, &key)).await { Fate::Over } else { Fate::Left }
     }
 
     /// `false`: the server ends before it is written down.
     async fn report(&self, report: Report<'_>) -> bool {
-        let Some(reports) = &self.around.reports else { return true };
-        let ledger = self.around.engine.ledger();
+        let Some(reports) = &self.context.reports else { return true };
+        let ledger = self.context.engine.ledger();
         self.write(|| reports.accept(ledger, &self.tick, &report)).await
     }
 
@@ -344,7 +346,7 @@ impl<'runner> Work<'runner> {
             tracing::error!("job {}: {error}; trying again", self.tick.job);
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
-                () = self.around.stop.cancelled() => return false,
+                () = self.context.stop.cancelled() => return false,
             }
         }
     }

@@ -10,30 +10,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::file::Job;
-use super::history::History;
+use super::context::Context;
+use super::file::{Job, counted};
 use super::lane::{self, Admission, Lane};
-use super::report::Reports;
 use super::run::{Fate, Work};
 use super::tick::{self, Tick};
-use super::{DOOR, jobs};
-use crate::runs::engine::Engine;
+use crate::store::record::DoorName;
 use crate::store::{Note, StoreError};
-use crate::workspace::Workspaces;
-
-/// What ticks are carried out with.
-pub(super) struct Surroundings {
-    /// The run engine.
-    pub(super) engine: Engine,
-    /// The folder that jobs' workspaces are in.
-    pub(super) workspaces: Workspaces,
-    /// Where history is kept.
-    pub(super) history: History,
-    /// Who tells chats, if there are any.
-    pub(super) reports: Option<Reports>,
-    /// Cancelled: this server ends, and leaves what is not over to the next.
-    pub(super) stop: CancellationToken,
-}
 
 /// Carries ticks out. Clones are the same one.
 #[derive(Clone)]
@@ -42,7 +25,7 @@ pub(super) struct Runner {
 }
 
 struct Shared {
-    around: Surroundings,
+    context: Context,
     lanes: Mutex<HashMap<String, Lane>>,
     tasks: TaskTracker,
 }
@@ -50,23 +33,23 @@ struct Shared {
 impl Runner {
     /// Nothing is carried out yet.
     #[must_use]
-    pub(super) fn new(around: Surroundings) -> Self {
-        Self { shared: Arc::new(Shared { around, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
+    pub(super) fn new(context: Context) -> Self {
+        Self { shared: Arc::new(Shared { context, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
     /// What ticks are carried out with.
     #[must_use]
-    pub(super) fn around(&self) -> &Surroundings {
-        &self.shared.around
+    pub(super) fn context(&self) -> &Context {
+        &self.shared.context
     }
 
     /// Takes up what an earlier server has left; up to when each job's ticks were accepted.
     ///
     /// A tick older than `oldest` is dropped: the ledger may not have its run any more, and it would run again.
     pub(super) async fn take_up(&self, oldest: DateTime<Utc>) -> Result<HashMap<String, DateTime<Utc>>, StoreError> {
-        let ledger = self.around().engine.ledger();
+        let ledger = self.context().engine.ledger();
         let mut accepted = HashMap::new();
-        for note in ledger.notes(DOOR, tick::NOTES).await? {
+        for note in ledger.notes(DoorName::Cron, tick::NOTES).await? {
             let tick: Tick = match serde_json::from_value(note.value) {
                 Ok(tick) => tick,
                 Err(error) => {
@@ -80,7 +63,7 @@ impl Runner {
                     tick.job,
                     tick.tell(tick.scheduled * 1000)
                 );
-                ledger.remove_note(DOOR, &note.key).await?;
+                ledger.remove_note(DoorName::Cron, &note.key).await?;
                 continue;
             }
             // Keys of one job sort by time.
@@ -88,34 +71,34 @@ impl Runner {
             self.enqueue(tick, Admission::Wait);
         }
         if !accepted.is_empty() {
-            tracing::info!("cron: going on with what an earlier server has left of {}", jobs(accepted.len()));
+            tracing::info!("cron: going on with what an earlier server has left of {}", counted(accepted.len()));
         }
         Ok(accepted)
     }
 
     /// Takes a tick in, or leaves it out; `handled`: the note that says so. When this returns it is not forgotten.
     pub(super) async fn accept(&self, job: &Job, tick: Tick, handled: Note) -> Result<(), StoreError> {
-        let ledger = self.around().engine.ledger();
+        let ledger = self.context().engine.ledger();
         let admission = lane::admit(self.lanes().get(&job.name), job.on_overlap);
         let due = tick.tell(tick.scheduled * 1000);
         match admission {
             Admission::LeaveOut => {
                 tracing::warn!("job {}: its last run is not over, so the tick of {due} is left out", job.name);
-                return ledger.put_note(DOOR, handled, None).await;
+                return ledger.put_note(DoorName::Cron, handled, None).await;
             }
             Admission::Full => {
                 let most = lane::MOST_WAITING;
                 tracing::error!("job {}: {most} ticks wait already, so that of {due} is left out", job.name);
-                return ledger.put_note(DOOR, handled, None).await;
+                return ledger.put_note(DoorName::Cron, handled, None).await;
             }
             Admission::Start => {}
             Admission::Wait => tracing::info!("job {}: the tick of {due} waits for the run before it", job.name),
             Admission::Replace => tracing::info!("job {}: the tick of {due} replaces the run before it", job.name),
         }
-        ledger.put_note(DOOR, tick.note(), None).await?;
-        ledger.put_note(DOOR, handled, None).await?;
+        ledger.put_note(DoorName::Cron, tick.note(), None).await?;
+        ledger.put_note(DoorName::Cron, handled, None).await?;
         for replaced in self.enqueue(tick, admission) {
-            ledger.remove_note(DOOR, &replaced.key()).await?;
+            ledger.remove_note(DoorName::Cron, &replaced.key()).await?;
         }
         Ok(())
     }
@@ -156,7 +139,7 @@ impl Runner {
         let mut next = Some(first);
         while let Some(tick) = next {
             let give_up = self.lanes().get(&job).map(|lane| lane.give_up.clone()).unwrap_or_default();
-            let work = AssertUnwindSafe(Work::new(self.around(), tick, give_up).carry_out());
+            let work = AssertUnwindSafe(Work::new(self.context(), tick, give_up).carry_out());
             // A job must not stand still for good because of one tick. Its note is there for the next server.
             let fate = work.catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!("job {job}: a fault of claudebox has ended its tick");

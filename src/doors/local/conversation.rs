@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
-use crate::claude::arguments::LONGEST_PROMPT_BYTES;
+use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
 use crate::desk;
 use crate::runs::engine::Engine;

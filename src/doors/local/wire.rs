@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options, OutputFormat};
+use crate::claude::arguments::{Options, OutputFormat};
+use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::claude::outcome::Outcome;
 use crate::config::call::Variables;
 use crate::runs::submission::Busy;

@@ -9,21 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::lenient::Ignored;
-use crate::desk::options::Field;
-use crate::desk::refusal::{Kind, Refusal, Remedy, Words};
-
-/// Code of a wrong argument.
-pub(super) const CODE: &str = "invalid_argument";
-/// The words of this door's clients.
-pub(super) const WORDS: Words = Words { field: Field::snake, remedy };
-
-const fn remedy(remedy: Remedy) -> &'static str {
-    match remedy {
-        Remedy::CreateWorkspace => "set create_workspace to have it made",
-        Remedy::WaitOrReplace => "set busy to queue or replace",
-        Remedy::Wait => "set busy to queue to wait all the same",
-    }
-}
+use super::words::WORDS;
+use crate::desk::refusal::{Kind, Refusal};
 
 /// Where a refusal has what is for programs.
 const PROBLEM: &str = "claudebox/problem";
@@ -66,11 +53,6 @@ pub(super) fn refused(refusal: &Refusal) -> CallToolResult {
     meta.insert(PROBLEM.into(), refusal.json(&WORDS));
     result.meta = Some(MetaObject(meta));
     result
-}
-
-/// A wrong argument, by the name the client knows.
-pub(super) fn invalid(name: &str, why: &str) -> Refusal {
-    Refusal::of_named("field", CODE, name, why)
 }
 
 /// Says in a result which arguments nothing was done with: a slip must not go unseen.

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{CODE, Fault};
+use super::answer::Fault;
+use super::words::CODE;
 use crate::claude::arguments::Effort;
 use crate::desk::ask::Wish;
 use crate::desk::options::{self, Place};
@@ -114,7 +115,7 @@ impl RunArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doors::mcp::answer::WORDS;
+    use crate::doors::mcp::words::WORDS;
     use crate::doors::mcp::{lenient, tools};
     use rstest::rstest;
     use std::collections::BTreeSet;

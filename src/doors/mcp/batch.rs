@@ -14,7 +14,8 @@ use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 
 use super::frames::{EVENT_STREAM, readable};
-use super::gate::{self, SESSION, VERSION};
+use super::message::{VERSION, asked_version, in_json};
+use super::sessions;
 
 /// The one version that has batches. A client of that version does not name it in its requests yet.
 const WITH_BATCHES: &str = "2025-03-26";
@@ -36,9 +37,10 @@ pub(super) fn refused(headers: &HeaderMap, messages: &[Value]) -> Option<String>
     if messages.iter().any(|message| message["method"] == "initialize") {
         return Some("initialize must not be in a batch: send it alone".into());
     }
-    if !headers.contains_key(SESSION) {
+    if !headers.contains_key(sessions::HEADER) {
         return Some(format!(
-            "a batch needs a session: send initialize first, and its {SESSION} header with the batch"
+            "a batch needs a session: send initialize first, and its {} header with the batch",
+            sessions::HEADER
         ));
     }
     None
@@ -50,10 +52,10 @@ pub(super) async fn answer(request: Request, messages: Vec<Value>, next: Next) -
     parts.headers.remove(header::CONTENT_LENGTH);
     let mut answers: Vec<BoxStream<'static, Result<Bytes, axum::Error>>> = Vec::new();
     for message in messages {
-        let response = match gate::message(message.to_string().as_bytes()) {
+        let response = match asked_version(message.to_string().as_bytes()) {
             Ok(_) => {
                 let alone = Request::from_parts(parts.clone(), Body::from(message.to_string()));
-                gate::in_json(next.clone().run(alone).await).await
+                in_json(next.clone().run(alone).await).await
             }
             Err(refused) => *refused,
         };

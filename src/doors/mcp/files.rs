@@ -8,9 +8,10 @@ use rmcp::model::CallToolResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Fault, invalid, structured, with_text};
+use super::answer::{Fault, structured, with_text};
+use super::call::Call;
 use super::page::{Page, page};
-use super::server::Call;
+use super::words::invalid;
 use crate::desk::files::{UploadLimit, blocking, rfc3339};
 use crate::desk::refusal::{Kind as Refused, Refusal};
 use crate::workspace::{self, ClientPath, Kind, PathError, Precondition, Stat, Workspaces};

@@ -7,30 +7,24 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorCode};
-use serde_json::{Value, json};
+use rmcp::model::ErrorCode;
+use serde_json::Value;
 
-use super::sessions::Sessions;
+use super::message::{VERSION, asked_version, in_json, refusal};
+use super::sessions::{self, Sessions};
 use super::{batch, frames};
 use crate::desk::caller::Caller;
 use crate::doors::web::parameters::json_bytes;
 use crate::doors::web::server::Stopping;
 
-/// The header with a session's id.
-pub(super) const SESSION: &str = "mcp-session-id";
-/// The header with the version of the protocol that was agreed on. Clients of the first versions do not send it.
-pub(super) const VERSION: &str = "mcp-protocol-version";
 /// What the protocol wants every client to accept.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-/// Longest error of the SDK that is put into other words.
-const LONGEST_ERROR: usize = 64 << 10;
-
 /// Lets through what the SDK can answer.
 pub(super) async fn pass(
     State(sessions): State<Arc<Sessions>>,
@@ -63,7 +57,7 @@ pub(super) async fn pass(
     let stream = session.as_deref().filter(|_| method == Method::GET).map(|id| sessions.in_use(id));
     let response = in_json(next.run(request).await).await;
     let mut response = frames::readable(response, frames::knows_empty_frames(&version));
-    match (&session, response.headers().get(SESSION).and_then(|id| id.to_str().ok())) {
+    match (&session, response.headers().get(sessions::HEADER).and_then(|id| id.to_str().ok())) {
         (None, Some(new)) => sessions.opened(new, &caller.name),
         (Some(id), _) if method == Method::DELETE && response.status().is_success() => sessions.closed(id),
         _ => {}
@@ -92,7 +86,7 @@ pub(super) async fn pass(
 }
 
 fn session(headers: &HeaderMap) -> Option<String> {
-    headers.get(SESSION).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())
+    headers.get(sessions::HEADER).map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 fn version(headers: &HeaderMap) -> String {
@@ -132,90 +126,16 @@ async fn checked(mut request: Request) -> Result<Checked, Box<Response>> {
         }
         return Ok(Checked::Batch(Request::from_parts(parts, Body::from(body)), messages));
     }
-    let asked = message(&body)?;
+    let asked = asked_version(&body)?;
     Ok(Checked::Message(Request::from_parts(parts, Body::from(body)), asked))
-}
-
-/// The version of the protocol that a message asks for, if it is one and asks.
-pub(super) fn message(body: &[u8]) -> Result<Option<String>, Box<Response>> {
-    match serde_json::from_slice::<ClientJsonRpcMessage>(body) {
-        Ok(ClientJsonRpcMessage::Request(request)) => match request.request {
-            ClientRequest::InitializeRequest(asked) => Ok(Some(asked.params.protocol_version.to_string())),
-            // What is not as the protocol has it is one of these to the SDK.
-            ClientRequest::CustomRequest(asked) if asked.method == "initialize" => Err(Box::new(no_initialize(body))),
-            _ => Ok(None),
-        },
-        Ok(_) => Ok(None),
-        Err(_) => Err(Box::new(no_message(body))),
-    }
-}
-
-/// What is wrong with an `initialize` that the SDK cannot read.
-fn no_initialize(body: &[u8]) -> Response {
-    let message: Value = serde_json::from_slice(body).unwrap_or_default();
-    let params = &message["params"];
-    let wrong = [
-        ("protocolVersion", params["protocolVersion"].is_string(), "a text such as \"2025-11-25\""),
-        ("capabilities", params["capabilities"].is_object(), "an object, {} if there are none"),
-        ("clientInfo", params["clientInfo"].is_object(), "an object with name and version"),
-    ];
-    let wrong: Vec<String> = wrong
-        .iter()
-        .filter(|(_, is_right, _)| !is_right)
-        .map(|(name, _, needed)| format!("params.{name} has to be {needed}"))
-        .collect();
-    let said = match wrong.as_slice() {
-        [] => "params are not those of the protocol: clientInfo needs name and version".to_owned(),
-        wrong => wrong.join("; "),
-    };
-    refusal(StatusCode::BAD_REQUEST, ErrorCode::INVALID_PARAMS, &message["id"], &format!("initialize: {said}"))
-}
-
-/// What is wrong with a body that is no message.
-fn no_message(body: &[u8]) -> Response {
-    let (code, id, said) = match serde_json::from_slice::<Value>(body) {
-        Err(error) => (ErrorCode::PARSE_ERROR, Value::Null, format!("the body is not JSON: {error}")),
-        Ok(value) => {
-            let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
-            let said = "the body is no JSON-RPC 2.0 message: an object with jsonrpc, method and, for a request, id";
-            (ErrorCode::INVALID_REQUEST, id, said.to_owned())
-        }
-    };
-    refusal(StatusCode::BAD_REQUEST, code, &id, &said)
-}
-
-fn refusal(status: StatusCode, code: ErrorCode, id: &Value, said: &str) -> Response {
-    let body = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": said}});
-    (status, axum::Json(body)).into_response()
-}
-
-/// An error that the SDK wrote as text, as JSON-RPC.
-pub(super) async fn in_json(response: Response) -> Response {
-    let status = response.status();
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if is_json || !(status.is_client_error() || status.is_server_error()) {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let text = to_bytes(body, LONGEST_ERROR).await.unwrap_or_default();
-    let said = match status {
-        StatusCode::INTERNAL_SERVER_ERROR => {
-            tracing::error!("MCP: {}", String::from_utf8_lossy(&text));
-            "claudebox failed; its log says why".into()
-        }
-        _ => String::from_utf8_lossy(&text).into_owned(),
-    };
-    let code = if status.is_server_error() { ErrorCode::INTERNAL_ERROR } else { ErrorCode::INVALID_REQUEST };
-    let body = json!({"jsonrpc": "2.0", "id": null, "error": {"code": code.0, "message": said}});
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Response::from_parts(parts, Body::from(body.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::to_bytes;
     use rstest::rstest;
+    use serde_json::json;
 
     #[rstest]
     #[case("{", -32700, json!(null))]

@@ -7,7 +7,7 @@
 use rmcp::model::JsonObject;
 use serde_json::{Map, Number, Value};
 
-use super::answer::invalid;
+use super::words::invalid;
 use crate::desk::options::form::Bounds;
 use crate::desk::refusal::Refusal;
 

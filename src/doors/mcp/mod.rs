@@ -7,14 +7,17 @@
 //! | module | what it decides |
 //! |---|---|
 //! | `gate` | what gets to the SDK at all |
+//! | `message` | what is a message at all |
 //! | `batch` | several messages in one request |
 //! | `frames` | how an event stream is written |
 //! | `sessions` | whose a session is, and when it ends |
 //! | `server` | who the server is, which tool is called |
+//! | `call` | who calls a tool, and whether they still want the answer |
 //! | `tools` | names, descriptions and schemas of the tools |
 //! | `lenient` | what clients send -> what a tool's schema asks for |
 //! | `arguments` | arguments of a call -> types |
 //! | `answer` | results and refusals, as clients see them |
+//! | `words` | how refusals are worded |
 //! | `run` | `claude_run` |
 //! | `runs` | `run_status`, `run_result`, `run_cancel` |
 //! | `files` | the files' tools |
@@ -23,16 +26,19 @@
 mod answer;
 mod arguments;
 mod batch;
+mod call;
 mod files;
 mod frames;
 mod gate;
 mod lenient;
+mod message;
 mod page;
 mod run;
 mod runs;
 mod server;
 mod sessions;
 mod tools;
+mod words;
 
 use std::sync::Arc;
 
@@ -47,8 +53,6 @@ use crate::desk::files::UploadLimit;
 use crate::doors::web::Routes;
 use crate::store::record::DoorName;
 
-/// The name of this door.
-const DOOR: DoorName = DoorName::Mcp;
 /// Where it is. With a slash at its end it is the same: clients of the predecessor have one there.
 const PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 
@@ -66,7 +70,7 @@ pub fn routes(desk: Desk, upload_limit: Option<UploadLimit>) -> Routes {
     let service = StreamableHttpService::new(move || Ok(server.clone()), sessions.keeper(), config);
     let router = PATHS.into_iter().fold(Router::new(), |router, path| router.route_service(path, service.clone()));
     Routes {
-        name: DOOR,
+        name: DoorName::Mcp,
         protected: router.layer(from_fn_with_state(sessions, gate::pass)),
         open: Router::new(),
         // There are clients that are configured by a URL alone.

@@ -14,10 +14,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::DOOR;
 use super::answer::{Fault, with_text};
 use super::arguments::RunArguments;
-use super::server::Call;
+use super::call::Call;
 use crate::claude::outcome::Outcome;
 use crate::desk::Desk;
 use crate::desk::ask::Ask;
@@ -26,7 +25,7 @@ use crate::doors::web::server::Stopping;
 use crate::runs::engine::{Hold, Submitted};
 use crate::runs::events::Events;
 use crate::runs::submission::Busy;
-use crate::store::record::{Cancel, Run, State};
+use crate::store::record::{Cancel, DoorName, Run, State};
 
 /// Time between two signs of life where nothing happens: clients that wait a minute for one get several.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -131,7 +130,7 @@ pub(super) async fn claude_run(call: Call<'_>, arguments: RunArguments) -> Resul
     if arguments.busy.is_none() {
         desk.room(&workspace.path)?;
     }
-    let ask = Ask::new(call.caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
+    let ask = Ask::new(call.caller.origin(DoorName::Mcp, desk.workspaces.root()), workspace.path, request);
     let ask = ask.busy(arguments.busy.unwrap_or(Busy::Queue)).stays(arguments.background);
     let Submitted { id, mut hold, .. } = ask.submit(&desk.engine).await?;
     if arguments.background {

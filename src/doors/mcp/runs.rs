@@ -7,9 +7,10 @@ use rmcp::model::CallToolResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Fault, invalid, structured};
+use super::answer::{Fault, structured};
+use super::call::Call;
 use super::run::{answer, follow};
-use super::server::Call;
+use super::words::invalid;
 use crate::claude::outcome::Outcome;
 use crate::desk::runs::{Named, time};
 use crate::store::Filter;

@@ -1,28 +1,23 @@
 //! Who the server is, and which tool is called.
 
-use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
     GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
-    ProgressToken, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
 };
-use rmcp::service::{Peer, RequestContext, RoleServer};
+use rmcp::service::{RequestContext, RoleServer};
 use rmcp::{ErrorData as McpError, ServerHandler};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::answer::{Fault, note_ignored, refused};
 use super::arguments::{of_run_prompt, read};
-use super::gate::SESSION;
+use super::call::Call;
 use super::lenient::{Fitted, fit};
-use super::sessions::{InUse, Sessions};
+use super::sessions::Sessions;
 use super::tools::{self, Name};
 use super::{files, run, runs};
 use crate::desk::Desk;
-use crate::desk::caller::Caller;
 use crate::desk::files::UploadLimit;
-use crate::desk::refusal::Refusal;
-use crate::doors::web::server::Stopping;
 
 const INSTRUCTIONS: &str = "claudebox runs Claude Code in a box. claude_run gives it a task in a workspace, a folder below \
                             the workspaces folder; by default it continues the workspace's last session. The file tools \
@@ -34,27 +29,6 @@ pub(super) struct Server {
     pub(super) desk: Desk,
     pub(super) sessions: std::sync::Arc<Sessions>,
     pub(super) upload_limit: Option<UploadLimit>,
-}
-
-/// A call of a tool.
-pub(super) struct Call<'server> {
-    pub(super) desk: &'server Desk,
-    pub(super) caller: &'server Caller,
-    pub(super) stopping: Option<Stopping>,
-    pub(super) peer: &'server Peer<RoleServer>,
-    /// Where the client wants to hear how it goes.
-    pub(super) progress: Option<ProgressToken>,
-    /// Whether it came in a session: a connection that breaks is no goodbye then.
-    pub(super) in_session: bool,
-    ended: CancellationToken,
-    _in_use: Option<InUse>,
-}
-
-impl Call<'_> {
-    /// Comes when the client does not want the answer any more.
-    pub(super) async fn cancelled(&self) {
-        self.ended.cancelled().await;
-    }
 }
 
 impl ServerHandler for Server {
@@ -140,23 +114,7 @@ impl Server {
         arguments: JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, Fault> {
-        let parts = context.extensions.get::<Parts>();
-        let caller = parts.and_then(|parts| parts.extensions.get::<Caller>());
-        // Without one nobody gets in: a route that was wired up wrongly must not be an open one.
-        let (Some(parts), Some(caller)) = (parts, caller) else {
-            return Err(Refusal::internal("calling a tool", &"the request came without its caller").into());
-        };
-        let session = parts.headers.get(SESSION).and_then(|id| id.to_str().ok());
-        let call = Call {
-            desk: &self.desk,
-            caller,
-            stopping: parts.extensions.get().cloned(),
-            peer: &context.peer,
-            progress: context.meta.get_progress_token(),
-            in_session: session.is_some(),
-            ended: context.ct.clone(),
-            _in_use: session.map(|id| self.sessions.in_use(id)),
-        };
+        let call = Call::of(&self.desk, &self.sessions, context)?;
         match name {
             Name::Run => run::claude_run(call, read(arguments)?).await,
             Name::Status => runs::run_status(call, read(arguments)?).await,

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rmcp::transport::streamable_http_server::session::SessionManager as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 
+/// The header with a session's id.
+pub(super) const HEADER: &str = "mcp-session-id";
 /// How long a session is kept that nobody uses.
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
 /// How many are kept. Clients that never say goodbye open a new one each time.

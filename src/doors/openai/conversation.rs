@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::material::Piece;
 use super::message::{Message, Part, Role, invalid};
-use crate::claude::arguments::LONGEST_PROMPT_BYTES;
 use crate::claude::envelope::hex;
+use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::doors::web::problem::Problem;
 
 /// What is asked where a conversation ends with the assistant's own words.

@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::PREFIX;
 use crate::claude::outcome::Outcome;
 use crate::desk::options::Field;
 use crate::desk::refusal::{RETRY_SECONDS, Remedy, Words, rate_limited};
 use crate::doors::web::problem::Problem;
 use crate::store::record::{Run, State};
 
+/// Where everything of this door is.
+const PREFIX: &str = "/openai/";
 /// OpenAI's libraries ask again by themselves at 408, 409, 429 and 5xx, unless this says no. Others know only the
 /// status, and some ask again at whatever is not 400 to 409.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");

@@ -10,13 +10,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::answer::Answer;
 use super::conversation::Digest;
 use super::message::{Message, Part, Role, invalid};
-use super::turn::{Answer, DOOR};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::web::problem::Problem;
-use crate::store::record::{Run, State, now};
+use crate::store::record::{DoorName, Run, State, now};
 use crate::store::{Note, StoreError};
 
 /// How long a conversation is recognised.
@@ -50,11 +50,11 @@ impl Memory {
         let ledger = desk.engine.ledger();
         if let Some(response) = &self.response {
             let note = Note { key: format!("response/{run}"), value: response.clone() };
-            ledger.put_note(DOOR, note, Some(now() + KNOWN_MS)).await?;
+            ledger.put_note(DoorName::OpenAi, note, Some(now() + KNOWN_MS)).await?;
         }
         if let Some(asked) = &self.asked {
             let note = Note { key: format!("asked/{run}"), value: json!(asked) };
-            ledger.put_note(DOOR, note, Some(now() + KNOWN_MS)).await?;
+            ledger.put_note(DoorName::OpenAi, note, Some(now() + KNOWN_MS)).await?;
         }
         Ok(())
     }
@@ -67,12 +67,12 @@ impl Memory {
         let digest = self.conversation.clone().map(|digest| digest.answered(&answer.said()).text());
         if let Some(digest) = &digest {
             let note = Note { key: format!("conversation/{digest}"), value: json!(session) };
-            ledger.put_note(DOOR, note, expires).await?;
+            ledger.put_note(DoorName::OpenAi, note, expires).await?;
         }
         if digest.is_some() || self.response.is_some() {
             // The session's end: a conversation that is not there any more cannot be gone on with.
             let end = json!({"conversation": digest, "run": answer.run.id});
-            ledger.put_note(DOOR, Note { key: format!("session/{session}"), value: end }, expires).await?;
+            ledger.put_note(DoorName::OpenAi, Note { key: format!("session/{session}"), value: end }, expires).await?;
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Memory {
 }
 
 async fn note(desk: &Desk, key: &str) -> Result<Option<Value>, StoreError> {
-    desk.engine.ledger().note(DOOR, key).await
+    desk.engine.ledger().note(DoorName::OpenAi, key).await
 }
 
 /// The session that a conversation is at the end of.
@@ -104,7 +104,9 @@ pub(super) async fn response(
     prefix: &str,
 ) -> Result<Option<(Run, Value)>, StoreError> {
     let Some(run) = id.strip_prefix(prefix) else { return Ok(None) };
-    let Some(run) = desk.visible_run(run, caller).await.ok().filter(|run| run.door == DOOR) else { return Ok(None) };
+    let Some(run) = desk.visible_run(run, caller).await.ok().filter(|run| run.door == DoorName::OpenAi) else {
+        return Ok(None);
+    };
     Ok(note(desk, &format!("response/{}", run.id)).await?.map(|asked| (run, asked)))
 }
 

@@ -13,12 +13,15 @@
 //! | `conversation` | messages -> what the CLI is told, and which session it goes on with |
 //! | `memory` | what is remembered of a run: its conversation, its ids |
 //! | `tools` | the client's tools, and the call of one that it forces |
+//! | `wish` | what a request asks for |
 //! | `turn` | the run |
+//! | `answer` | what a run has answered |
 //! | `spoken` | the text of an answer: where it ends, what counts of it |
 //! | `stream` | pieces -> server-sent events, in the words of a protocol |
 //! | `chat`, `responses` | the two protocols |
 //! | `error` | OpenAI's shape of errors |
 
+mod answer;
 mod chat;
 mod conversation;
 pub mod error;
@@ -33,6 +36,7 @@ mod stream;
 mod tools;
 mod turn;
 mod usage;
+mod wish;
 
 use std::sync::Arc;
 
@@ -48,8 +52,6 @@ use crate::doors::web::Routes;
 use crate::doors::web::openapi::Described;
 use crate::store::record::DoorName;
 
-/// Where everything of this door is.
-const PREFIX: &str = "/openai/";
 /// Where its routes are.
 const BASE: &str = "/openai/v1";
 

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::answer::Answer;
 use super::error;
-use super::turn::{Answer, Following, Step};
+use super::turn::follow::{Following, Step};
 use crate::desk::narrate::Delta;
 use crate::doors::web::RUN_ID;
 use crate::doors::web::problem::Problem;

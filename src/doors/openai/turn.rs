@@ -1,27 +1,26 @@
 //! One request as a run: submitted, followed, and remembered by what the client will send next.
 
-mod follow;
+pub(super) mod follow;
 
 use axum::Extension;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-pub(super) use self::follow::{Following, Step};
+use super::answer::Answer;
 use super::conversation::{Conversation, Digest, Told};
 use super::error;
 use super::headers::{Headers, Progress};
 use super::material;
 use super::memory::{self, Memory, Previous};
-use super::message::{self, Message};
 use super::models::{self, Models};
 use super::spoken::Spoken;
 use super::tools::Tools;
-use crate::claude::arguments::{Effort, FromDoor, Options, OutputFormat};
+use super::wish::Wish;
+use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 use crate::desk::Desk;
 use crate::desk::ask::Ask;
 use crate::desk::caller::Caller;
-use crate::desk::narrate::Reader;
 use crate::desk::refusal::Refusal;
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
@@ -29,30 +28,6 @@ use crate::runs::engine::Hold;
 use crate::runs::submission::Busy;
 use crate::runs::submission::SubmitError;
 use crate::store::record::{DoorName, Request, Run};
-
-/// The name of this door.
-pub(super) const DOOR: DoorName = DoorName::OpenAi;
-
-/// What a request asks for, whichever protocol it came in.
-pub(super) struct Wish {
-    pub(super) model: String,
-    pub(super) messages: Vec<Message>,
-    /// What the messages are called in the protocol.
-    pub(super) field: &'static str,
-    /// JSON Schema of the answer.
-    pub(super) schema: Option<String>,
-    pub(super) tools: Tools,
-    /// Texts that end the answer.
-    pub(super) stops: Vec<String>,
-    pub(super) effort: Option<Effort>,
-    pub(super) stream: bool,
-    /// The run whose session this one goes on with.
-    pub(super) previous: Option<Run>,
-    /// What a response was asked with, if a later request may name it.
-    pub(super) response: Option<Value>,
-    /// `Idempotency-Key`: the same key again is the same run.
-    pub(super) key: Option<String>,
-}
 
 /// A run that can be started.
 pub(super) struct Turn {
@@ -73,69 +48,6 @@ pub(super) struct Turn {
     /// Whether the workspace's queue is bounded for this run: the client has not said that it wants to wait.
     bounded: bool,
     stopping: Option<Stopping>,
-}
-
-/// An answer, whole.
-pub(super) struct Answer {
-    pub(super) run: Run,
-    /// Its text; of a call the arguments, JSON.
-    pub(super) text: String,
-    /// The function that is called, if the answer is a call.
-    pub(super) call: Option<String>,
-    /// What a client that follows the answer has not been given of its text.
-    pub(super) rest: String,
-    ignored_tools: bool,
-}
-
-impl Answer {
-    /// Of a run that has one: its last message, or what its schema asks for. `call`: the function it is a call of.
-    pub(super) fn of(run: Run, call: Option<&str>) -> Self {
-        let result = run.end.as_ref().map_or(&Value::Null, |end| &end.result);
-        let text = if run.request.options.json_schema.is_some() {
-            result["structuredOutput"].to_string()
-        } else {
-            result["result"].as_str().unwrap_or_default().to_owned()
-        };
-        Self { run, rest: text.clone(), text, call: call.map(str::to_owned), ignored_tools: false }
-    }
-
-    /// The CLI's result.
-    pub(super) fn result(&self) -> &Value {
-        self.run.end.as_ref().map_or(&Value::Null, |end| &end.result)
-    }
-
-    /// What a client sends back of it as the assistant's message.
-    pub(super) fn said(&self) -> String {
-        match &self.call {
-            Some(name) => message::tool_call(&json!(self.call_id()), &json!(name), &json!(self.text)),
-            None => self.text.clone(),
-        }
-    }
-
-    /// The id of the call.
-    pub(super) fn call_id(&self) -> String {
-        format!("call_{}", self.run.id.simple())
-    }
-
-    /// What it cost, US dollars.
-    pub(super) fn cost(&self) -> Option<f64> {
-        self.run.end.as_ref().and_then(|end| end.cost_usd)
-    }
-
-    /// What stands beside the protocol's own fields.
-    pub(super) fn about(&self) -> Value {
-        let end = self.run.end.as_ref();
-        let mut about = json!({
-            "run_id": self.run.id, "session_id": end.and_then(|end| end.session_id.clone()), "cost_usd": self.cost(),
-        });
-        if self.run.terms.offline {
-            about["offline"] = true.into();
-        }
-        if self.ignored_tools {
-            about["ignored"] = json!(["tools"]);
-        }
-        about
-    }
 }
 
 impl Turn {
@@ -206,7 +118,7 @@ impl Turn {
             }
             None => (whole, None),
         };
-        let ask = Ask::new(caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
+        let ask = Ask::new(caller.origin(DoorName::OpenAi, desk.workspaces.root()), workspace.path, request);
         let ask = ask.busy(headers.busy.unwrap_or(Busy::Queue)).stays(wish.key.is_some()).key(wish.key);
         let conversation = headers.go_on.then(|| digest.messages(&conversation.newest));
         Ok(Self {
@@ -270,14 +182,6 @@ impl Turn {
             }
             return self.conclude(run, None).await;
         }
-    }
-
-    /// The answer as it comes.
-    pub(super) async fn follow(self) -> Result<Following, Problem> {
-        let (run, hold) = self.submit().await?;
-        let events = self.desk.events(run, 0).await?;
-        let spoken = Spoken::new(self.stops.clone());
-        Ok(Following { turn: self, run, hold, events, reader: Reader::default(), spoken })
     }
 
     /// What a run that has ended comes to. `spoken` is what the client was given of it before.

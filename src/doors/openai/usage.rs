@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::turn::Answer;
+use super::answer::Answer;
 
 /// Tokens of a run, from the CLI's result.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

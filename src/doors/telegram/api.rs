@@ -48,6 +48,9 @@ pub(super) trait BotApi: Send + Sync {
     ) -> Answer<'call, ()>;
 }
 
+/// A chat, or a topic in one.
+pub(super) type Key = (i64, Option<i32>);
+
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {

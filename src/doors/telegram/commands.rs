@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use uuid::Uuid;
 
-use super::api::{Buttons, Place};
+use super::api::{Buttons, Key, Place};
 use super::command::{Change, Command, effort_change, efforts, model_change, nearest};
 use super::conversation::{Handled, Outcome, answer_to};
 use super::errands::Kind;
@@ -14,7 +14,7 @@ use super::incoming::{Message, Press};
 use super::sender::Patience;
 use super::settings::{Overrides, Settings};
 use super::text::{Text, cut, line};
-use super::{Inside, Key, show};
+use super::{Inside, show};
 use crate::claude::arguments::Effort;
 use crate::desk::options::form::MODELS;
 use crate::runs::submission::Cancelled;

@@ -6,7 +6,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::api::Place;
+use super::Inside;
+use super::api::{Key, Place};
 use super::command::{self, Command};
 use super::errands::Kind;
 use super::gather::{Gathering, Part, Sort, Thought, seam};
@@ -14,7 +15,6 @@ use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::Groups;
 use super::text::line;
-use super::{Inside, Key};
 use crate::store::StoreError;
 
 /// What became of a message.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Key;
+use super::api::Key;
 
 /// Something under way.
 #[derive(Debug, Clone)]

@@ -237,7 +237,9 @@ impl Writer {
             TagEnd::Image => self.end_link(true),
             TagEnd::Table => {
                 if let Some(table) = self.table.take() {
-                    self.draw(&table);
+                    for (text, kind) in table.drawn() {
+                        self.write_as(&text, kind);
+                    }
                     self.block();
                 }
             }
@@ -283,6 +285,15 @@ impl Writer {
         self.at_mark = false;
         self.text.push_str(text);
         self.units += units(text);
+    }
+
+    fn write_as(&mut self, text: &str, kind: Option<Kind>) {
+        if kind.is_none() {
+            return self.write(text);
+        }
+        self.begin(kind);
+        self.write(text);
+        self.close();
     }
 
     fn fill_gap(&mut self) {

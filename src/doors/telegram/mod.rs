@@ -45,7 +45,7 @@ use uuid::Uuid;
 pub use self::bot::UnusableBot;
 pub use self::settings::SettingsError;
 
-use self::api::{ApiError, BotApi, Buttons, Place};
+use self::api::{ApiError, BotApi, Buttons, Key, Place};
 use self::bot::TelegramBot;
 use self::errands::Errands;
 use self::gather::Part;
@@ -93,9 +93,6 @@ pub enum Closed {
     #[error("the Telegram door: {0}")]
     Ledger(#[from] StoreError),
 }
-
-/// A chat, or a topic in one.
-type Key = (i64, Option<i32>);
 
 struct Inside {
     engine: Engine,

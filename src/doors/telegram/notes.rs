@@ -8,12 +8,9 @@ use uuid::Uuid;
 
 use super::api::Place;
 use super::incoming::Incoming;
-use super::wording::Saved;
-
 use crate::store::record::{self as run, DoorName};
 use crate::store::{Note, Notes as StoredNotes, StoreError};
 
-const DOOR: DoorName = DoorName::Telegram;
 const OFFSET: &str = "offset";
 const DAY: i64 = 24 * 3600 * 1000;
 /// How long a message that belongs to a run is known as such.
@@ -72,7 +69,7 @@ pub(super) struct KnownSession {
     pub(super) used_at: i64,
 }
 
-/// A message that tells of a job's run.
+/// Which run a sent message reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Told {
     /// The run.
@@ -98,6 +95,15 @@ pub(super) struct Recent {
     pub(super) beginning: String,
     /// Whether Claude has been told of it in this chat.
     pub(super) known: bool,
+}
+
+/// A file that is in the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    /// Its path there.
+    pub(super) path: String,
+    /// What it is, for Claude.
+    pub(super) about: String,
 }
 
 /// The notes.
@@ -134,7 +140,7 @@ impl Notes {
 
     /// An update has been dealt with.
     pub(super) async fn done(&self, update: i64) -> Result<(), StoreError> {
-        self.ledger.remove_note(DOOR, &update_key(update)).await
+        self.ledger.remove_note(DoorName::Telegram, &update_key(update)).await
     }
 
     /// Says that the shell command of an update begins. `false`: it has begun before, whatever became of it.
@@ -157,7 +163,7 @@ impl Notes {
     }
 
     pub(super) async fn paid(&self, run: Uuid) -> Result<(), StoreError> {
-        self.ledger.remove_note(DOOR, &format!("owed:{run}")).await
+        self.ledger.remove_note(DoorName::Telegram, &format!("owed:{run}")).await
     }
 
     /// The sessions of a chat; the first is made if there is none.
@@ -239,7 +245,7 @@ impl Notes {
     }
 
     pub(super) async fn forget_reported(&self, report: &str) -> Result<(), StoreError> {
-        self.ledger.remove_note(DOOR, &format!("reported:{report}")).await
+        self.ledger.remove_note(DoorName::Telegram, &format!("reported:{report}")).await
     }
 
     pub(super) async fn recent(&self, chat: i64) -> Result<Vec<Recent>, StoreError> {
@@ -267,26 +273,26 @@ impl Notes {
     pub(super) async fn set_uploads(&self, chat: i64, thread: Option<i32>, files: &[Saved]) -> Result<(), StoreError> {
         let key = uploads_key(chat, thread);
         if files.is_empty() {
-            return self.ledger.remove_note(DOOR, &key).await;
+            return self.ledger.remove_note(DoorName::Telegram, &key).await;
         }
         let surplus = files.len().saturating_sub(MOST_UPLOADS);
         self.put(&key, &&files[surplus..], Some(run::now() + DAY)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let found = self.ledger.note(DOOR, key).await?;
+        let found = self.ledger.note(DoorName::Telegram, key).await?;
         // One that another version has written is as good as none.
         Ok(found.and_then(|value| serde_json::from_value(value).ok()))
     }
 
     async fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
-        let notes = self.ledger.notes(DOOR, prefix).await?.into_iter();
+        let notes = self.ledger.notes(DoorName::Telegram, prefix).await?.into_iter();
         Ok(notes.filter_map(|note| Some((note.key, serde_json::from_value(note.value).ok()?))).collect())
     }
 
     async fn put(&self, key: &str, value: &impl Serialize, expires_at: Option<i64>) -> Result<(), StoreError> {
         let value = serde_json::to_value(value).unwrap_or_default();
-        self.ledger.put_note(DOOR, Note { key: key.to_owned(), value }, expires_at).await
+        self.ledger.put_note(DoorName::Telegram, Note { key: key.to_owned(), value }, expires_at).await
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::api::Place;
+use super::Inside;
+use super::api::{Key, Place};
 use super::show::running_for;
 use super::text::{Text, line};
-use super::{Inside, Key};
 use crate::desk::chats::jobs_that_tell;
 use crate::store::StoreError;
 use crate::store::record::{Requester, Run};

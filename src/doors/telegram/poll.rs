@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 
-use super::api::{Answer, ApiError};
+use super::api::{Answer, ApiError, Key};
 use super::command::MENU;
 use super::gather::{self, Part};
 use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::{Access, Chat, Groups};
-use super::{Closed, Inside, Key, command, follow};
+use super::{Closed, Inside, command, follow};
 use crate::store::StoreError;
 
 /// Numbers that far below the next one are not old: Telegram has begun to count anew.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use teloxide::types::{MessageEntity, MessageEntityKind};
 
-use super::api::{Attachment, AttachmentKind, Content, Place};
+use super::api::{Attachment, AttachmentKind, Content, Key, Place};
 use super::conversation::{Handled, Outcome, answer_to};
 use super::errands::Kind;
 use super::incoming::Message;
 use super::sender::Patience;
 use super::text::{LONGEST_MESSAGE, Text, units};
-use super::{Inside, Key, files};
+use super::{Inside, files};
 use crate::runs::shell::ShellEnd;
 
 /// A command that prints more is ended.

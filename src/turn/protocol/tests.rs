@@ -9,6 +9,7 @@ fn prompt(text: String) -> Prompt {
         text,
         options: Options::default(),
         from_door: FromDoor::default(),
+        session: Session::Fork { from: "a".into(), into: "b".into(), is_named: true },
         workspace: "/w".into(),
         silence: Some(Duration::from_secs(1)),
         verbose: true,

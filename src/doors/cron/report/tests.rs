@@ -128,5 +128,5 @@ async fn a_chat_that_is_no_more_is_given_up() {
     reports.accept(&ledger, &tick("b"), &report("two")).await.unwrap();
     assert!(reports.tell_all(&ledger).await);
     assert_eq!(*chat.told.lock().unwrap(), ["-5 b two"]);
-    assert!(ledger.notes(DOOR, NOTES).await.unwrap().is_empty());
+    assert!(ledger.notes(DoorName::Cron, NOTES).await.unwrap().is_empty());
 }

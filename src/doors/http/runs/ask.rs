@@ -170,7 +170,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use crate::claude::arguments::{LONGEST_PROMPT_BYTES, Options};
+    use crate::claude::arguments::Options;
+    use crate::claude::limits::LONGEST_PROMPT_BYTES;
     use crate::desk::options::form::Form;
     use crate::desk::refusal::Kind;
     use crate::doors::web::problem::WORDS;

@@ -27,9 +27,6 @@ use crate::doors::web::trace::RunId;
 use crate::runs::engine::Submitted;
 use crate::store::record::{DoorName, Run, State as RunState};
 
-/// The name of this door.
-const DOOR: DoorName = DoorName::Http;
-
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RunQuery {
@@ -82,7 +79,7 @@ pub(super) async fn run(
     let name = ephemeral.clone().or_else(|| body.workspace.clone()).unwrap_or_default();
     let workspace = desk.workspace(&caller, name, body.create_workspace || body.ephemeral).await?;
     let stays = body.in_background || body.fire_and_forget || key.is_some();
-    let ask = Ask::new(caller.origin(DOOR, desk.workspaces.root()), workspace.path, request);
+    let ask = Ask::new(caller.origin(DoorName::Http, desk.workspaces.root()), workspace.path, request);
     let ask = ask.busy(body.busy).key(key).webhook(body.webhook_url().map(str::to_owned)).stays(stays);
     let submitted = ask.submit(&desk.engine).await;
     if let Some(name) = ephemeral {

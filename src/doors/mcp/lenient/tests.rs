@@ -1,6 +1,6 @@
 use super::*;
-use crate::doors::mcp::answer::WORDS;
 use crate::doors::mcp::tools;
+use crate::doors::mcp::words::WORDS;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rstest::rstest;

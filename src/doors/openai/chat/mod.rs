@@ -1,39 +1,33 @@
 //! `POST /chat/completions`.
 
+mod completion;
 mod stream;
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use self::completion::completion;
 use self::stream::Chunks;
 use super::error::ErrorBody;
 use super::headers::Headers;
 use super::message::{self, invalid};
 use super::models::Models;
 use super::tools::{self, Tools};
-use super::turn::{Answer, Turn, Wish};
-use super::usage::Usage;
-use crate::claude::arguments::Effort;
-use crate::claude::schema::Schema;
+use super::turn::Turn;
+use super::wish::{Wish, effort, schema};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
-use crate::doors::web::RUN_ID;
 use crate::doors::web::parameters::{Body, idempotency_key};
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
-use crate::doors::web::trace::RunId;
 
-/// The session that an answer was given in.
-const SESSION: HeaderName = HeaderName::from_static("x-claude-session");
-/// What an answer has cost, US dollars, where clients of a proxy that counts look for it.
-const COST: HeaderName = HeaderName::from_static("x-litellm-response-cost");
 /// Most texts that may end an answer.
 const MOST_STOPS: usize = 16;
 
@@ -161,113 +155,7 @@ pub(super) async fn create(
     }
     let model = turn.model.clone();
     let answer = turn.answer().await?;
-    Ok(about(&answer, Json(completion(&answer, &model, older))))
-}
-
-/// `older`: a call is told as clients of `functions` know it.
-fn completion(answer: &Answer, model: &str, older: bool) -> Value {
-    let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null, "annotations": []});
-    if let Some(name) = &answer.call {
-        message["content"] = Value::Null;
-        let function = json!({"name": name, "arguments": answer.text});
-        if older {
-            message["function_call"] = function;
-        } else {
-            message["tool_calls"] = json!([{"id": answer.call_id(), "type": "function", "function": function}]);
-        }
-    }
-    json!({
-        "id": id(&answer.run.id),
-        "object": "chat.completion",
-        "created": answer.run.created_at / 1000,
-        "model": model,
-        "choices": [{
-            "index": 0,
-            "message": message,
-            "logprobs": null,
-            "finish_reason": finish_reason(answer, older),
-        }],
-        "usage": Usage::of(answer).chat(),
-        "claudebox": answer.about(),
-    })
-}
-
-fn id(run: &uuid::Uuid) -> String {
-    format!("chatcmpl-{}", run.simple())
-}
-
-/// Why the answer ends, in OpenAI's words.
-fn finish_reason(answer: &Answer, older: bool) -> &'static str {
-    match (&answer.call, older) {
-        (Some(_), true) => "function_call",
-        (Some(_), false) => "tool_calls",
-        (None, _) => reason_of(answer.result()),
-    }
-}
-
-fn reason_of(result: &Value) -> &'static str {
-    match result["stopReason"].as_str() {
-        Some("max_tokens" | "model_context_window_exceeded") => "length",
-        Some("refusal") => "content_filter",
-        _ => "stop",
-    }
-}
-
-/// An answer with the headers that name its run and session.
-pub(super) fn about(answer: &Answer, body: impl IntoResponse) -> Response {
-    let mut response = body.into_response();
-    let run = answer.run.id.to_string();
-    let session = answer.run.end.as_ref().and_then(|end| end.session_id.as_deref());
-    let cost = answer.cost().map(|cost| cost.to_string());
-    for (name, value) in [(RUN_ID, Some(run.as_str())), (SESSION, session), (COST, cost.as_deref())] {
-        response
-            .headers_mut()
-            .extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
-    }
-    response.extensions_mut().insert(RunId(run));
-    response
-}
-
-/// The schema that a `response_format` (or `text.format`) asks for.
-pub(super) fn schema(format: &Value, field: &str) -> Result<Option<String>, Problem> {
-    match format["type"].as_str() {
-        None if format.is_null() => Ok(None),
-        Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(json!({"type": "object"}).to_string())),
-        Some("json_schema") => {
-            // Chat Completions has it one level deeper than Responses.
-            let (schema, place) = if format["json_schema"].is_object() {
-                (&format["json_schema"]["schema"], ".json_schema.schema")
-            } else {
-                (&format["schema"], ".schema")
-            };
-            match Schema::new(schema.clone()) {
-                Ok(_) => Ok(Some(schema.to_string())),
-                Err(fault) => Err(invalid(&format!("{field}{place}"), &fault.to_string())),
-            }
-        }
-        _ => {
-            let allowed = ["text", "json_object", "json_schema"];
-            let why = format!("only {} are allowed", allowed.join(", "));
-            Err(invalid(&format!("{field}.type"), &why).with("allowed", allowed.to_vec()))
-        }
-    }
-}
-
-/// OpenAI's word for an effort, and the CLI's own.
-pub(super) fn effort(word: &str, field: &str) -> Result<Effort, Problem> {
-    match word {
-        "none" | "minimal" | "low" => Ok(Effort::Low),
-        "medium" => Ok(Effort::Medium),
-        "high" => Ok(Effort::High),
-        "xhigh" => Ok(Effort::Xhigh),
-        "max" => Ok(Effort::Max),
-        _ => {
-            let allowed = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
-            let why = format!("{word:?} is not allowed, only {}", allowed.join(", "));
-            Err(invalid(field, &why).with("allowed", allowed.to_vec()))
-        }
-    }
+    Ok(answer.respond(Json(completion(&answer, &model, older))))
 }
 
 /// The texts that end an answer: one, or a list.
@@ -290,25 +178,7 @@ fn stops(stop: &Value) -> Result<Vec<String>, Problem> {
 mod tests {
     use super::*;
     use rstest::rstest;
-
-    #[rstest]
-    #[case(json!(null), None)]
-    #[case(json!({"type": "text"}), None)]
-    #[case(json!({"type": "json_object"}), Some(r#"{"type":"object"}"#))]
-    #[case(json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"a": 1}}}), Some(r#"{"a":1}"#))]
-    #[case(json!({"type": "json_schema", "name": "x", "schema": {"a": 1}}), Some(r#"{"a":1}"#))]
-    fn a_format_is_a_schema(#[case] format: Value, #[case] expected: Option<&str>) {
-        assert_eq!(schema(&format, "response_format").unwrap().as_deref(), expected);
-    }
-
-    #[rstest]
-    #[case(json!({"type": "xml"}))]
-    #[case(json!({"type": "json_schema"}))]
-    #[case(json!({"type": "json_schema", "json_schema": {"schema": "x"}}))]
-    #[case(json!("text"))]
-    fn another_format_is_refused(#[case] format: Value) {
-        assert!(schema(&format, "response_format").unwrap_err().detail().starts_with("response_format."));
-    }
+    use serde_json::json;
 
     #[rstest]
     #[case(json!(null), &[])]
@@ -323,17 +193,5 @@ mod tests {
         for stop in [json!(5), json!(["a", 1]), json!(vec!["x"; MOST_STOPS + 1])] {
             assert!(stops(&stop).unwrap_err().detail().starts_with("stop: "));
         }
-    }
-
-    #[test]
-    fn only_openais_reasons_come_out() {
-        for (stop, reason) in
-            [("end_turn", "stop"), ("max_tokens", "length"), ("refusal", "content_filter"), ("x", "stop")]
-        {
-            assert_eq!(reason_of(&json!({"stopReason": stop})), reason);
-        }
-        assert_eq!(reason_of(&json!({})), "stop");
-        assert_eq!(effort("minimal", "f").unwrap(), Effort::Low);
-        assert!(effort("huge", "f").is_err());
     }
 }

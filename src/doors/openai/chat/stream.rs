@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{finish_reason, id};
+use super::completion::{finish_reason, id};
 use crate::desk::narrate::{Delta, tool_line};
+use crate::doors::openai::answer::Answer;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol, error_event};
-use crate::doors::openai::turn::{Answer, Following};
+use crate::doors::openai::turn::follow::Following;
 use crate::doors::openai::usage::Usage;
 use crate::doors::web::problem::Problem;
 use crate::store::record::now;

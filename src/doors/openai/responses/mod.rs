@@ -1,6 +1,8 @@
 //! `POST /responses` and `GET /responses/{id}`.
 #![expect(unused_qualifications, reason = "utoipa's macro names its parameters' types by a path")]
 
+mod echo;
+mod items;
 mod references;
 mod stream;
 
@@ -13,28 +15,25 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
+use self::echo::Echo;
+use self::items::{RESPONSE, response_id};
 use self::stream::Events;
-use super::chat::{about, effort, schema};
+use super::answer::Answer;
 use super::error::{self, ErrorBody};
 use super::headers::Headers;
 use super::memory;
 use super::message::{self, Message, Role, invalid};
 use super::models::Models;
 use super::tools::{self, Tools};
-use super::turn::{Answer, Turn, Wish};
-use super::usage::Usage;
+use super::turn::Turn;
+use super::wish::{Wish, effort, schema};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::web::parameters::{Body, Path, Query, idempotency_key};
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
 use crate::store::record::Run;
-
-/// How the id of a message begins, and that of a call.
-const MESSAGE: &str = "msg_";
-const CALL: &str = "fc_";
 
 /// What counts of a request. Everything else that the protocol has is ignored: Claude Code decides it.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -92,17 +91,6 @@ pub(super) struct ResponseQuery {
     /// Its events, once it has come to its end.
     #[serde(default)]
     stream: bool,
-}
-
-/// What of a request its response says again.
-struct Echo {
-    model: String,
-    instructions: Option<String>,
-    previous: Option<String>,
-    format: Value,
-    effort: Option<String>,
-    metadata: Value,
-    store: bool,
 }
 
 /// Answer an input (Responses).
@@ -204,7 +192,7 @@ pub(super) async fn create(
     }
     let answer = turn.answer().await?;
     let response = echo.completed(&answer);
-    let mut answered = about(&answer, Json(response));
+    let mut answered = answer.respond(Json(response));
     let location = HeaderValue::from_str(&format!("/openai/v1/responses/{}", response_id(answer.run.id)));
     answered.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
     Ok(answered)
@@ -266,94 +254,10 @@ pub(super) async fn one(
 
 /// The run of a response, and what it was asked with.
 async fn found(desk: &Desk, caller: &Caller, id: &str) -> Result<(Run, Value), Problem> {
-    memory::response(desk, caller, id, "resp_").await?.ok_or_else(|| {
+    memory::response(desk, caller, id, RESPONSE).await?.ok_or_else(|| {
         let shown: String = id.chars().take(80).collect();
         let problem =
             Problem::new(StatusCode::NOT_FOUND, "response_not_found", format!("there is no response {shown:?}"));
         problem.with("field", "previous_response_id")
     })
-}
-
-impl Echo {
-    fn response(&self, run: Uuid, created_at: i64, status: &str, output: &Value, usage: &Value) -> Value {
-        json!({
-            "id": response_id(run),
-            "object": "response",
-            "created_at": created_at,
-            "status": status,
-            "error": null,
-            "incomplete_details": null,
-            "instructions": self.instructions,
-            "max_output_tokens": null,
-            "model": self.model,
-            "output": output,
-            "parallel_tool_calls": true,
-            "previous_response_id": self.previous,
-            "reasoning": {"effort": self.effort, "summary": null},
-            "store": self.store,
-            "temperature": null,
-            "text": {"format": self.format},
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": null,
-            "truncation": "disabled",
-            "usage": usage,
-            "metadata": self.metadata,
-        })
-    }
-
-    fn completed(&self, answer: &Answer) -> Value {
-        let result = answer.result();
-        let output = match &answer.call {
-            Some(name) => json!([call_item(answer, name, "completed", &answer.text)]),
-            None => json!([message_item(answer.run.id, "completed", &json!([text_part(&answer.text)]))]),
-        };
-        let usage = Usage::of(answer).responses();
-        let created_at = answer.run.created_at / 1000;
-        let mut response = self.response(answer.run.id, created_at, "completed", &output, &usage);
-        let reason = match result["stopReason"].as_str() {
-            Some("max_tokens" | "model_context_window_exceeded") => Some("max_output_tokens"),
-            Some("refusal") => Some("content_filter"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            response["status"] = "incomplete".into();
-            response["incomplete_details"] = json!({"reason": reason});
-        }
-        response["claudebox"] = answer.about();
-        response
-    }
-
-    fn failed(&self, run: Uuid, created_at: i64, problem: &Problem) -> Value {
-        let mut response = self.response(run, created_at, "failed", &json!([]), &Value::Null);
-        response["error"] = json!({"code": problem.code(), "message": problem.detail()});
-        response
-    }
-}
-
-fn response_id(run: Uuid) -> String {
-    format!("resp_{}", run.simple())
-}
-
-fn message_id(run: Uuid) -> String {
-    format!("{MESSAGE}{}", run.simple())
-}
-
-fn message_item(run: Uuid, status: &str, content: &Value) -> Value {
-    json!({"type": "message", "id": message_id(run), "status": status, "role": "assistant", "content": content})
-}
-
-fn call_item(answer: &Answer, name: &str, status: &str, arguments: &str) -> Value {
-    json!({
-        "type": "function_call", "id": call_item_id(answer.run.id), "call_id": answer.call_id(), "name": name,
-        "arguments": arguments, "status": status,
-    })
-}
-
-fn call_item_id(run: Uuid) -> String {
-    format!("{CALL}{}", run.simple())
-}
-
-fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
 }

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Echo, call_item, call_item_id, message_id, message_item, text_part};
+use super::echo::Echo;
+use super::items::{call_item, call_item_id, message_id, message_item, text_part};
 use crate::desk::narrate::{Delta, tool_line};
+use crate::doors::openai::answer::Answer;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::stream::{Out, Protocol};
-use crate::doors::openai::turn::{Answer, Following};
+use crate::doors::openai::turn::follow::Following;
 use crate::doors::web::problem::Problem;
 use crate::store::record::{Run, now};
 

@@ -2,9 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Answer, Turn};
+use super::Turn;
 use crate::desk::narrate::{Delta, Reader};
 use crate::desk::refusal::left_waiting;
+use crate::doors::openai::answer::Answer;
 use crate::doors::openai::headers::Progress;
 use crate::doors::openai::spoken::Spoken;
 use crate::doors::web::problem::Problem;
@@ -13,13 +14,13 @@ use crate::runs::events::Events;
 
 /// A run that is being followed.
 pub(in crate::doors::openai) struct Following {
-    pub(super) turn: Turn,
+    turn: Turn,
     pub(in crate::doors::openai) run: Uuid,
-    pub(super) hold: Hold,
-    pub(super) events: Events,
-    pub(super) reader: Reader,
+    hold: Hold,
+    events: Events,
+    reader: Reader,
     /// What was said of the answer, and what the client was given.
-    pub(super) spoken: Spoken,
+    spoken: Spoken,
 }
 
 /// What comes next of a run.
@@ -30,6 +31,16 @@ pub(in crate::doors::openai) enum Step {
     Answer(Box<Answer>),
     /// There will be none.
     Failed(Problem),
+}
+
+impl Turn {
+    /// The answer as it comes.
+    pub(in crate::doors::openai) async fn follow(self) -> Result<Following, Problem> {
+        let (run, hold) = self.submit().await?;
+        let events = self.desk.events(run, 0).await?;
+        let spoken = Spoken::new(self.stops.clone());
+        Ok(Following { turn: self, run, hold, events, reader: Reader::default(), spoken })
+    }
 }
 
 impl Following {

@@ -1,23 +1,24 @@
 //! The settings of a process, and its logs by them.
 
-use super::super::{Failure, log};
+use super::failure::Failure;
+use super::log;
 use crate::boot::mounts;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::server::ServerConfig;
 
 /// Reads the settings of a process that somebody has called for an answer.
-pub(in super::super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
+pub(super) fn configure(env: &impl Environment) -> Result<Config, Failure> {
     read(env).map(|config| begin(config, false))
 }
 
 /// Reads the settings of a process whose standard error is the box's log.
-pub(in super::super) fn configure_box(env: &impl Environment) -> Result<Config, Failure> {
+pub(super) fn configure_box(env: &impl Environment) -> Result<Config, Failure> {
     read(env).map(|config| begin(config, true))
 }
 
 /// Reads the settings of a box and of its servers, if it has some.
-pub(in super::super) fn configure_servers(env: &impl Environment) -> Result<(Config, Option<ServerConfig>), Failure> {
+pub(super) fn configure_servers(env: &impl Environment) -> Result<(Config, Option<ServerConfig>), Failure> {
     let (config, server) = Config::read_with_servers(env).map_err(|errors| Failure::of_settings(&errors))?;
     Ok((begin(config, true), server))
 }
@@ -33,7 +34,7 @@ fn begin(mut config: Config, of_box: bool) -> Config {
 }
 
 /// Lets the servers work in what is mounted.
-pub(in super::super) fn find_root(config: &mut Config) {
+pub(super) fn find_root(config: &mut Config) {
     let mounts = mounts::from_outside();
     config.find_root(|folder| mounts.iter().any(|mount| mount.path.starts_with(folder)));
 }
