@@ -175,7 +175,7 @@ options! {
         Form::Session, [Terminal, Http, Mcp, OpenAi as "X-Claude-Session"],
         Mcp: "It is the `session_id` of an earlier answer."
     }
-    /// Go on in a copy of the session that is gone on with, and leave that one as it is.
+    /// Go on in a copy of the resumed session, and leave that one as it is.
     ForkSession = "fork_session" { Form::Switch, [Terminal, Http, Mcp] }
     /// Start a fresh session instead of continuing the workspace's last one.
     NoContinue = "no_continue" { Form::Switch, [Terminal, Http, Mcp, Cron] }
