@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWrite;
 
-use super::incoming::{Incoming, Me};
+use super::incoming::{Incoming, Me, Message};
 use super::text::Text;
 
 /// What a call comes to.
@@ -60,6 +60,13 @@ pub(super) struct Place {
     pub(super) thread: Option<i32>,
     /// The message that is answered.
     pub(super) reply_to: Option<i32>,
+}
+
+impl Place {
+    /// Where an answer to a message goes.
+    pub(super) const fn answering(message: &Message) -> Self {
+        Self { chat: message.chat, thread: message.thread, reply_to: Some(message.id) }
+    }
 }
 
 /// Rows of buttons: what each says, and what comes back when it is pressed.
@@ -120,4 +127,11 @@ pub(super) enum ApiError {
     /// Telegram will never do that.
     #[error("{0}")]
     Refused(String),
+}
+
+impl ApiError {
+    /// Whether there is no use in trying again.
+    pub(super) const fn is_final(&self) -> bool {
+        !matches!(self, Self::Network(_) | Self::Wait(_))
+    }
 }

@@ -7,12 +7,11 @@ use uuid::Uuid;
 
 use super::api::{Buttons, Key, Place};
 use super::command::{Change, Command, effort_change, efforts, model_change, nearest};
-use super::conversation::{Handled, Outcome, answer_to};
+use super::conversation::{Handled, Outcome};
 use super::errands::Kind;
-use super::follow;
 use super::incoming::{Message, Press};
 use super::sender::Patience;
-use super::settings::{Overrides, Settings};
+use super::settings::{Overrides, SettingsFile};
 use super::text::{Text, cut, line};
 use super::{Inside, show};
 use crate::claude::arguments::Effort;
@@ -30,7 +29,7 @@ const DAY: i64 = 24 * 3600 * 1000;
 impl Inside {
     /// Does what a command says.
     pub(super) async fn obey(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: Command) -> Outcome {
-        let (place, chat) = (answer_to(message), message.chat);
+        let (place, chat) = (Place::answering(message), message.chat);
         match command {
             Command::Help => self.say_markdown(place, &show::help()).await,
             Command::Start => self.say_markdown(place, show::START).await,
@@ -144,7 +143,7 @@ impl Inside {
         match self.engine.cancel(run, Cancel::Asked).await {
             Ok(Cancelled::Withdrawn) => "Taken out of the line.".into(),
             Ok(Cancelled::Ending) => "Stopping.".into(),
-            Ok(Cancelled::AlreadyEnded(state)) => format!("It had ended before: {}.", follow::name_of(state)),
+            Ok(Cancelled::AlreadyEnded(state)) => format!("It had ended before: {}.", show::state_name(state)),
             Ok(Cancelled::Unknown) => "That run is unknown.".into(),
             Err(error) => error.to_string(),
         }
@@ -224,7 +223,7 @@ impl Inside {
 
     async fn reload(&self, place: Place) {
         let file = self.settings_file.clone();
-        let read = tokio::task::spawn_blocking(move || Settings::read(&file)).await;
+        let read = tokio::task::spawn_blocking(move || SettingsFile::read(&file)).await;
         let text = match read {
             Ok(Ok(settings)) => {
                 let allowed = settings.allowed();
@@ -324,7 +323,7 @@ impl Inside {
 
     /// Sends a file, in a task of its own. Its message stays until that is done.
     fn fetch(self: &Arc<Self>, update: i64, key: Key, message: &Message, path: String) -> Handled {
-        let (inside, place, id) = (Arc::clone(self), answer_to(message), message.id);
+        let (inside, place, id) = (Arc::clone(self), Place::answering(message), message.id);
         let chat = self.settings().chat(place.chat, &self.overrides.of(place.chat));
         let cancel = self.errands.begin(key, id, Kind::Sending, cut(&path, 80));
         self.tasks.spawn(async move {
@@ -341,7 +340,7 @@ impl Inside {
             if let Err(why) = sent {
                 inside.say(place, &Text::plain(why)).await;
             }
-            inside.forget(&[update]).await;
+            inside.notes.cross_off(&[update]).await;
             inside.errands.end(key, id);
         });
         Handled::Kept

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Inside;
-use super::api::{Key, Place};
+use super::api::Key;
 use super::command::{self, Command};
 use super::errands::Kind;
 use super::gather::{Gathering, Part, Sort, Thought, seam};
@@ -95,9 +95,9 @@ impl Inside {
             }
             What::Press(press) => {
                 self.press(&press).await;
-                self.forget(&[update]).await;
+                self.notes.cross_off(&[update]).await;
             }
-            What::Nothing => self.forget(&[update]).await,
+            What::Nothing => self.notes.cross_off(&[update]).await,
         }
     }
 
@@ -116,7 +116,7 @@ impl Inside {
         let updates: Vec<i64> = thought.iter().map(|part| part.update).collect();
         let (Some(&update), Some(first)) = (updates.first(), thought.first().map(|part| &part.message)) else { return };
         if !self.is_for_bot(thought.iter().map(|part| &part.message)) {
-            return self.forget(&updates).await;
+            return self.notes.cross_off(&updates).await;
         }
         let cancel = self.errands.token(key, first.id).unwrap_or_default();
         let mut backoff = Backoff::default();
@@ -126,7 +126,7 @@ impl Inside {
                 None => self.ask_whole(&thought, &cancel).await,
             };
             match handled {
-                Ok(Handled::Done) => return self.forget(&updates).await,
+                Ok(Handled::Done) => return self.notes.cross_off(&updates).await,
                 Ok(Handled::Kept) => return,
                 Err(error) => {
                     tracing::error!("a message of chat {} waits: {error}", first.chat);
@@ -156,17 +156,6 @@ impl Inside {
         let messages: Vec<Message> = thought.iter().map(|part| part.message.clone()).collect();
         self.ask(&messages, cancel).await
     }
-
-    /// Crosses updates off, the last first: after a kill in between, what is left begins with the message that its run is
-    /// known by.
-    pub(super) async fn forget(&self, updates: &[i64]) {
-        for &update in updates.iter().rev() {
-            if let Err(error) = self.notes.done(update).await {
-                // It is dealt with again by the next server, which finds its run by its key.
-                tracing::error!("a message is not crossed off: {error}");
-            }
-        }
-    }
 }
 
 fn hand_on(lane: &UnboundedSender<Thought>, thoughts: Vec<Thought>) {
@@ -174,11 +163,6 @@ fn hand_on(lane: &UnboundedSender<Thought>, thoughts: Vec<Thought>) {
         // Its receiver lives as long as this process.
         let _ = lane.send(thought);
     }
-}
-
-/// Where an answer to a message goes.
-pub(super) const fn answer_to(message: &Message) -> Place {
-    Place { chat: message.chat, thread: message.thread, reply_to: Some(message.id) }
 }
 
 /// What dealing with a message comes to; an error of the ledger's passes.

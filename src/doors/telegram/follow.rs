@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
+use super::Inside;
 use super::answer::{self, Part};
 use super::api::{ApiError, Attachment, AttachmentKind, Buttons, Content, Place};
 use super::files::{self, Own};
-use super::notes::{Owed, Told};
+use super::notes::{Owed, ReportLink};
 use super::progress::{Progress, italic};
 use super::sender::{Backoff, Patience};
 use super::text::Text;
-use super::{Inside, is_final};
 use crate::desk::narrate::Reader;
-use crate::store::record::{Run, State};
+use crate::store::record::Run;
 
 /// Between two edits of the growing message; groups bear twenty a minute.
 const EDIT: Duration = Duration::from_millis(1200);
@@ -189,7 +189,7 @@ impl Follow<'_> {
                     let chat = owed.chat;
                     self.note(owed).await;
                     if let (Some((report, conversation)), Some(message)) = (about, message) {
-                        let told = Told { run: report, job: String::new(), conversation, report: false };
+                        let told = ReportLink { run: report, job: String::new(), conversation, report: false };
                         if let Err(error) = self.inside.notes.tell(chat, message, &told).await {
                             tracing::error!("what a message is about is not written down: {error}");
                         }
@@ -207,7 +207,7 @@ impl Follow<'_> {
         match self.inside.sender.edit(owed.chat, message, text, &Vec::new(), Patience::Endless).await {
             Ok(()) => Ok(Some(message)),
             // Somebody has deleted it, or Telegram does not let it be changed any more.
-            Err(error) if is_final(&error) => {
+            Err(error) if error.is_final() => {
                 tracing::debug!("the growing message cannot be changed: {error}");
                 let answer = self.inside.send_part(owed.place(), &Part::Text(text.clone()), None).await?;
                 let delete = || self.inside.api.delete(owed.chat, message);
@@ -308,16 +308,4 @@ impl Inside {
 
 fn is_about_pictures(why: &str) -> bool {
     ["PHOTO_", "IMAGE_PROCESS_FAILED", "VIDEO_"].iter().any(|mark| why.contains(mark))
-}
-
-/// A state for a person.
-pub(super) const fn name_of(state: State) -> &'static str {
-    match state {
-        State::Queued => "waiting",
-        State::Running => "running",
-        State::Succeeded => "done",
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
-        State::Interrupted => "interrupted",
-    }
 }

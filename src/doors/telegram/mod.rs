@@ -45,7 +45,7 @@ use uuid::Uuid;
 pub use self::bot::UnusableBot;
 pub use self::settings::SettingsError;
 
-use self::api::{ApiError, BotApi, Buttons, Key, Place};
+use self::api::{BotApi, Buttons, Key, Place};
 use self::bot::TelegramBot;
 use self::errands::Errands;
 use self::gather::Part;
@@ -53,7 +53,7 @@ use self::incoming::{Incoming, Me};
 use self::notes::{Notes, Owed};
 use self::overrides::OverridesFile;
 use self::sender::{Patience, Sender};
-use self::settings::Settings;
+use self::settings::SettingsFile;
 use self::text::Text;
 use crate::config::server::TelegramConfig;
 use crate::doors::{self, Door, Serving};
@@ -83,7 +83,7 @@ pub enum NotOpened {
 
 /// Why the door has closed by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum Closed {
+pub enum ClosedBecause {
     /// The token.
     #[error(
         "Telegram does not know the token in CLAUDEBOX_TELEGRAM_BOT_TOKEN: give the one that @BotFather shows for the bot"
@@ -101,7 +101,7 @@ struct Inside {
     api: Arc<dyn BotApi>,
     sender: Sender,
     settings_file: PathBuf,
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<SettingsFile>>,
     overrides: OverridesFile,
     me: OnceLock<Me>,
     /// Answers that are owed, by their runs.
@@ -127,7 +127,7 @@ impl Telegram {
     ) -> Result<Self, NotOpened> {
         let api = Arc::new(TelegramBot::new(config)?);
         let settings_file = config.file.clone().unwrap_or_else(|| config_dir.join(FILE));
-        let settings = Settings::read(&settings_file)?;
+        let settings = SettingsFile::read(&settings_file)?;
         let overrides = settings_file.with_file_name(overrides::FILE);
         Ok(Self {
             inside: Arc::new(Inside {
@@ -152,7 +152,7 @@ impl Telegram {
     }
 
     /// Answers chats until `stop`, then for `grace` those that wait for the end of a run. An error: it cannot go on.
-    async fn answer(self, stop: CancellationToken, grace: Duration) -> Result<(), Closed> {
+    async fn answer(self, stop: CancellationToken, grace: Duration) -> Result<(), ClosedBecause> {
         let inside = &self.inside;
         let served = stop.run_until_cancelled(Arc::clone(inside).answer_chats()).await;
         inside.stop.cancel();
@@ -169,14 +169,16 @@ impl Telegram {
 
 impl Door for Telegram {
     fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
-        let closed =
-            |closed: Closed| doors::Closed { why: closed.to_string(), for_good: matches!(closed, Closed::Token) };
+        let closed = |closed: ClosedBecause| doors::Closed {
+            why: closed.to_string(),
+            for_good: matches!(closed, ClosedBecause::Token),
+        };
         Box::pin(async move { self.answer(stop, grace).await.map_err(closed) })
     }
 }
 
 impl Inside {
-    fn settings(&self) -> Arc<Settings> {
+    fn settings(&self) -> Arc<SettingsFile> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -209,9 +211,4 @@ impl Inside {
     fn owed(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Owed>> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether there is no use in trying again.
-fn is_final(error: &ApiError) -> bool {
-    !matches!(error, ApiError::Network(_) | ApiError::Wait(_))
 }

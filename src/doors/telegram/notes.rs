@@ -51,7 +51,7 @@ impl Owed {
 
 /// The sessions of a chat or a topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sessions {
+pub(super) struct ChatSessions {
     /// The one that prompts go to; the first of `known`.
     pub(super) current: String,
     /// The latest, with what each began with.
@@ -71,7 +71,7 @@ pub(super) struct KnownSession {
 
 /// Which run a sent message reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct ReportLink {
     /// The run.
     pub(super) run: Uuid,
     /// The job.
@@ -138,9 +138,15 @@ impl Notes {
         Ok(self.all("update:").await?.into_iter().map(|(_, incoming)| incoming).collect())
     }
 
-    /// An update has been dealt with.
-    pub(super) async fn done(&self, update: i64) -> Result<(), StoreError> {
-        self.ledger.remove_note(DoorName::Telegram, &update_key(update)).await
+    /// Crosses updates off, the last first: after a kill in between, what is left begins with the message that its run is
+    /// known by.
+    pub(super) async fn cross_off(&self, updates: &[i64]) {
+        for &update in updates.iter().rev() {
+            if let Err(error) = self.ledger.remove_note(DoorName::Telegram, &update_key(update)).await {
+                // The next server deals with it again, and finds its run by its key.
+                tracing::error!("a message is not crossed off: {error}");
+            }
+        }
     }
 
     /// Says that the shell command of an update begins. `false`: it has begun before, whatever became of it.
@@ -167,13 +173,13 @@ impl Notes {
     }
 
     /// The sessions of a chat; the first is made if there is none.
-    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
+    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.sessions_now(chat, thread).await
     }
 
-    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
-        let found: Option<Sessions> = self.get(&sessions_key(chat, thread)).await?;
+    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
+        let found: Option<ChatSessions> = self.get(&sessions_key(chat, thread)).await?;
         match found {
             Some(sessions) => Ok(sessions),
             None => self.begin_session_now(chat, thread).await,
@@ -181,13 +187,13 @@ impl Notes {
     }
 
     /// Begins a session.
-    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
+    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.begin_session_now(chat, thread).await
     }
 
-    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
-        let mut sessions: Sessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
+    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
+        let mut sessions: ChatSessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
         let name = Uuid::now_v7().to_string();
         // One that was never used is not worth listing.
         sessions.known.retain(|session| !session.title.is_empty());
@@ -226,12 +232,12 @@ impl Notes {
     }
 
     /// Notes that a message tells of a run.
-    pub(super) async fn tell(&self, chat: i64, message: i32, told: &Told) -> Result<(), StoreError> {
+    pub(super) async fn tell(&self, chat: i64, message: i32, told: &ReportLink) -> Result<(), StoreError> {
         let key = format!("told:{chat}:{message}");
         self.put(&key, told, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
-    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<Told>, StoreError> {
+    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<ReportLink>, StoreError> {
         self.get(&format!("told:{chat}:{message}")).await
     }
 

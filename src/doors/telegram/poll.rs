@@ -9,7 +9,7 @@ use super::gather::{self, Part};
 use super::incoming::{Author, Incoming, Message, What};
 use super::sender::Backoff;
 use super::settings::{Access, Chat, Groups};
-use super::{Closed, Inside, command, follow};
+use super::{ClosedBecause, Inside, command, follow};
 use crate::store::StoreError;
 
 /// Numbers that far below the next one are not old: Telegram has begun to count anew.
@@ -17,7 +17,7 @@ const OLDEST: i64 = 100_000;
 
 impl Inside {
     /// Takes up what an earlier server has left, and answers chats for ever.
-    pub(super) async fn answer_chats(self: Arc<Self>) -> Result<Infallible, Closed> {
+    pub(super) async fn answer_chats(self: Arc<Self>) -> Result<Infallible, ClosedBecause> {
         let me = insist("who the bot is", || self.api.me()).await?;
         let me = self.me.get_or_init(|| me).clone();
         insist("removing a webhook", || self.api.delete_webhook()).await?;
@@ -31,7 +31,7 @@ impl Inside {
         loop {
             let updates = match self.api.updates(offset, &me).await {
                 Ok(updates) => updates,
-                Err(ApiError::Token) => return Err(Closed::Token),
+                Err(ApiError::Token) => return Err(ClosedBecause::Token),
                 Err(ApiError::Wait(pause)) => {
                     tokio::time::sleep(pause).await;
                     continue;
@@ -196,12 +196,12 @@ impl Inside {
 }
 
 /// Makes a call until it works; a wrong token is the only thing that ends it.
-async fn insist<'call, T>(what: &str, mut call: impl FnMut() -> Answer<'call, T>) -> Result<T, Closed> {
+async fn insist<'call, T>(what: &str, mut call: impl FnMut() -> Answer<'call, T>) -> Result<T, ClosedBecause> {
     let mut backoff = Backoff::default();
     loop {
         match call().await {
             Ok(answer) => return Ok(answer),
-            Err(ApiError::Token) => return Err(Closed::Token),
+            Err(ApiError::Token) => return Err(ClosedBecause::Token),
             Err(ApiError::Wait(pause)) => tokio::time::sleep(pause).await,
             Err(error) => {
                 tracing::warn!("Telegram cannot be asked ({what}): {error}; trying again");

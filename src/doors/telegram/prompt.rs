@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::Place;
-use super::conversation::{Handled, Outcome, answer_to};
+use super::conversation::{Handled, Outcome};
 use super::files::{self, NotSaved, Own};
 use super::incoming::{FileRef, Message};
 use super::notes::Saved;
@@ -31,7 +31,7 @@ impl Inside {
     pub(super) async fn ask(self: &Arc<Self>, messages: &[Message], cancel: &CancellationToken) -> Outcome {
         let Some(first) = messages.first() else { return Ok(Handled::Done) };
         let chat = self.settings().chat(first.chat, &self.overrides.of(first.chat));
-        let place = answer_to(first);
+        let place = Place::answering(first);
         if let Some(useless) = messages.iter().find_map(|message| message.useless.as_ref()) {
             self.say(place, &Text::plain(format!("I cannot read a {useless}. Send text or files."))).await;
             return Ok(Handled::Done);
@@ -182,7 +182,7 @@ impl Inside {
             }
         };
         let text = format!("❌ The {} was not saved: {why}. Nothing was asked.", file.kind);
-        self.say(answer_to(message), &Text::plain(text)).await;
+        self.say(Place::answering(message), &Text::plain(text)).await;
         None
     }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::answer::{self, Part};
 use super::api::{ApiError, Place};
 use super::files::Own;
-use super::notes::{Recent, Told};
+use super::notes::{Recent, ReportLink};
 use super::sender::Patience;
 use super::text::{Text, line};
 use super::{Inside, Telegram};
@@ -32,7 +32,7 @@ impl Inside {
             let (workspaces, path) = (self.workspaces.clone(), report.workspace.clone());
             tokio::task::spawn_blocking(move || Own::at(&workspaces, &path)).await.ok().flatten()
         };
-        let told = Told {
+        let told = ReportLink {
             run: report.run,
             job: report.job.clone(),
             conversation: format!("telegram:{}:report:{}", report.chat, report.run),

@@ -23,7 +23,7 @@ const LONGEST_BASH_SECONDS: u64 = 3600;
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
+pub(super) struct SettingsFile {
     /// Chats that may use the bot.
     #[serde(default)]
     allowed_chats: Vec<i64>,
@@ -32,16 +32,16 @@ pub(super) struct Settings {
     allow_everyone: Option<bool>,
     /// What holds where a chat has nothing of its own.
     #[serde(default)]
-    default: ChatSettings,
-    /// Settings of single chats.
+    default: Section,
+    /// Sections of single chats.
     #[serde(default, deserialize_with = "unique")]
-    chats: BTreeMap<i64, ChatSettings>,
+    chats: BTreeMap<i64, Section>,
 }
 
-/// Settings of a chat. What is not set is the default's.
+/// A chat's section. What is not set is the default's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChatSettings {
+struct Section {
     workspace: Option<String>,
     model: Option<String>,
     effort: Option<Effort>,
@@ -60,7 +60,7 @@ struct ChatSettings {
     bash_timeout: Option<u64>,
 }
 
-impl ChatSettings {
+impl Section {
     /// The options of runs in it that a type alone does not check.
     fn options(&self) -> [(Field, Result<(), Wrong>); 4] {
         let text = |text: &Option<String>, check: fn(&str) -> Result<(), Wrong>| text.as_deref().map_or(Ok(()), check);
@@ -167,7 +167,7 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
+impl SettingsFile {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
@@ -177,7 +177,7 @@ impl Settings {
         Self::parse(&text).map_err(|(at, why)| SettingsError::Wrong { path: path.to_owned(), at, why })
     }
 
-    /// Settings from YAML, or where in it what is wrong.
+    /// From YAML, or where in it what is wrong.
     fn parse(text: &str) -> Result<Self, (String, String)> {
         let text = yaml::without_mark(text);
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
@@ -250,11 +250,11 @@ impl Settings {
 
     /// What holds for a chat that has changed `overrides` for itself.
     pub(super) fn chat(&self, chat: i64, overrides: &Overrides) -> Chat {
-        let nothing = ChatSettings::default();
+        let nothing = Section::default();
         let (own, default) = (self.chats.get(&chat).unwrap_or(&nothing), &self.default);
         // The workspaces folder itself would hold all chats'.
-        let named = |settings: &ChatSettings| settings.workspace.clone().filter(|name| !name.trim().is_empty());
-        let text = |name: fn(&ChatSettings) -> &Option<String>| name(own).clone().or_else(|| name(default).clone());
+        let named = |settings: &Section| settings.workspace.clone().filter(|name| !name.trim().is_empty());
+        let text = |name: fn(&Section) -> &Option<String>| name(own).clone().or_else(|| name(default).clone());
         let busy = own.busy.or(default.busy).unwrap_or(WhenBusy::Queue);
         Chat {
             workspace: named(own).or_else(|| named(default)).unwrap_or_else(|| format!("chat_{chat}")),

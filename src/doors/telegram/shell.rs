@@ -7,7 +7,7 @@ use std::time::Duration;
 use teloxide::types::{MessageEntity, MessageEntityKind};
 
 use super::api::{Attachment, AttachmentKind, Content, Key, Place};
-use super::conversation::{Handled, Outcome, answer_to};
+use super::conversation::{Handled, Outcome};
 use super::errands::Kind;
 use super::incoming::Message;
 use super::sender::Patience;
@@ -25,7 +25,7 @@ const LONGEST_SHOWN: usize = LONGEST_MESSAGE - 200;
 impl Inside {
     /// Carries a command out, in a task of its own. Its message stays until its end has been told.
     pub(super) async fn bash(self: &Arc<Self>, update: i64, key: Key, message: &Message, command: String) -> Outcome {
-        let place = answer_to(message);
+        let place = Place::answering(message);
         let chat = self.settings().chat(message.chat, &self.overrides.of(message.chat));
         if !chat.bash {
             self.say(place, &Text::plain("/bash is switched off for this chat.")).await;
@@ -58,7 +58,7 @@ impl Inside {
                 }
                 Err(error) => inside.say(place, &Text::plain(format!("❌ It cannot be run: {error}"))).await,
             }
-            inside.forget(&[update]).await;
+            inside.notes.cross_off(&[update]).await;
             inside.errands.end(key, id);
         });
         Ok(Handled::Kept)

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use super::api::Buttons;
 use super::command::MENU;
-use super::follow;
-use super::notes::Sessions;
+use super::notes::ChatSessions;
 use super::settings::{Chat, Groups, Overrides};
 use super::text::{Text, cut, line};
 use crate::claude::arguments::Effort;
@@ -48,7 +47,7 @@ pub(super) fn choice(what: &str, options: &[&str], now: Option<&str>) -> Buttons
 }
 
 /// The conversation's sessions, a button each.
-pub(super) fn sessions(sessions: &Sessions) -> (Text, Buttons) {
+pub(super) fn sessions(sessions: &ChatSessions) -> (Text, Buttons) {
     let now = run::now();
     let rows = sessions.known.iter().map(|session| {
         let title = if session.title.is_empty() { "(nothing yet)" } else { &session.title };
@@ -98,7 +97,7 @@ pub(super) fn listed(run: &Run) -> String {
         State::Queued => "🕒",
         State::Running => "▶️",
     };
-    let (ago, state) = (age(run::now() - run.created_at), follow::name_of(run.state));
+    let (ago, state) = (age(run::now() - run.created_at), state_name(run.state));
     format!("{mark} {ago} ago, {state}{cost}\n{prompt}\n{}", run.id)
 }
 
@@ -107,6 +106,18 @@ pub(super) fn running_for(run: &Run, ahead: Option<usize>) -> String {
     match (run.state, ahead) {
         (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
         _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
+    }
+}
+
+/// A state for a person.
+pub(super) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Queued => "waiting",
+        State::Running => "running",
+        State::Succeeded => "done",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+        State::Interrupted => "interrupted",
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::incoming::{Author, Incoming, Me, Message, Reply, Speaker};
 use super::super::notes::Notes;
 use super::super::overrides::OverridesFile;
 use super::super::sender::Sender;
-use super::super::settings::Settings;
+use super::super::settings::SettingsFile;
 use super::*;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::sessions::Sessions;
@@ -120,7 +120,7 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
             sender: Sender::new(Arc::clone(&api)),
             api,
             settings_file: folder.join("telegram.yml"),
-            settings: std::sync::RwLock::new(Arc::new(Settings::default())),
+            settings: std::sync::RwLock::new(Arc::new(SettingsFile::default())),
             overrides: OverridesFile::open(folder.join("overrides.json")),
             me: std::sync::OnceLock::new(),
             owed: Mutex::default(),
