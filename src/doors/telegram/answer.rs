@@ -1,7 +1,6 @@
 //! A run's end as messages.
 
 use super::markdown;
-use super::progress::italic;
 use super::text::{LONGEST_MESSAGE, Text, cut};
 use crate::claude::background;
 use crate::store::record::{Run, State};
@@ -15,7 +14,6 @@ const MARKER: &str = "[SEND_FILE:";
 /// One message of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Text.
     Text(Text),
     /// The whole answer, as a file.
     Whole(String),
@@ -36,13 +34,13 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
         if !text.text.is_empty() {
             text.append(&Text::plain("\n\n"));
         }
-        text.append(&italic(note));
+        text.append(&Text::italic(note));
         vec![Part::Text(text)]
     };
     match run.state {
         State::Succeeded => {
             let ended = end.and_then(|end| background::notice(&end.result["backgroundEnded"]));
-            let note = ended.map(|ended| Part::Text(italic(&cut(&format!("⏹ Note: {ended}."), 1000))));
+            let note = ended.map(|ended| Part::Text(Text::italic(cut(&format!("⏹ Note: {ended}."), 1000))));
             said(result).into_iter().chain(note).collect()
         }
         State::Cancelled => partial("✋ Cancelled."),
@@ -80,7 +78,7 @@ pub(super) fn said_below(head: Text, markdown: &str) -> Vec<Part> {
             head = head.split(room).swap_remove(0);
         }
         head.append(&Text::plain("\n\n"));
-        head.append(&italic("… the whole answer is in the file below."));
+        head.append(&Text::italic("… the whole answer is in the file below."));
         parts.extend([Part::Text(head), Part::Whole(rest)]);
     } else {
         parts.extend(messages.into_iter().map(Part::Text));

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::read::read;
 
+/// A chat, or a topic in one.
+pub(super) type Key = (i64, Option<i32>);
+
 /// Who the bot is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Me {
-    /// Its user id.
     pub(super) id: u64,
     /// Its name, without the `@`.
     pub(super) username: String,
@@ -23,7 +25,6 @@ pub(super) struct Me {
 pub(super) struct Incoming {
     /// Its number; they count up.
     pub(super) update: i64,
-    /// What it is.
     pub(super) what: What,
     /// Whether it has been taken as the last part of its thought: what comes after it is another one.
     #[serde(default)]
@@ -44,21 +45,17 @@ pub(super) enum What {
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
-    /// The chat.
     pub(super) chat: i64,
     /// The topic, in a group that has topics.
     pub(super) thread: Option<i32>,
-    /// Its id, unique in the chat.
     pub(super) id: i32,
     /// When it was sent, seconds since 1970.
     #[serde(default)]
     pub(super) date: i64,
-    /// Who wrote it.
     pub(super) user: Option<u64>,
     /// Their name, on one line.
     #[serde(default)]
     pub(super) author: String,
-    /// What kind of author that is.
     #[serde(default)]
     pub(super) by: Author,
     /// Who said first what was forwarded here.
@@ -74,14 +71,18 @@ pub(super) struct Message {
     /// How long the text was as it was sent, units.
     #[serde(default)]
     pub(super) length: usize,
-    /// The file it brings.
     pub(super) file: Option<FileRef>,
-    /// The album it is part of.
     pub(super) album: Option<String>,
-    /// What it replies to.
     pub(super) reply: Option<Reply>,
     /// What it is, if that is nothing this bot can use.
     pub(super) useless: Option<String>,
+}
+
+impl Message {
+    /// The conversation it is part of.
+    pub(super) const fn key(&self) -> Key {
+        (self.chat, self.thread)
+    }
 }
 
 /// What kind of author a message has.
@@ -90,7 +91,6 @@ pub(super) enum Author {
     /// Somebody, also one who writes as a channel or as an anonymous admin.
     #[default]
     Person,
-    /// Another bot.
     Bot,
     /// The channel that the group is linked to: Telegram brings its posts.
     LinkedChannel,
@@ -114,14 +114,11 @@ pub(super) struct FileRef {
 /// What a message replies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reply {
-    /// That message's id.
     pub(super) id: i32,
     /// Its text, or the part of it that was picked out.
     pub(super) text: String,
-    /// Who said it.
     #[serde(default)]
     pub(super) of: Speaker,
-    /// The file it brought.
     #[serde(default)]
     pub(super) file: Option<FileRef>,
 }
@@ -134,9 +131,7 @@ pub(super) enum Speaker {
     Unknown,
     /// Whoever quotes it.
     Asker,
-    /// This bot.
     Bot,
-    /// Somebody of this name.
     Other(String),
 }
 
@@ -145,13 +140,9 @@ pub(super) enum Speaker {
 pub(super) struct Press {
     /// Callback query id.
     pub(super) id: String,
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic.
     pub(super) thread: Option<i32>,
-    /// The message with the button.
     pub(super) message: i32,
-    /// Who pressed it.
     pub(super) user: u64,
     /// What the button stands for.
     pub(super) data: String,

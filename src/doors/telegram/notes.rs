@@ -26,9 +26,7 @@ const MOST_UPLOADS: usize = 20;
 /// An answer that is owed: written before the run can end, removed when the answer has gone out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owed {
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic in it.
     pub(super) thread: Option<i32>,
     /// The message that asked.
     pub(super) asked: i32,
@@ -61,20 +59,16 @@ pub(super) struct ChatSessions {
 /// A session as a list shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownSession {
-    /// What it is called.
     pub(super) name: String,
     /// The beginning of its first prompt; empty before there is one.
     pub(super) title: String,
-    /// When it was last used.
     pub(super) used_at: i64,
 }
 
 /// Which run a sent message reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReportLink {
-    /// The run.
     pub(super) run: Uuid,
-    /// The job.
     pub(super) job: String,
     /// The conversation about it.
     pub(super) conversation: String,
@@ -85,11 +79,8 @@ pub(super) struct ReportLink {
 /// A report that a chat got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recent {
-    /// The run.
     pub(super) run: Uuid,
-    /// The job.
     pub(super) job: String,
-    /// When.
     pub(super) at: i64,
     /// The beginning of what it said.
     pub(super) beginning: String,
@@ -100,7 +91,6 @@ pub(super) struct Recent {
 /// A file that is in the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Saved {
-    /// Its path there.
     pub(super) path: String,
     /// What it is, for Claude.
     pub(super) about: String,
@@ -267,8 +257,17 @@ impl Notes {
         self.set_recent(chat, &all).await
     }
 
-    pub(super) async fn set_recent(&self, chat: i64, all: &Vec<Recent>) -> Result<(), StoreError> {
-        self.put(&format!("recent:{chat}"), all, Some(run::now() + REPORT_DAYS * DAY)).await
+    /// Claude knows of these reports of a chat now.
+    pub(super) async fn mark_known(&self, chat: i64, told: &[Recent]) -> Result<(), StoreError> {
+        let mut all = self.recent(chat).await?;
+        for report in &mut all {
+            report.known |= told.iter().any(|told| told.run == report.run);
+        }
+        self.set_recent(chat, &all).await
+    }
+
+    async fn set_recent(&self, chat: i64, all: &[Recent]) -> Result<(), StoreError> {
+        self.put(&format!("recent:{chat}"), &all, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
     /// Files that have come without a word: the next prompt is about them.

@@ -50,44 +50,45 @@ enum Gate {
     Passed,
 }
 
-/// Sends for one bot.
+/// Sends for one bot. Clones are the same one.
+#[derive(Clone)]
 pub(super) struct Sender {
-    api: Arc<dyn BotApi>,
+    pub(super) api: Arc<dyn BotApi>,
     /// When each chat may be written to again; held while it is.
-    gates: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<Instant>>>>,
+    gates: Arc<Mutex<HashMap<i64, Arc<tokio::sync::Mutex<Instant>>>>>,
 }
 
 impl Sender {
     pub(super) fn new(api: Arc<dyn BotApi>) -> Self {
-        Self { api, gates: Mutex::default() }
+        Self { api, gates: Arc::default() }
     }
 
     /// Makes a call about a chat until it works, or never will.
-    pub(super) async fn call<'call, T>(
+    pub(super) async fn call<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
-        call: impl FnMut() -> Answer<'call, T>,
+        call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
         self.insist(chat, patience, Gate::Held, call).await
     }
 
     /// The same for a file, which may be minutes on its way: what else is said in the chat does not wait for it.
-    pub(super) async fn transfer<'call, T>(
+    pub(super) async fn transfer<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
-        call: impl FnMut() -> Answer<'call, T>,
+        call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
         self.insist(chat, patience, Gate::Passed, call).await
     }
 
-    async fn insist<'call, T>(
+    async fn insist<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
         through: Gate,
-        mut call: impl FnMut() -> Answer<'call, T>,
+        mut call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
         let mut backoff = Backoff::default();
         let mut failures = 0;
@@ -186,6 +187,11 @@ impl Sender {
             }
             _ => true,
         }
+    }
+
+    /// Shows for some seconds that the bot is at work; a failure is not worth a word.
+    pub(super) async fn typing(&self, place: Place) {
+        let _ = self.api.typing(place).await;
     }
 
     fn gate(&self, chat: i64) -> Arc<tokio::sync::Mutex<Instant>> {

@@ -95,16 +95,12 @@ pub(super) enum Groups {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Overrides {
-    /// The model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<String>,
-    /// The effort.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) effort: Option<Effort>,
-    /// The system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) system_prompt: Option<String>,
-    /// What is added to the system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) append_system_prompt: Option<String>,
 }
@@ -226,12 +222,10 @@ impl SettingsFile {
         self.allowed_chats.is_empty() && !self.lets_everyone_in()
     }
 
-    /// Whether everybody can.
     pub(super) const fn lets_everyone_in(&self) -> bool {
         matches!(self.allow_everyone, Some(true))
     }
 
-    /// How many chats are named.
     pub(super) const fn allowed(&self) -> usize {
         self.allowed_chats.len()
     }

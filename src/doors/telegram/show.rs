@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::api::Buttons;
-use super::command::MENU;
+use super::command::{self, MENU};
 use super::notes::ChatSessions;
 use super::settings::{Chat, Groups, Overrides};
 use super::text::{Text, cut, line};
 use crate::claude::arguments::Effort;
+use crate::desk::options::form::MODELS;
 use crate::runs::submission::Busy;
 use crate::store::record::{self as run, Run, State};
 
@@ -28,22 +29,27 @@ pub(super) fn help() -> String {
     text
 }
 
-/// A setting and its value, in bold.
-pub(super) fn titled(title: &str, value: &str) -> Text {
-    let mut text = Text::plain(title);
-    text.append(&Text::bold(value));
-    text
+/// The model, with buttons for a choice.
+pub(super) fn models(chat: &Chat) -> (Text, Buttons) {
+    choice("Model: ", "model", &MODELS, chat.model.as_deref())
 }
 
-/// Buttons for a choice, three in a row; the one that holds is marked.
-pub(super) fn choice(what: &str, options: &[&str], now: Option<&str>) -> Buttons {
+/// The effort, with buttons for a choice.
+pub(super) fn efforts(chat: &Chat) -> (Text, Buttons) {
+    choice("Effort: ", "effort", &command::efforts(), chat.effort.map(Effort::name))
+}
+
+/// A setting's value in bold, and buttons, three in a row; the one that holds is marked.
+fn choice(title: &str, what: &str, options: &[&str], now: Option<&str>) -> (Text, Buttons) {
+    let mut text = Text::plain(title);
+    text.append(&Text::bold(now.unwrap_or("the CLI's default")));
     let button = |option: &&str| {
         let label = if now == Some(option) { format!("✓ {option}") } else { (*option).to_owned() };
         (label, format!("{what}:{option}"))
     };
     let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
     rows.push(vec![("Reset".to_owned(), format!("{what}:reset"))]);
-    rows
+    (text, rows)
 }
 
 /// The conversation's sessions, a button each.

@@ -16,18 +16,31 @@ pub(super) struct Text {
     pub(super) entities: Vec<MessageEntity>,
 }
 
+impl<T: Into<String>> From<T> for Text {
+    fn from(text: T) -> Self {
+        Self::plain(text)
+    }
+}
+
 impl Text {
     /// Text without entities.
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), entities: Vec::new() }
     }
 
-    /// Bold text, whatever stands in it.
+    /// Text that is one thing as a whole, whatever stands in it.
+    pub(super) fn marked(text: impl Into<String>, kind: MessageEntityKind) -> Self {
+        let plain = Self::plain(text);
+        let entity = MessageEntity { kind, offset: 0, length: plain.units() };
+        Self { entities: vec![entity], ..plain }
+    }
+
     pub(super) fn bold(text: impl Into<String>) -> Self {
-        let mut bold = Self::plain(text);
-        let length = bold.units();
-        bold.entities.push(MessageEntity { kind: MessageEntityKind::Bold, offset: 0, length });
-        bold
+        Self::marked(text, MessageEntityKind::Bold)
+    }
+
+    pub(super) fn italic(text: impl Into<String>) -> Self {
+        Self::marked(text, MessageEntityKind::Italic)
     }
 
     /// How long it is.
