@@ -9,7 +9,6 @@ use tokio::io::AsyncWrite;
 use super::incoming::{Incoming, Key, Me, Message};
 use super::text::Text;
 
-/// What a call comes to.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
 
 /// The Bot API, as far as it is used.
@@ -21,9 +20,7 @@ pub(super) trait BotApi: Send + Sync {
     fn set_commands(&self, commands: &[(&'static str, &'static str)]) -> Answer<'_, ()>;
     /// The updates from `offset` on; waits for some. Those before it are confirmed, and never come again.
     fn updates<'a>(&'a self, offset: i64, me: &'a Me) -> Answer<'a, Vec<Incoming>>;
-    /// Sends a message; its id.
     fn send<'a>(&'a self, place: Place, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, i32>;
-    /// Changes a message of the bot's.
     fn edit<'a>(&'a self, chat: i64, message: i32, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, ()>;
     fn delete(&self, chat: i64, message: i32) -> Answer<'_, ()>;
     /// Shows for some seconds that the bot is at work.
@@ -60,22 +57,18 @@ impl Place {
 /// Rows of buttons: what each says, and what comes back when it is pressed.
 pub(super) type Buttons = Vec<Vec<(String, String)>>;
 
-/// A file to send.
 pub(super) struct Attachment<'a> {
     pub(super) kind: AttachmentKind,
     pub(super) name: &'a str,
     pub(super) content: Content,
-    /// Text below it.
     pub(super) caption: &'a str,
 }
 
-/// What a sent file holds.
 pub(super) enum Content {
     Open(File),
     Bytes(Vec<u8>),
 }
 
-/// How a sent file is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttachmentKind {
     /// As a picture, which Telegram scales down.
@@ -101,7 +94,6 @@ pub(super) enum ApiError {
     Unchanged,
     #[error("the group has become chat {0}")]
     Moved(i64),
-    /// Telegram will never do that.
     #[error("{0}")]
     Refused(String),
 }

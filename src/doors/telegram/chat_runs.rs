@@ -153,8 +153,7 @@ impl ChatRuns {
         Ok(())
     }
 
-    /// Runs that are the chat's business without being its own, the oldest first: what other doors do in its workspace,
-    /// and the jobs that report to it.
+    /// What other doors do in the chat's workspace, and the jobs that report to it, the oldest first.
     async fn others(&self, chat: i64) -> Result<Vec<Run>, StoreError> {
         let own = self.own_place(chat).await;
         let jobs = jobs_that_tell(self.engine.ledger(), chat).await?;

@@ -8,9 +8,8 @@ use super::handled::{Handled, Outcome};
 use super::incoming::{Message, Press};
 use super::notes::Notes;
 use super::sender::Sender;
-use super::sending::Sendings;
 use super::settings::{Chat, Overrides};
-use super::shell::Shells;
+use super::shell::{Sendings, Shells};
 use super::show;
 use super::text::{Text, cut};
 

@@ -108,7 +108,6 @@ impl Conversations {
         }
     }
 
-    /// Deals with a thought.
     async fn take(&self, thought: Thought) {
         let updates: Vec<i64> = thought.iter().map(|part| part.update).collect();
         let (Some(&update), Some(first)) = (updates.first(), thought.first().map(|part| &part.message)) else { return };

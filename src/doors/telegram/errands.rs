@@ -12,7 +12,6 @@ use super::handled::Handled;
 use super::incoming::{Key, Message};
 use super::notes::Notes;
 
-/// Something under way.
 #[derive(Debug, Clone)]
 pub(super) struct Errand {
     kind: Kind,
@@ -74,7 +73,6 @@ impl Errands {
         self.all().get(&(key, message)).map(|errand| errand.cancel.clone())
     }
 
-    /// It has ended.
     pub(super) fn end(&self, key: Key, message: i32) {
         self.all().remove(&(key, message));
     }
@@ -86,12 +84,10 @@ impl Errands {
         found.take(most).inspect(|(_, errand)| errand.cancel.cancel()).count()
     }
 
-    /// How many of a kind there are.
     pub(super) fn count(&self, key: Key, kind: Kind) -> usize {
         self.all().iter().filter(|((of, _), errand)| *of == key && errand.kind == kind).count()
     }
 
-    /// A line for each.
     pub(super) fn listed(&self, key: Key) -> String {
         let mut text = String::new();
         let shells = self.count(key, Kind::Shell);

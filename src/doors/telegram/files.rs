@@ -35,7 +35,6 @@ pub(super) struct Own {
     place: String,
 }
 
-/// A file to send.
 pub(super) struct Found {
     pub(super) file: File,
     pub(super) name: String,
@@ -81,7 +80,6 @@ impl Own {
         Self { workspaces: workspaces.guarded(Arc::new(guard)), workspace, place }
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> PathBuf {
         self.workspace.path.clone()
     }
@@ -112,7 +110,6 @@ impl Own {
     }
 }
 
-/// How a file is shown.
 fn kind_of(name: &str, size: u64) -> AttachmentKind {
     let extension = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
@@ -148,9 +145,7 @@ fn safe_name(file: &FileRef) -> String {
 
 /// Why a file did not come into the workspace.
 pub(super) enum NotSaved {
-    /// It can be tried again.
     Later(String),
-    /// Never.
     Never(String),
 }
 

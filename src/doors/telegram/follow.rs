@@ -49,7 +49,6 @@ impl Followers {
         self.tasks.spawn(async move { Follow { followers: &followers, run }.to_the_end().await });
     }
 
-    /// Whether a run is followed.
     pub(super) fn has(&self, run: Uuid) -> bool {
         self.owed().contains_key(&run)
     }

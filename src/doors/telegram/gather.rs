@@ -112,7 +112,6 @@ pub(super) const fn seam(before: &Message) -> &'static str {
     if before.length >= LONGEST_MESSAGE { "" } else { "\n" }
 }
 
-/// Whether a text may have been cut.
 const fn may_be_cut(message: &Message) -> bool {
     message.length >= MAY_BE_CUT && message.file.is_none()
 }

@@ -20,10 +20,8 @@ pub(super) struct Me {
     pub(super) username: String,
 }
 
-/// An update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Incoming {
-    /// Its number; they count up.
     pub(super) update: i64,
     pub(super) what: What,
     /// Whether it has been taken as the last part of its thought: what comes after it is another one.
@@ -31,22 +29,17 @@ pub(super) struct Incoming {
     pub(super) closed: bool,
 }
 
-/// What an update is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum What {
-    /// A message.
     Message(Box<Message>),
-    /// A button that was pressed.
     Press(Press),
     /// Nothing for this bot: an edit, a member who joined, something Telegram has invented since.
     Nothing,
 }
 
-/// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
     pub(super) chat: i64,
-    /// The topic, in a group that has topics.
     pub(super) thread: Option<i32>,
     pub(super) id: i32,
     /// When it was sent, seconds since 1970.
@@ -65,8 +58,7 @@ pub(super) struct Message {
     pub(super) group: bool,
     /// Whether it is meant for the bot: it names it, or replies to it.
     pub(super) addressed: bool,
-    /// The text, or what stands below a file; the bot's name taken off its beginning. Hidden links are written out,
-    /// unless it is a command.
+    /// Text or caption without the bot's name before it; hidden links are written out, unless it is a command.
     pub(super) text: String,
     /// How long the text was as it was sent, units.
     #[serde(default)]
@@ -85,7 +77,6 @@ impl Message {
     }
 }
 
-/// What kind of author a message has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Author {
     /// Somebody, also one who writes as a channel or as an anonymous admin.
@@ -96,14 +87,12 @@ pub(super) enum Author {
     LinkedChannel,
 }
 
-/// A file at Telegram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRef {
     /// `file_id`: downloads it.
     pub(super) id: String,
     /// `file_unique_id`: the same for every sending of a file.
     pub(super) unique: String,
-    /// What kind of file, for a person.
     pub(super) kind: String,
     /// A name for it, made up if it has none.
     pub(super) name: String,
@@ -111,7 +100,6 @@ pub(super) struct FileRef {
     pub(super) size: u64,
 }
 
-/// What a message replies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reply {
     pub(super) id: i32,
@@ -135,15 +123,12 @@ pub(super) enum Speaker {
     Other(String),
 }
 
-/// A button that was pressed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Press {
-    /// Callback query id.
     pub(super) id: String,
     pub(super) chat: i64,
     pub(super) thread: Option<i32>,
     pub(super) message: i32,
     pub(super) user: u64,
-    /// What the button stands for.
     pub(super) data: String,
 }

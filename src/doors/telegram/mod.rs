@@ -21,14 +21,12 @@ mod handled;
 mod incoming;
 mod markdown;
 mod notes;
-mod overrides;
 mod poll;
 mod progress;
 mod prompt;
 mod replies;
 mod reports;
 mod sender;
-mod sending;
 mod settings;
 mod shell;
 mod show;
@@ -62,8 +60,7 @@ use self::poll::{ClosedBecause, Intake};
 use self::prompt::Prompts;
 use self::reports::ChatReports;
 use self::sender::Sender;
-use self::sending::Sendings;
-use self::shell::Shells;
+use self::shell::{Sendings, Shells};
 use crate::config::server::TelegramConfig;
 use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::doors::{self, Door, Serving};
@@ -93,6 +90,13 @@ pub enum NotOpened {
     Bot(#[from] UnusableBot),
 }
 
+/// A service with clones of what it needs, and what is its own.
+macro_rules! service {
+    ($service:ident { $($needs:ident),* } $($own:ident: $value:expr),*) => {
+        $service { $($needs: $needs.clone(),)* $($own: $value),* }
+    };
+}
+
 impl Telegram {
     /// The door with these settings, in front of `engine`. `config_dir` is the CLI's folder; nothing is asked yet.
     pub fn open(
@@ -107,62 +111,23 @@ impl Telegram {
         let notes = Notes::new(engine.notes_to_keep());
         let sender = Sender::new(Arc::clone(&api));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let errands = Errands { all: Arc::default(), notes: notes.clone(), tasks: tasks.clone(), stop: stop.clone() };
-        let addressing = Addressing { me: Arc::default(), settings: settings.clone() };
-        let reports = ChatReports { workspaces: workspaces.clone(), notes: notes.clone(), sender: sender.clone() };
-        let followers = Followers {
-            engine: engine.clone(),
-            workspaces: workspaces.clone(),
-            notes: notes.clone(),
-            sender: sender.clone(),
-            owed: Arc::default(),
-            tasks: tasks.clone(),
-        };
-        let runs = ChatRuns {
-            engine: engine.clone(),
-            workspaces: workspaces.clone(),
-            settings: settings.clone(),
-            followers: followers.clone(),
-            errands: errands.clone(),
-            sender: sender.clone(),
-        };
-        let shells = Shells {
-            engine: engine.clone(),
-            workspaces: workspaces.clone(),
-            settings: settings.clone(),
-            notes: notes.clone(),
-            sender: sender.clone(),
-            errands: errands.clone(),
-        };
-        let sendings = Sendings {
-            workspaces: workspaces.clone(),
-            settings: settings.clone(),
-            sender: sender.clone(),
-            errands: errands.clone(),
-        };
-        let commands = Commands {
-            settings: settings.clone(),
-            notes: notes.clone(),
-            sender: sender.clone(),
-            runs,
-            shells,
-            sendings,
-        };
-        let prompts = Prompts {
-            engine,
-            workspaces,
-            settings: settings.clone(),
-            notes: notes.clone(),
-            sender,
-            followers: followers.clone(),
-        };
+        let errands = service!(Errands { notes, tasks, stop } all: Arc::default());
+        let addressing = service!(Addressing { settings } me: Arc::default());
+        let followers = service!(Followers { engine, workspaces, notes, sender, tasks } owed: Arc::default());
+        let runs = service!(ChatRuns { engine, workspaces, settings, followers, errands, sender });
+        let shells = service!(Shells { engine, workspaces, settings, notes, sender, errands });
+        let sendings = service!(Sendings { workspaces, settings, sender, errands });
+        let commands = service!(Commands { settings, notes, sender } runs: runs, shells: shells, sendings: sendings);
+        let reports = service!(ChatReports { workspaces, notes, sender });
+        let prompts = service!(Prompts { settings, notes, sender, followers } engine: engine, workspaces: workspaces);
+        let lanes = Mutex::default();
         let conversations = Arc::new(Conversations {
             addressing: addressing.clone(),
-            notes: notes.clone(),
             errands,
+            notes: notes.clone(),
             commands,
             prompts,
-            lanes: Mutex::default(),
+            lanes,
         });
         let (latest, strangers) = (Mutex::default(), Mutex::default());
         let intake = Intake { api, addressing, settings, notes, followers, conversations, latest, strangers };
@@ -186,10 +151,8 @@ impl Telegram {
 
 impl Door for Telegram {
     fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
-        let closed = |closed: ClosedBecause| doors::Closed {
-            why: closed.to_string(),
-            for_good: matches!(closed, ClosedBecause::Token),
-        };
+        let closed =
+            |why: ClosedBecause| doors::Closed { why: why.to_string(), for_good: matches!(why, ClosedBecause::Token) };
         Box::pin(async move { self.answer(stop, grace).await.map_err(closed) })
     }
 }

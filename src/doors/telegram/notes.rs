@@ -169,14 +169,12 @@ impl Notes {
     }
 
     async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
-        let found: Option<ChatSessions> = self.get(&sessions_key(chat, thread)).await?;
-        match found {
-            Some(sessions) => Ok(sessions),
-            None => self.begin_session_now(chat, thread).await,
+        if let Some(sessions) = self.get(&sessions_key(chat, thread)).await? {
+            return Ok(sessions);
         }
+        self.begin_session_now(chat, thread).await
     }
 
-    /// Begins a session.
     pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.begin_session_now(chat, thread).await

@@ -39,8 +39,7 @@ pub(super) struct Intake {
     pub(super) notes: Notes,
     pub(super) followers: Followers,
     pub(super) conversations: Arc<Conversations>,
-    /// The last message for the bot in each conversation of a group where not all are: what goes on with it is for the
-    /// bot as well.
+    /// Each conversation's last message for the bot: what goes on with it is for the bot as well.
     pub(super) latest: Mutex<HashMap<Key, Part>>,
     /// Chats that were turned away, so that the log names each once.
     pub(super) strangers: Mutex<HashSet<i64>>,
@@ -122,8 +121,7 @@ impl Intake {
         Ok(offset)
     }
 
-    /// Keeps updates, and then where they go on. Returns only when the ledger has it all: what Telegram is told to
-    /// forget is not lost, and what has been dealt with never comes again.
+    /// Keeps updates, then where they go on; returns once the ledger has it all: Telegram forgets only what is kept.
     async fn keep(&self, updates: &[Incoming], offset: i64) {
         let mut backoff = Backoff::default();
         for incoming in updates {
@@ -165,8 +163,7 @@ impl Intake {
         }
     }
 
-    /// Whether a message is for the bot. One without anything in it is for nobody; of an album it is known when all of it
-    /// is there.
+    /// Whether a message is for the bot. An empty one is for nobody; of an album it is known when all of it is there.
     fn is_meant(&self, update: i64, message: &Message) -> bool {
         let chat = self.settings.of(message.chat);
         // Two bots that answer each other never end, and a channel does not talk to its group's bot.

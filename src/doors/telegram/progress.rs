@@ -44,7 +44,6 @@ impl Progress {
         news
     }
 
-    /// What has been written so far.
     pub(super) fn text(&self) -> &str {
         &self.text
     }

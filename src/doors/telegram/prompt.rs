@@ -49,9 +49,11 @@ impl Prompts {
             None => None,
         };
         // The session of this moment: files take their time.
-        let conversation = match &told {
-            Some(told) => told.conversation.clone(),
-            None => conversation(first, &self.notes.sessions(first.chat, first.thread).await?.current),
+        let conversation = if let Some(told) = &told {
+            told.conversation.clone()
+        } else {
+            let session = self.notes.sessions(first.chat, first.thread).await?.current;
+            format!("telegram:{}:{session}", first.chat)
         };
         let Some(own) = Own::usable(&self.workspaces, &chat, &self.sender, place).await else {
             return Ok(Handled::Done);
@@ -122,26 +124,18 @@ impl Prompts {
         if self.followers.has(run) {
             return Ok(());
         }
+        let &Message { chat, thread, id: asked, group, .. } = first;
         let apart = about.is_some();
-        let owed = Owed {
-            chat: first.chat,
-            thread: first.thread,
-            asked: first.id,
-            group: first.group,
-            growing: None,
-            sent: 0,
-            about,
-        };
+        let owed = Owed { chat, thread, asked, group, growing: None, sent: 0, about };
         self.notes.owe(run, &owed).await?;
         if !apart {
-            self.notes.used(first.chat, first.thread, text).await?;
+            self.notes.used(chat, thread, text).await?;
         }
         self.followers.begin(run, owed);
         Ok(())
     }
 
-    /// Puts the files of messages into the workspace, and that of the message they reply to. `None`: that failed, and is
-    /// said.
+    /// Saves the files of messages, and that of the message replied to. `None`: that failed, and is said.
     async fn save_files(&self, messages: &[Message], own: &Own) -> Option<Vec<Saved>> {
         let mut saved: Vec<Saved> = Vec::new();
         let replied = messages.first().and_then(|first| Some((first, first.reply.as_ref()?.file.as_ref()?)));
@@ -180,11 +174,6 @@ impl Prompts {
         self.sender.say(Place::answering(message), text).await;
         None
     }
-}
-
-/// What a chat's session is called where sessions are remembered.
-fn conversation(message: &Message, session: &str) -> String {
-    format!("telegram:{}:{session}", message.chat)
 }
 
 fn request(chat: &Chat, prompt: String, conversation: String, about_report: bool) -> Request {

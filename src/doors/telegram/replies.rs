@@ -14,7 +14,6 @@ impl Sender {
         self.say_with(place, &text.into(), &Vec::new()).await;
     }
 
-    /// The same, with buttons below it.
     pub(super) async fn say_with(&self, place: Place, text: &Text, buttons: &Buttons) {
         let (messages, none) = (text.split(LONGEST_MESSAGE), Vec::new());
         for (number, message) in messages.iter().enumerate() {

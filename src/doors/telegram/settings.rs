@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -20,11 +19,9 @@ const BASH_SECONDS: u64 = 120;
 /// The longest that can be set: an hour.
 const LONGEST_BASH_SECONDS: u64 = 3600;
 
-/// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SettingsFile {
-    /// Chats that may use the bot.
     #[serde(default)]
     allowed_chats: Vec<i64>,
     /// Lets every chat in that is there.
@@ -164,7 +161,6 @@ pub enum SettingsError {
 }
 
 impl SettingsFile {
-    /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SettingsError::Missing { path: path.to_owned() },
@@ -217,7 +213,6 @@ impl SettingsFile {
         Ok(())
     }
 
-    /// Whether nobody can use the bot.
     pub(super) const fn shut_out_all(&self) -> bool {
         self.allowed_chats.is_empty() && !self.lets_everyone_in()
     }
@@ -271,14 +266,10 @@ impl SettingsFile {
 }
 
 /// A map with each key once.
-fn unique<'de, D, V>(deserializer: D) -> Result<BTreeMap<i64, V>, D::Error>
-where
-    D: Deserializer<'de>,
-    V: Deserialize<'de>,
-{
-    struct Unique<V>(PhantomData<V>);
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
-        type Value = BTreeMap<i64, V>;
+fn unique<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Section>, D::Error> {
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<i64, Section>;
 
         fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             out.write_str("chat ids and their settings")
@@ -299,7 +290,7 @@ where
             Ok(found)
         }
     }
-    deserializer.deserialize_any(Unique(PhantomData))
+    deserializer.deserialize_any(Unique)
 }
 
 #[cfg(test)]

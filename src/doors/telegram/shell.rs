@@ -1,4 +1,4 @@
-//! `/bash`: a shell command in the chat's workspace.
+//! Errands in a chat's workspace: a shell command of `/bash`, a file of `/fetch`.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +14,7 @@ use super::handled::{Handled, Outcome};
 use super::incoming::Message;
 use super::notes::Notes;
 use super::sender::{Patience, Sender};
-use super::text::{LONGEST_MESSAGE, Text, units};
+use super::text::{LONGEST_MESSAGE, Text, cut, units};
 use crate::runs::engine::Engine;
 use crate::runs::shell::ShellEnd;
 use crate::workspace::Workspaces;
@@ -72,6 +72,38 @@ impl Shells {
             }
             Handled::Done
         }))
+    }
+}
+
+/// Sends files that are asked for.
+pub(super) struct Sendings {
+    pub(super) workspaces: Workspaces,
+    pub(super) settings: ChatSettings,
+    pub(super) sender: Sender,
+    pub(super) errands: Errands,
+}
+
+impl Sendings {
+    /// Sends a file, in a task of its own. Its message stays until that is done.
+    pub(super) fn fetch(&self, update: i64, message: &Message, path: String) -> Handled {
+        let (place, chat) = (Place::answering(message), self.settings.of(message.chat));
+        let (workspaces, sender) = (self.workspaces.clone(), self.sender.clone());
+        self.errands.spawn(update, message, Kind::Sending, cut(&path, 80), |cancel, stop| async move {
+            let sending = async {
+                let own = Own::of_chat(&workspaces, &chat).await?;
+                sender.send_file(place, Some(&own), &path, Patience::Some(6)).await.map(drop)
+            };
+            let sent = tokio::select! {
+                sent = sending => sent.map_err(|why| format!("❌ {}: {why}", cut(&path, 200))),
+                () = cancel.cancelled() => Err("✋ Cancelled.".to_owned()),
+                // The next server sends it.
+                () = stop.cancelled() => return Handled::Kept,
+            };
+            if let Err(why) = sent {
+                sender.say(place, why).await;
+            }
+            Handled::Done
+        })
     }
 }
 

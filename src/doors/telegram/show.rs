@@ -12,12 +12,10 @@ use crate::desk::options::form::MODELS;
 use crate::runs::submission::Busy;
 use crate::store::record::{self as run, Run, State};
 
-/// What /start says.
 pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say \
                                 what to do with it in its caption. Everything happens in this chat's own workspace.\n\n\
                                 /help lists what else there is.";
 
-/// What /help says.
 pub(super) fn help() -> String {
     let mut text =
         "Write a prompt, or send files with a caption. While one runs, others wait their turn.\n\n**Commands**\n"
@@ -63,7 +61,6 @@ pub(super) fn sessions(sessions: &ChatSessions) -> (Text, Buttons) {
     (Text::plain("Sessions of this chat. Press one to go on with it; /new begins a fresh one."), rows.collect())
 }
 
-/// What /config says.
 pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
     let own = |set: bool| if set { " (set here)" } else { "" };
     let code = |text: &str| format!("`{}`", text.replace('`', "'"));

@@ -7,10 +7,8 @@ pub(super) const LONGEST_MESSAGE: usize = 4096;
 /// Entities of one message; Telegram leaves the rest out.
 const MOST_ENTITIES: usize = 100;
 
-/// A text and what its parts are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text {
-    /// The text.
     pub(super) text: String,
     /// Its entities, by where they begin.
     pub(super) entities: Vec<MessageEntity>,
@@ -23,7 +21,6 @@ impl<T: Into<String>> From<T> for Text {
 }
 
 impl Text {
-    /// Text without entities.
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), entities: Vec::new() }
     }
@@ -43,12 +40,10 @@ impl Text {
         Self::marked(text, MessageEntityKind::Italic)
     }
 
-    /// How long it is.
     pub(super) fn units(&self) -> usize {
         units(&self.text)
     }
 
-    /// Appends another text.
     pub(super) fn append(&mut self, other: &Self) {
         let offset = self.units();
         self.text.push_str(&other.text);
@@ -154,7 +149,6 @@ const fn is_low(unit: u16) -> bool {
     unit >> 10 == 0b11_0111
 }
 
-/// How long a text is for Telegram.
 pub(super) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }

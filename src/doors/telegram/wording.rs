@@ -40,12 +40,10 @@ pub(super) fn own_words(messages: &[Message]) -> String {
     words.trim().to_owned()
 }
 
-/// Whether there are words in these messages, whosever.
 pub(super) fn has_words(messages: &[Message]) -> bool {
     messages.iter().any(|message| !message.text.trim().is_empty())
 }
 
-/// The prompt.
 pub(super) fn write(asked: &Asked<'_>) -> String {
     let Asked { messages, files, about, recent } = asked;
     let mut parts = Vec::new();
