@@ -66,11 +66,11 @@ impl StartError {
 
 /// Holds the state folder: one server writes in it.
 #[derive(Debug)]
-pub struct Lock {
+pub struct StateLock {
     _file: File,
 }
 
-impl Lock {
+impl StateLock {
     /// Takes the folder, which is made if it is not there.
     pub fn take(state_dir: &Path) -> Result<Self, StartError> {
         let failed = |source| StartError::StateDir { path: state_dir.to_owned(), source };
@@ -87,7 +87,7 @@ impl Lock {
 }
 
 impl Engine {
-    /// Starts the engine in the state folder of `sessions`, which [`Lock`] holds: runs that an earlier server left running are ended and
+    /// Starts the engine in the state folder of `sessions`, which [`StateLock`] holds: runs that an earlier server left running are ended and
     /// marked interrupted, those that waited are taken up.
     pub async fn start(
         config: EngineConfig,

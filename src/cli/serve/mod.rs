@@ -29,7 +29,7 @@ use super::configure::configure_servers;
 use super::failure::Failure;
 use super::log;
 use crate::boot::workspaces::why_none_is_writable;
-use crate::claude::binary::Source;
+use crate::claude::binary::CliSource;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
@@ -50,7 +50,7 @@ use crate::runs::child::Workers;
 use crate::runs::deliver::Deliverer;
 use crate::runs::engine::Engine;
 use crate::runs::metrics::Metrics;
-use crate::runs::recover::{Lock, StartError};
+use crate::runs::recover::{StartError, StateLock};
 use crate::runs::webhook::SigningKey;
 use crate::workspace::Workspaces;
 
@@ -107,7 +107,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let helper = helper.transpose().map_err(Failure::internal)?;
 
     let state_dir = state_folder(config)?;
-    let _lock = Lock::take(&state_dir).map_err(not_started)?;
+    let _lock = StateLock::take(&state_dir).map_err(not_started)?;
     let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(Failure::config)?;
     let workspaces = open_workspaces(config)?;
@@ -225,8 +225,8 @@ fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
 /// Why no run may start until PID 1 says that the CLI is what it should be, if it is PID 1 that looks after it.
 fn not_checked(config: &Config, pid1_speaks: bool) -> Option<String> {
     let path = std::env::var_os("PATH");
-    let source = Source::of_box(config, path.as_deref(), &ProcessEnvironment);
-    (pid1_speaks && matches!(source, Source::Store(_))).then(|| "the Claude CLI is being checked".to_owned())
+    let source = CliSource::of_box(config, path.as_deref(), &ProcessEnvironment);
+    (pid1_speaks && matches!(source, CliSource::Store(_))).then(|| "the Claude CLI is being checked".to_owned())
 }
 
 /// Lets runs in when the CLI is there, and none while it is not.
