@@ -4,20 +4,22 @@
  *   child ANYTHING             does what BENCH_CHILD says:
  *     stamp     prints "main NS" and exits
  *     idle      prints "ready" and sleeps for good
- *     answer    is a CLI that answers its prompt at once; the prompt "wait" never, and the prompt "stream" in pieces, of
- *               which each is the time in nanoseconds at which it was printed
+ *     answer    is a CLI that answers its prompt at once, in the session that it is told to use; the prompt "wait"
+ *               never, and the prompt "stream" in pieces, of which each is the time in nanoseconds at which it was printed
  *     orphans   makes BENCH_ORPHANS orphans, twice, and prints how long it took until all were reaped:
  *               "storm NS", each ends at once, and "burst NS", all end together
  *
  * Linked statically, so that its own start takes little and always the same.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,19 +102,42 @@ static int asks_for(const char *prompt, const char *word) {
   return strncmp(text ? strstr(text, "\"text\":\"") + 8 : prompt, word, strlen(word)) == 0;
 }
 
+/* Keeps the session that it is started with as the CLI does: one line is a conversation. */
+static void keep_session(const char *id) {
+  char cwd[4096], path[8192];
+  const char *home = getenv("CLAUDE_CONFIG_DIR");
+  if (!getcwd(cwd, sizeof cwd)) fail("getcwd");
+  int length = home ? snprintf(path, sizeof path, "%s/projects", home)
+                    : snprintf(path, sizeof path, "%s/.claude/projects", getenv("HOME"));
+  mkdir(path, 0700);
+  path[length++] = '/';
+  for (const char *byte = cwd; *byte; byte++) path[length++] = isalnum((unsigned char)*byte) ? *byte : '-';
+  path[length] = 0;
+  mkdir(path, 0700);
+  snprintf(path + length, sizeof path - length, "/%s.jsonl", id);
+  FILE *file = fopen(path, "a");
+  if (!file) fail(path);
+  fprintf(file, "{\"type\":\"user\",\"cwd\":\"%s\",\"entrypoint\":\"sdk-cli\"}\n", cwd);
+  fclose(file);
+}
+
 /* The CLI's stream of events, as short as it can be. */
-static void answer(void) {
+static void answer(int argc, char **argv) {
+  const char *id = "8f0e6f0e-0000-4000-8000-000000000001";
+  for (int i = 1; i + 1 < argc; i++)
+    if (strcmp(argv[i], "--session-id") == 0 || strcmp(argv[i], "--resume") == 0) id = argv[i + 1];
   static char prompt[(1 << 16) + 1];
   size_t length = 0;
   for (ssize_t count; length < sizeof prompt - 1 && (count = read(0, prompt + length, sizeof prompt - 1 - length)) > 0;)
     length += (size_t)count;
-  puts("{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\"}");
+  keep_session(id);
+  printf("{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"%s\"}\n", id);
   fflush(stdout);
   if (asks_for(prompt, "wait"))
     for (;;) pause();
   if (asks_for(prompt, "stream")) pieces();
-  puts("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"done\","
-       "\"session_id\":\"8f0e6f0e-0000-4000-8000-000000000001\",\"total_cost_usd\":0}");
+  printf("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"done\","
+         "\"session_id\":\"%s\",\"total_cost_usd\":0}\n", id);
 }
 
 int main(int argc, char **argv) {
@@ -130,7 +155,7 @@ int main(int argc, char **argv) {
     fflush(stdout);
     for (;;) pause();
   } else if (role && strcmp(role, "answer") == 0) {
-    answer();
+    answer(argc, argv);
   } else if (role && strcmp(role, "orphans") == 0) {
     orphans(atoi(getenv("BENCH_ORPHANS")));
   } else {

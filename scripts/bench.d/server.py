@@ -301,7 +301,7 @@ def measure_ready(bench, folder, rounds):
 def measure_runs(bench, box, rounds):
     """Milliseconds of a prompt, by turns straight to the CLI and through POST /run."""
     times = {"the CLI alone": [], "POST /run": []}
-    environment = os.environ | {"BENCH_CHILD": "answer"}
+    environment = bench.environment | {"BENCH_CHILD": "answer"}
     with box.connection() as connection:
         for number in range(rounds + 5):
             begin = time.monotonic_ns()
@@ -320,7 +320,7 @@ def measure_runs(bench, box, rounds):
 def measure_pieces(bench, box):
     """Milliseconds from a piece's print by the CLI to its arrival, by turns over a pipe and through the OpenAI door."""
     times = {name: {"first": [], "later": []} for name in ("the CLI alone", THE_DOOR)}
-    environment = os.environ | {"BENCH_CHILD": "answer"}
+    environment = bench.environment | {"BENCH_CHILD": "answer"}
     for _ in range(STREAM_ROUNDS):
         cli = subprocess.Popen([bench.child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
         cli.stdin.write(b"stream")

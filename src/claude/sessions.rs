@@ -34,18 +34,15 @@ use super::arguments::{Options, Session};
 const OPEN: &str = "open";
 
 impl Sessions {
-    /// The session that a prompt with these options goes on with, noted as the last one of its workspace and of its
-    /// conversation, by a door's name for it. Whoever starts the CLI [takes](Self::take) it, and its end is
+    /// The session that a prompt with these options goes on with, in its workspace or in its conversation, by a door's name
+    /// for it. Its choice is [noted](Self::note), whoever starts the CLI [takes](Self::take) it, and its end is
     /// [settled](Self::settle).
     pub fn choose(&self, options: &Options, conversation: Option<&str>, workspace: &Path) -> Result<Choice, OpenError> {
         let workspace = real(workspace);
         let registry = self.registry();
         let look = Look { sessions: self, workspace: &workspace, registry: registry.as_ref() };
-        let mut choice = forked(look.for_prompt(options, conversation)?, options);
-        // Other boxes wait for it, and a note for the disk.
-        drop(registry);
-        self.note(&mut choice, conversation, &workspace);
-        Ok(choice)
+        let choice = forked(look.for_prompt(options, conversation)?, options);
+        Ok(choice.counting_for(conversation, &workspace))
     }
 
     /// Takes a session for a prompt, for which it was chosen: it is the caller's until what is returned is dropped. Who
@@ -69,7 +66,7 @@ impl Sessions {
         }?;
         let mut opened = lock(registry, forked(choice, options), &workspace, side);
         if side == Side::Prompt {
-            self.note(&mut opened.choice, None, &workspace);
+            opened.choice = self.note(opened.choice.counting_for(None, &workspace));
         }
         Ok(opened)
     }
@@ -78,7 +75,6 @@ impl Sessions {
     /// was noted before it counts again.
     pub fn settle(&self, choice: &Choice, was: &Was) {
         let settled = match (was, choice.session.writes()) {
-            _ if !choice.is_own => Ok(()),
             (Was::In(id), _) => self.confirm(&choice.keys, id),
             (Was::Nowhere, Some(id)) => self.put_back(choice.replaced.clone(), id),
             (Was::Nowhere, None) | (Was::Unknown, _) => Ok(()),
@@ -94,15 +90,15 @@ impl Sessions {
             .ok()
     }
 
-    /// Notes the choice of a prompt, if the next one is to go on with it.
-    fn note(&self, choice: &mut Choice, conversation: Option<&str>, workspace: &Path) {
-        if let (true, Some(id)) = (choice.is_own, choice.session.writes()) {
-            choice.keys = notes::keys(workspace, conversation);
-            choice.replaced = self.intend(&choice.keys, id).unwrap_or_else(|error| {
-                tracing::warn!("{error}; the next run may not continue this session");
-                Vec::new()
-            });
-        }
+    /// Notes the choice as the last session of its workspace and of its conversation.
+    #[must_use]
+    pub fn note(&self, choice: Choice) -> Choice {
+        let Some(id) = choice.session.writes() else { return choice };
+        let replaced = self.intend(&choice.keys, id).unwrap_or_else(|error| {
+            tracing::warn!("{error}; the next run may not continue this session");
+            Vec::new()
+        });
+        Choice { replaced, ..choice }
     }
 
     /// Why session `id` cannot be resumed at the moment, if it cannot. [`Sessions::open`] has the last word.

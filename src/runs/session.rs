@@ -1,9 +1,9 @@
-//! Which session a run goes on in. It is chosen and noted before the run's worker has its job, and settled at its end.
+//! Which session a run goes on in. It is chosen before the run's worker has its job, noted while that
+//! starts the CLI, and settled at its end.
 //!
 //! Files are looked up for that, so each step is on a thread that may wait, beside what the run waits for anyway.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -15,19 +15,22 @@ use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{Choice, OpenError, Was};
 use crate::store::StoreError;
 
-/// A choice that is being made.
+/// A choice that is being made. It is nobody's loss if nothing comes of it.
 pub(super) struct Choosing(JoinHandle<Result<Choice, OpenError>>);
 
 impl Choosing {
     /// Waits for it. Otherwise: how the run ends for want of a session, and what its requester is told.
-    async fn chosen(&mut self) -> Result<Choice, (Outcome, String)> {
-        match (&mut self.0).await {
+    async fn chosen(self) -> Result<Choice, (Outcome, String)> {
+        match self.0.await {
             Ok(Ok(choice)) => Ok(choice),
             Ok(Err(error)) => Err((error.outcome(), error.to_string())),
             Err(error) => Err((Outcome::Truncated, format!("no session can be chosen: {error}"))),
         }
     }
 }
+
+/// A choice that is being noted. The CLI needs longer until there is a conversation in its session than a disk for the note.
+pub(super) struct Noting(JoinHandle<Choice>);
 
 impl Shared {
     /// Begins to choose the session of a run whose turn it is: runs that waited behind each other go on with each other's.
@@ -40,9 +43,9 @@ impl Shared {
 
     /// Waits for the session of `live`. `None`: the run was cancelled first.
     pub(super) async fn chosen_session(
-        self: &Arc<Self>,
+        &self,
         live: &Live,
-        mut choosing: Choosing,
+        choosing: Choosing,
     ) -> Option<Result<Choice, (Outcome, String)>> {
         tokio::select! {
             chosen = choosing.chosen() => {
@@ -51,25 +54,24 @@ impl Shared {
                 }
                 Some(chosen)
             }
-            () = live.wait_for_cancel() => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move { shared.take_back_session(choosing).await });
-                None
-            }
+            () = live.wait_for_cancel() => None,
         }
     }
 
-    /// Undoes the choice of a run that does not begin.
-    pub(super) async fn take_back_session(&self, mut choosing: Choosing) {
-        if let Ok(choice) = choosing.chosen().await {
-            self.settle_session(choice, Was::Nowhere).await;
-        }
+    /// Begins to note that a run is to be in this session.
+    pub(super) fn note_session(&self, choice: Choice) -> Noting {
+        let sessions = self.sessions.clone();
+        Noting(spawn_blocking(move || sessions.note(choice)))
     }
 
     /// Notes which session the run was in after all.
-    pub(super) async fn settle_session(&self, choice: Choice, was: Was) {
+    pub(super) async fn settle_session(&self, noting: Noting, was: Was) {
         let sessions = self.sessions.clone();
-        if let Err(error) = spawn_blocking(move || sessions.settle(&choice, &was)).await {
+        let settled = match noting.0.await {
+            Ok(choice) => spawn_blocking(move || sessions.settle(&choice, &was)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
             tracing::error!("the session of a run is not settled: {error}");
         }
     }

@@ -82,9 +82,6 @@ impl Shared {
         let (accepted, begun) = tokio::join!(biased; accepted, begun);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {
-            if let Some(begun) = begun {
-                self.take_back_session(begun.into_choosing()).await;
-            }
             self.turn_away(&live, &admission);
             return accepted;
         }

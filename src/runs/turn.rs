@@ -8,7 +8,7 @@ use super::cost::Meter;
 use super::live::Live;
 use super::log::Log;
 use super::patience::Patience;
-use super::session::Choosing;
+use super::session::{Choosing, Noting};
 use super::shared::Shared;
 use crate::claude::arguments::{FromDoor, OutputFormat};
 use crate::claude::envelope;
@@ -27,13 +27,6 @@ pub(super) struct Begun {
     choosing: Choosing,
 }
 
-impl Begun {
-    /// The choice of the session, to be taken back.
-    pub(super) fn into_choosing(self) -> Choosing {
-        self.choosing
-    }
-}
-
 /// Why a run does not begin: its outcome, and what its requester is told.
 type NotBegun = (Outcome, String);
 
@@ -49,15 +42,7 @@ impl Shared {
             return;
         }
         let waited = begun.is_none();
-        let ready = match self.begin(&live) {
-            Ok(most) => Ok((most, begun.unwrap_or_else(|| self.begin_early(&live)))),
-            Err(not_begun) => {
-                if let Some(begun) = begun {
-                    self.take_back_session(begun.choosing).await;
-                }
-                Err(not_begun)
-            }
-        };
+        let ready = self.begin(&live).map(|most| (most, begun.unwrap_or_else(|| self.begin_early(&live))));
         if waited {
             let now = record::now();
             live.started(now);
@@ -78,8 +63,8 @@ impl Shared {
         );
         let rest = async {
             let settle = async {
-                if let Some((choice, was)) = session {
-                    self.settle_session(choice, was).await;
+                if let Some((noting, was)) = session {
+                    self.settle_session(noting, was).await;
                 }
             };
             match traces {
@@ -98,31 +83,31 @@ impl Shared {
     ) -> Done<'run> {
         let (most, Begun { worker, choosing }) = match ready {
             Ok(ready) => ready,
-            Err(not_begun) => return self.not_done(live, not_begun, None),
+            Err(not_begun) => return self.not_done(live, not_begun),
         };
         let choice = match self.chosen_session(live, choosing).await {
             Some(Ok(choice)) => choice,
-            Some(Err(not_begun)) => return self.not_done(live, not_begun, None),
+            Some(Err(not_begun)) => return self.not_done(live, not_begun),
             // Told as the cancel that it is.
-            None => return self.not_done(live, (KILLED, String::new()), None),
+            None => return self.not_done(live, (KILLED, String::new())),
         };
         match worker {
-            _ if live.cancelled().is_some() => self.not_done(live, (KILLED, String::new()), Some(choice)),
+            _ if live.cancelled().is_some() => self.not_done(live, (KILLED, String::new())),
             Ok(worker) => self.converse(live, most, choice, worker).await,
             Err(error) => {
                 let error = format!("its worker cannot be started: {error}");
-                self.not_done(live, (Outcome::Truncated, error), Some(choice))
+                self.not_done(live, (Outcome::Truncated, error))
             }
         }
     }
 
     /// A run that did not begin; a cancel is the first of the reasons.
-    fn not_done<'run>(&self, live: &Live, (outcome, error): NotBegun, choice: Option<Choice>) -> Done<'run> {
+    fn not_done<'run>(&self, live: &Live, (outcome, error): NotBegun) -> Done<'run> {
         let (state, end) = match live.cancelled() {
             Some(why) => (why.state(), self.without_report(live, &cancelled_text(why), KILLED, 0)),
             None => (State::Failed, self.without_report(live, &error, outcome, 0)),
         };
-        Done { state, end, session: choice.map(|choice| (choice, Was::Nowhere)), traces: None }
+        Done { state, end, session: None, traces: None }
     }
 
     /// What a run may cost that begins now. Why it may not begin, otherwise: its outcome, and what its requester is told.
@@ -157,6 +142,7 @@ impl Shared {
             verbose: request.format == OutputFormat::JsonVerbose,
             variables: live.variables.clone(),
         };
+        let noting = self.note_session(choice);
         tracing::info!(run = %live.id, "run in {} starts", live.workspace.display());
         let mut log = EventLog { log: self.logs.create(live.id), live };
         let mut meter = Meter::default();
@@ -190,7 +176,7 @@ impl Shared {
             end.cost_usd = meter.usd();
             end.cost_estimated = end.cost_usd.is_some();
         }
-        Done { state, end, session: Some((choice, was)), traces: Some(Traces { log, leaving }) }
+        Done { state, end, session: Some((noting, was)), traces: Some(Traces { log, leaving }) }
     }
 
     #[expect(clippy::unused_self, reason = "reads as what it does at its callers")]
@@ -248,8 +234,8 @@ fn cancelled_text(why: Cancel) -> String {
 struct Done<'run> {
     state: State,
     end: End,
-    /// The session that was chosen, and where the run was after all.
-    session: Option<(Choice, Was)>,
+    /// The session that was chosen and is noted, and where the run was after all.
+    session: Option<(Noting, Was)>,
     traces: Option<Traces<'run>>,
 }
 

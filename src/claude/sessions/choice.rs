@@ -1,9 +1,9 @@
 //! A session that was chosen, and one that was taken; why there may be none.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::notes::Replaced;
+use super::notes::{Replaced, keys};
 use super::open::{Lock, Side};
 use crate::claude::arguments::Session;
 use crate::claude::outcome::Outcome;
@@ -69,6 +69,12 @@ impl Choice {
     pub(super) fn new(session: Session) -> Self {
         let (keys, replaced) = (Vec::new(), Vec::new());
         Self { session, note: None, tells_of_loss: false, is_own: true, keys, replaced }
+    }
+
+    /// The choice of a prompt, which the next one in its workspace and in its conversation goes on with.
+    pub(super) fn counting_for(self, conversation: Option<&str>, workspace: &Path) -> Self {
+        let counts = self.is_own && self.session.writes().is_some();
+        Self { keys: if counts { keys(workspace, conversation) } else { Vec::new() }, ..self }
     }
 
     pub(super) fn noting(session: Session, note: String) -> Self {

@@ -69,6 +69,9 @@ impl Sessions {
     /// Notes that all of `keys` are to be in the session `id`; what was noted before, where that was another one.
     pub(super) fn intend(&self, keys: &[String], id: &str) -> Result<Replaced, JsonFileError> {
         let mut replaced = Vec::new();
+        if keys.is_empty() {
+            return Ok(replaced);
+        }
         self.change(|notes| {
             for key in keys {
                 let found = notes.get(key);

@@ -369,6 +369,7 @@ fn a_conversation_has_its_own_session_whatever_the_workspace_was_last_in() {
     let fixture = fixture().separated();
     let choose_with = |options: &Options, conversation: &str| {
         let chosen = fixture.sessions.choose(options, Some(conversation), &fixture.workspace).unwrap();
+        let chosen = fixture.sessions.note(chosen);
         let taken = fixture.sessions.take(chosen.session, &fixture.workspace).unwrap();
         let (what, id) = choice(&taken);
         (what, id.to_owned())
@@ -413,14 +414,14 @@ fn a_session_is_known_by_where_all_its_files_were_begun() {
     assert!(fixture.sessions.exists(NEW) && fixture.sessions.begun_in("../x").is_empty());
 }
 
-/// The choice of a prompt, as the engine makes it before a worker is there.
+/// The choice of a prompt, noted, as the engine makes it before the CLI is there.
 fn chosen(fixture: &Fixture, options: &Options) -> Choice {
-    fixture.sessions.choose(options, None, &fixture.workspace).unwrap()
+    fixture.sessions.note(fixture.sessions.choose(options, None, &fixture.workspace).unwrap())
 }
 
 /// The choice of a prompt of the conversation `a`.
 fn chosen_in_a(fixture: &Fixture, options: &Options) -> Choice {
-    fixture.sessions.choose(options, Some("a"), &fixture.workspace).unwrap()
+    fixture.sessions.note(fixture.sessions.choose(options, Some("a"), &fixture.workspace).unwrap())
 }
 
 fn begin() -> Options {
