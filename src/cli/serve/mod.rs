@@ -9,6 +9,7 @@ mod web;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ use crate::runs::engine::Engine;
 use crate::runs::metrics::Metrics;
 use crate::runs::recover::{StartError, StateLock};
 use crate::runs::webhook::SigningKey;
+use crate::store::Store;
+use crate::store::sqlite::{OpenError, Sqlite};
 use crate::workspace::Workspaces;
 
 /// Threads that may wait for a disk or a lookup at once.
@@ -124,7 +127,8 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let config_dir = config_folder(config)?;
     let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
     let held = its_state.borrow().clone();
-    let engine = Engine::start_held(server.engine.clone(), sessions, workers.clone(), metrics, held).await;
+    let store = open_store(&state_dir)?;
+    let engine = Engine::start(store, server.engine.clone(), sessions, workers.clone(), metrics, held).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config)?;
@@ -206,6 +210,15 @@ fn hidden_variables() -> Vec<String> {
 }
 
 /// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
+/// The only place that chooses a store.
+fn open_store(state_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
+    match Sqlite::open(state_dir) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error @ OpenError::Full) => Err(Failure::internal(error)),
+        Err(error) => Err(Failure::config(error)),
+    }
+}
+
 fn not_started(error: StartError) -> Failure {
     Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
 }
