@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use claudebox::claude::event::{Event, Kind};
 use claudebox::claude::outcome::Outcome;
-use claudebox::claude::transcript::{End, Rest, Transcript};
+use claudebox::claude::transcript::{ProcessEnd, Rest, Transcript};
 use claudebox::process::status::ChildStatus;
 use rstest::rstest;
 use serde_json::Value;
@@ -163,7 +163,7 @@ fn outcome(events: &[Event], schema: bool, exit_code: u8) -> Outcome {
     for event in events {
         transcript.add(event);
     }
-    transcript.outcome(&End { status: ChildStatus::Exited(exit_code), stderr: "", intervention: None, schema })
+    transcript.outcome(&ProcessEnd { status: ChildStatus::Exited(exit_code), stderr: "", intervention: None, schema })
 }
 
 /// The outcome of each turn: the events up to and with its result.

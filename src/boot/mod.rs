@@ -70,14 +70,14 @@ impl Booted {
 
 /// Which folder the box works in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum WorkingFolder {
     /// The workspace: one prompt, or the interactive CLI.
     Workspace,
     /// The root of all workspaces: the servers.
     Workspaces,
 }
 
-impl Place {
+impl WorkingFolder {
     /// Where a box with these settings works when it is given no prompt.
     #[must_use]
     pub const fn of(config: &Config) -> Self {
@@ -136,7 +136,7 @@ impl BootError {
 }
 
 /// Prepares the box as root, then resolves the user and the workspace: once per start, by PID 1.
-pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+pub fn prepare(config: &Config, env: &impl Environment, place: WorkingFolder) -> Result<Booted, BootError> {
     if config.mode == Mode::Hardened
         && let Some(socket) = engines::sockets(env).into_iter().next()
     {
@@ -156,8 +156,8 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
     let user = Identity::resolve(config, env, &accounts)?.credentials;
     let owner = Owner { uid: user.uid, gid: user.gid };
     let folder = match place {
-        Place::Workspace => &config.workspace,
-        Place::Workspaces => {
+        WorkingFolder::Workspace => &config.workspace,
+        WorkingFolder::Workspaces => {
             let path = &config.workspaces_dir;
             workspaces::settle(path, owner).map_err(|source| BootError::no_workspaces(path.clone(), source))?;
             path
@@ -179,7 +179,7 @@ pub fn prepare(config: &Config, env: &impl Environment, place: Place) -> Result<
 
 /// What the init hooks need to know where the box's user does not exist yet: one of them may make it. They are those of the
 /// user that an image has.
-pub fn before_its_user(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+pub fn before_its_user(config: &Config, env: &impl Environment, place: WorkingFolder) -> Result<Booted, BootError> {
     let config = Config { user: DEFAULT_USER.to_owned(), ..config.clone() };
     let mut booted = resolve(&config, env, place)?;
     booted.environment.push((name::RUN_ID.into(), None));
@@ -187,7 +187,7 @@ pub fn before_its_user(config: &Config, env: &impl Environment, place: Place) ->
 }
 
 /// Resolves the user and the workspace of a box that is up.
-pub fn resolve(config: &Config, env: &impl Environment, place: Place) -> Result<Booted, BootError> {
+pub fn resolve(config: &Config, env: &impl Environment, place: WorkingFolder) -> Result<Booted, BootError> {
     resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)), place)
 }
 
@@ -203,12 +203,12 @@ fn resolve_with(
     config: &Config,
     env: &impl Environment,
     accounts: &Accounts,
-    place: Place,
+    place: WorkingFolder,
 ) -> Result<Booted, BootError> {
     let identity = Identity::resolve(config, env, accounts)?;
     let workspace = match place {
-        Place::Workspace => config.workspace.clone(),
-        Place::Workspaces => config.workspaces_dir.clone(),
+        WorkingFolder::Workspace => config.workspace.clone(),
+        WorkingFolder::Workspaces => config.workspaces_dir.clone(),
     };
     match std::fs::metadata(&workspace) {
         Ok(found) if found.is_dir() => tracing::debug!(
@@ -220,8 +220,10 @@ fn resolve_with(
             identity.credentials.uid,
             identity.credentials.gid
         ),
-        Ok(_) if place == Place::Workspaces => return Err(BootError::no_workspaces(workspace, Errno::ENOTDIR.into())),
-        Err(error) if place == Place::Workspaces => return Err(BootError::no_workspaces(workspace, error)),
+        Ok(_) if place == WorkingFolder::Workspaces => {
+            return Err(BootError::no_workspaces(workspace, Errno::ENOTDIR.into()));
+        }
+        Err(error) if place == WorkingFolder::Workspaces => return Err(BootError::no_workspaces(workspace, error)),
         Ok(_) => return Err(BootError::NotAFolder(workspace)),
         Err(_) => return Err(BootError::NoWorkspace(workspace)),
     }

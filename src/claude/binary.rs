@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::store::pins::Pins;
 use super::store::version::Version;
-use super::store::{DEFAULT_FOLDER, EXECUTABLE, Store};
+use super::store::{CliStore, DEFAULT_FOLDER, EXECUTABLE};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
@@ -47,16 +47,16 @@ impl BinaryError {
 
 /// Where a box has its CLI from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum CliSource {
     /// It was named, and is not ours to install.
     Named(String),
     /// It is on PATH: part of the image, or a person's own.
     Own(PathBuf),
     /// The store.
-    Store(Store),
+    Store(CliStore),
 }
 
-impl Source {
+impl CliSource {
     /// The source of a box with these settings, whose children have this PATH.
     pub fn of_box(config: &Config, path: Option<&OsStr>, env: &impl Environment) -> Self {
         if let Some(named) = &config.claude_bin {
@@ -69,7 +69,7 @@ impl Source {
         }
         let root = config.cli_dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER));
         match Pins::of_box(env) {
-            Some(pins) => Self::Store(Store::new(root, pins)),
+            Some(pins) => Self::Store(CliStore::new(root, pins)),
             None => Self::Named(EXECUTABLE.to_owned()),
         }
     }
@@ -90,7 +90,7 @@ impl Source {
 
 /// The CLI of a box, for a process of it that has its PATH.
 pub fn of_box(config: &Config, env: &impl Environment) -> Result<PathBuf, BinaryError> {
-    Source::of_box(config, env.get("PATH").as_deref(), env).executable(env)
+    CliSource::of_box(config, env.get("PATH").as_deref(), env).executable(env)
 }
 
 /// The first `claude` on PATH, unless it is a link into the store.
@@ -157,10 +157,10 @@ mod tests {
         let source = |settings: &[(&str, &str)]| {
             let env: HashMap<String, OsString> =
                 settings.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
-            Source::of_box(&Config::read(&env).unwrap(), Some(folder.path().as_os_str()), &env)
+            CliSource::of_box(&Config::read(&env).unwrap(), Some(folder.path().as_os_str()), &env)
         };
-        let root = |source: &Source| match source {
-            Source::Store(store) => store.root().to_owned(),
+        let root = |source: &CliSource| match source {
+            CliSource::Store(store) => store.root().to_owned(),
             other => panic!("{other:?}"),
         };
         assert_eq!(root(&source(&[])), Path::new(DEFAULT_FOLDER));
@@ -169,10 +169,10 @@ mod tests {
         fs::remove_file(&program).unwrap();
         fs::write(&program, "").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(source(&[]), Source::Own(program.clone()));
+        assert_eq!(source(&[]), CliSource::Own(program.clone()));
         let own = ("CLAUDEBOX_CLI_DIR", "/store");
         assert_eq!(root(&source(&[own])), Path::new("/store"));
-        assert_eq!(source(&[own, ("CLAUDEBOX_CLAUDE_BIN", "x")]), Source::Named("x".into()));
+        assert_eq!(source(&[own, ("CLAUDEBOX_CLAUDE_BIN", "x")]), CliSource::Named("x".into()));
         let missing = source(&[own]).executable(&env(folder.path())).unwrap_err();
         assert_eq!(missing.exit_code(), ExitCode::Unavailable);
     }

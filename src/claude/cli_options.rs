@@ -206,7 +206,7 @@ pub struct ForCli {
 
 /// An option that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum OptionError {
     /// It would break a promise.
     #[error("{name} of the CLI cannot be used here: {why}")]
     Unusable {
@@ -230,7 +230,7 @@ pub enum Refusal {
 }
 
 /// Takes `args` apart. `takes_value`: whether an option that only claudebox has takes a value.
-pub fn split(args: &[String], takes_value: impl Fn(&str) -> bool) -> Result<Split, Refusal> {
+pub fn split(args: &[String], takes_value: impl Fn(&str) -> bool) -> Result<Split, OptionError> {
     let mut split = Split::default();
     let mut rest = args.iter().peekable();
     let is_value = |word: &&String| !word.starts_with('-');
@@ -253,7 +253,7 @@ pub fn split(args: &[String], takes_value: impl Fn(&str) -> bool) -> Result<Spli
         };
         let mut values: Vec<String> = attached.map(str::to_owned).into_iter().collect();
         match option.takes {
-            Nothing if attached.is_some() => return Err(Refusal::NoneTaken(name.into())),
+            Nothing if attached.is_some() => return Err(OptionError::NoneTaken(name.into())),
             // Any word: a system prompt may begin with a dash.
             One if attached.is_none() => values.extend(rest.next().cloned()),
             Optional if attached.is_none() => values.extend(rest.next_if(is_value).cloned()),
@@ -261,7 +261,7 @@ pub fn split(args: &[String], takes_value: impl Fn(&str) -> bool) -> Result<Spli
             Many => values.extend(std::iter::from_fn(|| rest.next_if(is_value)).cloned()),
         }
         if values.is_empty() && matches!(option.takes, One | Many) {
-            return Err(Refusal::NoValue(name.into()));
+            return Err(OptionError::NoValue(name.into()));
         }
         let is_ours = option.with_prompt == Ours && !(option.takes == Optional && values.is_empty());
         if is_ours {
@@ -277,17 +277,17 @@ pub fn split(args: &[String], takes_value: impl Fn(&str) -> bool) -> Result<Spli
 }
 
 /// What of `given` the CLI gets; `interactive`: on a terminal, without a prompt.
-pub fn for_cli(given: Vec<Given>, interactive: bool) -> Result<ForCli, Refusal> {
+pub fn for_cli(given: Vec<Given>, interactive: bool) -> Result<ForCli, OptionError> {
     let mut result = ForCli::default();
     for Given { option, name, words } in given {
         match if interactive { option.on_terminal } else { option.with_prompt } {
             // The only one of ours that comes here: no id is given.
             Ours if interactive => result.picks = Some(vec!["--resume".into()]),
-            Ours => return Err(Refusal::NobodyToPick(name)),
+            Ours => return Err(OptionError::NobodyToPick(name)),
             Passed => result.passed.extend(words),
             Picks => result.picks = Some(words),
             Dropped => {}
-            Refused(why) => return Err(Refusal::Unusable { name, why }),
+            Refused(why) => return Err(OptionError::Unusable { name, why }),
         }
     }
     Ok(result)

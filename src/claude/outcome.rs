@@ -67,7 +67,7 @@ pub enum Intervention {
 
 /// A rate limit that refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RateLimitHit {
     /// When the limit resets, in seconds since 1970, if the API said so.
     pub resets_at: Option<u64>,
 }
@@ -82,7 +82,7 @@ pub struct Evidence<'run> {
     /// The `error` of the last assistant event that had one.
     pub error: Option<&'run str>,
     /// The last rate limit that refused a request.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<RateLimitHit>,
     /// Whether the CLI noted that it was interrupted.
     pub interrupted: bool,
     /// How its process ended.
@@ -130,7 +130,7 @@ impl Outcome {
             (Some(429), _) | (_, Some("rate_limit")) => {
                 Self::RateLimited { resets_at: evidence.refusal.and_then(|refusal| refusal.resets_at) }
             }
-            _ if let Some(Refusal { resets_at }) = evidence.refusal => Self::RateLimited { resets_at },
+            _ if let Some(RateLimitHit { resets_at }) = evidence.refusal => Self::RateLimited { resets_at },
             _ if error_texts(result).any(is_session_not_found) => Self::SessionNotFound,
             _ => Self::ModelError,
         }
@@ -314,7 +314,7 @@ mod tests {
     fn a_refused_rate_limit_gives_its_reset_time() {
         let result = json!({"is_error": true, "api_error_status": 429});
         let evidence =
-            Evidence { refusal: Some(Refusal { resets_at: Some(1_795_479_487) }), ..evidence(Some(&result)) };
+            Evidence { refusal: Some(RateLimitHit { resets_at: Some(1_795_479_487) }), ..evidence(Some(&result)) };
         assert_eq!(Outcome::decide(&evidence), Outcome::RateLimited { resets_at: Some(1_795_479_487) });
     }
 

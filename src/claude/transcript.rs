@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::background::Background;
 use super::envelope;
 use super::event::{Event, Kind};
-use super::outcome::{Evidence, Intervention, Outcome, Refusal, error_texts};
+use super::outcome::{Evidence, Intervention, Outcome, RateLimitHit, error_texts};
 use crate::process::status::ChildStatus;
 
 /// Collects a run's events.
@@ -29,7 +29,7 @@ pub struct Transcript {
     /// What was left in the background when the CLI was ended, and whether the answer was there.
     cut: Option<Cut>,
     error: Option<String>,
-    refusal: Option<Refusal>,
+    refusal: Option<RateLimitHit>,
     interrupted: bool,
     malformed: u64,
     dropped: u64,
@@ -57,7 +57,7 @@ pub enum Rest {
 
 /// How the CLI's process ended, and what was asked of it.
 #[derive(Debug, Clone, Copy)]
-pub struct End<'run> {
+pub struct ProcessEnd<'run> {
     /// Its wait status.
     pub status: ChildStatus,
     /// What it wrote to standard error.
@@ -98,7 +98,7 @@ impl Transcript {
                     |block: &Value| block["text"].as_str().is_some_and(|t| t.starts_with("[Request interrupted"));
                 self.interrupted |= content.iter().any(note);
             }
-            Kind::RateLimit { status: "rejected", resets_at } => self.refusal = Some(Refusal { resets_at }),
+            Kind::RateLimit { status: "rejected", resets_at } => self.refusal = Some(RateLimitHit { resets_at }),
             // One that comes in the middle of a turn is a matter of that turn.
             Kind::System("task_notification") | Kind::Other("command_lifecycle") if begins_turn(event.json()) => {
                 self.turn_due = !self.turn_open;
@@ -208,7 +208,7 @@ impl Transcript {
 
     /// How the run ended.
     #[must_use]
-    pub fn outcome(&self, end: &End<'_>) -> Outcome {
+    pub fn outcome(&self, end: &ProcessEnd<'_>) -> Outcome {
         Outcome::decide(&Evidence {
             result: self.answer(),
             schema: end.schema,
@@ -237,7 +237,7 @@ impl Transcript {
 
     /// The result as one JSON object, our keys in camelCase. A run without a result gets one that says so.
     #[must_use]
-    pub fn envelope(&self, outcome: &Outcome, end: &End<'_>) -> Value {
+    pub fn envelope(&self, outcome: &Outcome, end: &ProcessEnd<'_>) -> Value {
         // What people read first, first.
         let mut envelope = json!({"type": null, "subtype": null, "isError": null, "outcome": null, "result": null});
         let result = self.result().map_or_else(|| self.no_result(end), |result| envelope::camel_case(&result));
@@ -272,7 +272,7 @@ impl Transcript {
     }
 
     /// What stands in for a result. What earlier results of the run have cost is known.
-    fn no_result(&self, end: &End<'_>) -> Value {
+    fn no_result(&self, end: &ProcessEnd<'_>) -> Value {
         let mut result = json!({
             "type": "result", "subtype": "error_no_result", "isError": true,
             "errors": [self.error_text(end.stderr)], "sessionId": self.session_id,

@@ -14,15 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::configure::configure;
 use super::failure::Failure;
-use crate::claude::binary::{self, Source};
+use crate::claude::binary::{self, CliSource};
 use crate::claude::store::pins::Pins;
 use crate::claude::store::version::Version;
-use crate::claude::store::{DEFAULT_FOLDER, EXECUTABLE, LICENCE, Store, Unfit, relink};
+use crate::claude::store::{CliStore, DEFAULT_FOLDER, EXECUTABLE, LICENCE, Unfit, relink};
 use crate::config::environment::Environment;
 use crate::config::spelling::lookup;
 use crate::config::{Config, NPM_CONFIG_REGISTRY, name};
 use crate::exit_code::ExitCode;
-use crate::install::{self, InstallError, Installed, Step, Terms, Wanted, Why};
+use crate::install::{self, InstallError, InstallFault, InstallTerms, Installed, Step, WantedVersion};
 use crate::process::events;
 use crate::process::link::LONGEST_STATE;
 use crate::process::spawn::own_executable;
@@ -81,7 +81,7 @@ pub enum Command {
 pub(super) fn run(command: &Command, env: &impl Environment) -> Result<String, Failure> {
     take_forwarded(env)?;
     let config = configure(env)?;
-    let source = Source::of_box(&config, env.get("PATH").as_deref(), env);
+    let source = CliSource::of_box(&config, env.get("PATH").as_deref(), env);
     let store = store(&config, &source, env)?;
     match command {
         Command::Install { version } => {
@@ -121,25 +121,25 @@ fn take_forwarded(env: &impl Environment) -> Result<(), Failure> {
 }
 
 /// The store of this box, also where it does not use it.
-fn store(config: &Config, source: &Source, env: &impl Environment) -> Result<Store, Failure> {
-    if let Source::Store(store) = source {
+fn store(config: &Config, source: &CliSource, env: &impl Environment) -> Result<CliStore, Failure> {
+    if let CliSource::Store(store) = source {
         return Ok(store.clone());
     }
     let pins = Pins::of_box(env).ok_or_else(|| Failure::internal("this binary has no pinned version"))?;
-    Ok(Store::new(config.cli_dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER)), pins))
+    Ok(CliStore::new(config.cli_dir.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER)), pins))
 }
 
-fn wanted(version: Option<&str>, store: &Store) -> Result<Wanted, Failure> {
+fn wanted(version: Option<&str>, store: &CliStore) -> Result<WantedVersion, Failure> {
     let Some(text) = version.filter(|text| *text != "pinned") else {
-        return Ok(Wanted::Version(store.pins().version.clone()));
+        return Ok(WantedVersion::Version(store.pins().version.clone()));
     };
     if !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
-        return Ok(Wanted::Named(text.to_owned()));
+        return Ok(WantedVersion::Named(text.to_owned()));
     }
-    text.parse().map(Wanted::Version).map_err(|error| Failure::usage(format!("{error}, or a name as latest")))
+    text.parse().map(WantedVersion::Version).map_err(|error| Failure::usage(format!("{error}, or a name as latest")))
 }
 
-fn list(store: &Store, source: &Source) -> io::Result<String> {
+fn list(store: &CliStore, source: &CliSource) -> io::Result<String> {
     let (current, pinned) = (store.current(), &store.pins().version);
     let mut lines: Vec<(Version, Option<u64>)> =
         store.list()?.into_iter().map(|(version, bytes)| (version, Some(bytes))).collect();
@@ -148,7 +148,7 @@ fn list(store: &Store, source: &Source) -> io::Result<String> {
             lines.push((version.clone(), None));
         }
     }
-    let uses_store = matches!(source, Source::Store(_));
+    let uses_store = matches!(source, CliSource::Store(_));
     let mut text = String::new();
     for (version, bytes) in lines {
         let mut notes = Vec::new();
@@ -162,13 +162,13 @@ fn list(store: &Store, source: &Source) -> io::Result<String> {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", format!("{version:<16}  {size:<13}  {}", notes.join(", ")).trim_end());
     }
-    if let Source::Own(path) = source {
+    if let CliSource::Own(path) = source {
         let _ = writeln!(text, "in use is {}, which is not of the store", path.display());
     }
     Ok(text)
 }
 
-fn remove(version: &str, store: &Store) -> Result<String, Failure> {
+fn remove(version: &str, store: &CliStore) -> Result<String, Failure> {
     let version: Version = version.parse().map_err(Failure::usage)?;
     if version == store.current() {
         let detail = format!("{version} is in use: claudebox cli use another version first");
@@ -190,7 +190,7 @@ fn remove(version: &str, store: &Store) -> Result<String, Failure> {
     }
 }
 
-fn unusable(store: &Store, error: &io::Error) -> Failure {
+fn unusable(store: &CliStore, error: &io::Error) -> Failure {
     let detail = format!(
         "the store {} cannot be used ({error}): as root it can, or set {}",
         store.root().display(),
@@ -199,7 +199,7 @@ fn unusable(store: &Store, error: &io::Error) -> Failure {
     Failure::new(ExitCode::Unavailable, detail)
 }
 
-fn tell_of(installed: &Installed, store: &Store) {
+fn tell_of(installed: &Installed, store: &CliStore) {
     let how = if installed.new { "is installed in" } else { "was installed already, and is whole, in" };
     let folder = store.folder_of(&installed.version);
     tracing::info!("the Claude CLI {} {how} {}", installed.version, folder.display());
@@ -209,16 +209,16 @@ fn tell_of(installed: &Installed, store: &Store) {
 }
 
 /// A box that has its CLI from somewhere else does not use what was installed.
-fn tell_of_others(source: &Source, store: &Store) {
+fn tell_of_others(source: &CliSource, store: &CliStore) {
     match source {
-        Source::Store(_) => {}
-        Source::Own(path) => tracing::warn!(
+        CliSource::Store(_) => {}
+        CliSource::Own(path) => tracing::warn!(
             "this box uses {}: set {}={} to have it use the store's",
             path.display(),
             name::CLI_DIR,
             store.root().display()
         ),
-        Source::Named(program) => {
+        CliSource::Named(program) => {
             tracing::warn!(
                 "this box uses {program}, which {} names: leave that out to have it use the store's",
                 name::CLAUDE_BIN
@@ -227,7 +227,7 @@ fn tell_of_others(source: &Source, store: &Store) {
     }
 }
 
-fn warn_of_other(version: &Version, store: &Store) {
+fn warn_of_other(version: &Version, store: &CliStore) {
     let pinned = &store.pins().version;
     if version != pinned {
         tracing::warn!(
@@ -240,7 +240,7 @@ fn warn_of_other(version: &Version, store: &Store) {
 pub(super) fn ensure(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     take_forwarded(env)?;
     let config = configure(env)?;
-    let Source::Store(store) = Source::of_box(&config, env.get("PATH").as_deref(), env) else {
+    let CliSource::Store(store) = CliSource::of_box(&config, env.get("PATH").as_deref(), env) else {
         return Ok(ExitCode::Ok);
     };
     let voice = Voice::new(args.iter().any(|arg| arg == TO_PID1));
@@ -253,19 +253,19 @@ pub(super) fn ensure(args: &[OsString], env: &impl Environment) -> Result<ExitCo
             if let (Unfit::Missing, true) = (&unfit, version != store.pins().version) {
                 tracing::warn!("the Claude CLI {version}, which was chosen, is not there: it is installed again");
             }
-            let installed = fetch(&store, &Wanted::Version(version.clone()), &config, voice)?;
+            let installed = fetch(&store, &WantedVersion::Version(version.clone()), &config, voice)?;
             tell_of(&installed, &store);
         }
     }
-    link(&store, &Source::Store(store.clone()), env);
+    link(&store, &CliSource::Store(store.clone()), env);
     warn_of_other(&version, &store);
     Ok(ExitCode::Ok)
 }
 
 /// Makes the image's link in the CLI's place lead to the version in use, for who calls `claude` by hand. A box with a read-only
 /// root keeps the one it has.
-fn link(store: &Store, source: &Source, env: &impl Environment) {
-    if !matches!(source, Source::Store(_)) {
+fn link(store: &CliStore, source: &CliSource, env: &impl Environment) {
+    if !matches!(source, CliSource::Store(_)) {
         return;
     }
     let path = env.get("PATH").unwrap_or_default();
@@ -282,8 +282,8 @@ fn link(store: &Store, source: &Source, env: &impl Environment) {
 }
 
 /// Installs it, and says how far it is.
-fn fetch(store: &Store, wanted: &Wanted, config: &Config, mut voice: Voice) -> Result<Installed, Failure> {
-    let terms = Terms { registry: config.npm_registry.clone(), patience: install::Patience::default() };
+fn fetch(store: &CliStore, wanted: &WantedVersion, config: &Config, mut voice: Voice) -> Result<Installed, Failure> {
+    let terms = InstallTerms { registry: config.npm_registry.clone(), patience: install::InstallLimits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::internal)?;
     let done = runtime.block_on(async {
@@ -293,13 +293,13 @@ fn fetch(store: &Store, wanted: &Wanted, config: &Config, mut voice: Voice) -> R
         let installed: Result<Installed, InstallError> = tokio::select! {
             installed = installed => installed,
             // What was begun falls, and with it what it had written.
-            signal = stopped => Err(InstallError { what: String::new(), why: Why::Stopped(signal) }),
+            signal = stopped => Err(InstallError { what: String::new(), why: InstallFault::Stopped(signal) }),
         };
         Ok(installed)
     })?;
     voice.end();
     done.map_err(|error| {
-        if let Why::Stopped(signal) = error.why {
+        if let InstallFault::Stopped(signal) = error.why {
             return Failure::new(ExitCode::by_signal(signal), "ended while the Claude CLI was being installed");
         }
         voice.fail(&error);

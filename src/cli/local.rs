@@ -20,7 +20,7 @@ use crate::claude::sessions::Sessions;
 use crate::config::call::Variables;
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
-use crate::doors::local::wire::{self, Answer, Ask, End, Refusal};
+use crate::doors::local::wire::{self, Answer, LocalRunEnd, Question, RefusalKind};
 use crate::exit_code::ExitCode;
 use crate::process::events::{self, Interest, Signals};
 use crate::runs::submission::Busy;
@@ -59,7 +59,7 @@ pub(super) fn run(
     {
         sessions.check_free(id).map_err(|error| Failure::of_session(&error))?;
     }
-    let ask = Ask {
+    let ask = Question {
         prompt: collect_prompt(&args, &signals)?,
         format: args.output_format,
         workspace: workspace(config),
@@ -82,7 +82,7 @@ pub(super) fn run(
     let last = loop {
         match client.converse(&signals).map_err(Failure::internal)? {
             // The CLI is there, and is being checked.
-            Last::Refused(_, Refusal::NotReady) if client.stopped.is_none() && began.elapsed() < CHECK_LIMIT => {
+            Last::Refused(_, RefusalKind::NotReady) if client.stopped.is_none() && began.elapsed() < CHECK_LIMIT => {
                 events::wait(&signals, &[], Some(Instant::now() + CHECK_PAUSE)).map_err(Failure::internal)?;
                 let Some(stream) = connect(config, env) else { break Last::Nothing };
                 stream.set_nonblocking(true).map_err(Failure::internal)?;
@@ -133,21 +133,21 @@ fn choose<'path>(
     named.or_else(|| here.filter(|here| here.starts_with(root))).or(usual).unwrap_or(root)
 }
 
-const fn exit_code(refusal: Refusal) -> ExitCode {
+const fn exit_code(refusal: RefusalKind) -> ExitCode {
     match refusal {
-        Refusal::Wrong => ExitCode::Usage,
-        Refusal::Workspace => ExitCode::Config,
-        Refusal::NotNow => ExitCode::RateLimited,
-        Refusal::NotReady => ExitCode::Unavailable,
-        Refusal::Forbidden => ExitCode::Auth,
-        Refusal::Fault => ExitCode::Internal,
+        RefusalKind::Wrong => ExitCode::Usage,
+        RefusalKind::Workspace => ExitCode::Config,
+        RefusalKind::NotNow => ExitCode::RateLimited,
+        RefusalKind::NotReady => ExitCode::Unavailable,
+        RefusalKind::Forbidden => ExitCode::Auth,
+        RefusalKind::Fault => ExitCode::Internal,
     }
 }
 
 /// The last thing that was said.
 enum Last {
-    End(End),
-    Refused(String, Refusal),
+    End(LocalRunEnd),
+    Refused(String, RefusalKind),
     /// The server has gone, or this process does not wait any longer.
     Nothing,
 }
@@ -218,8 +218,8 @@ impl<W: Write> Client<W> {
     }
 
     /// Prints how it ended, as a run without servers does.
-    fn finish(mut self, end: End) -> io::Result<ExitCode> {
-        let End { outcome, mut complaint, result: mut envelope } = end;
+    fn finish(mut self, end: LocalRunEnd) -> io::Result<ExitCode> {
+        let LocalRunEnd { outcome, mut complaint, result: mut envelope } = end;
         // A run that never started was taken out of the queue.
         let mut outcome = outcome.unwrap_or(Outcome::Killed { signal: None });
         // What the server sent to its CLI is not what this process was sent.

@@ -1,7 +1,7 @@
 //! Arguments that ask for nothing that can be done, and what their caller is told.
 
 use super::failure::Failure;
-use crate::claude::cli_options::Refusal;
+use crate::claude::cli_options::OptionError;
 use crate::exit_code::ExitCode;
 
 /// Why no intent can be read from the arguments.
@@ -12,7 +12,7 @@ pub enum Misread {
     Arguments(#[from] clap::Error),
     /// An option of the CLI that cannot be had.
     #[error(transparent)]
-    Option(#[from] Refusal),
+    Option(#[from] OptionError),
     /// An option that refers to what is not there.
     #[error("--fork-session needs --resume ID or --continue: it goes on in a copy of that session")]
     NothingToFork,

@@ -13,14 +13,14 @@ use crate::store::record::{Cancel, Run, State};
 
 /// How a client says which run it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum RunName {
     /// By its id.
     Run(String),
     /// By the workspace that it works in.
     Workspace(String),
 }
 
-impl Named {
+impl RunName {
     /// By its id if there is one, by its workspace otherwise. `None`: neither is named. An empty id is none; an empty workspace
     /// is the folder of all of them.
     #[must_use]
@@ -68,10 +68,10 @@ impl Desk {
     }
 
     /// Ends a run; returns when its processes are gone.
-    pub async fn cancel(&self, caller: &Caller, named: Named) -> Result<Cancellation, Refusal> {
+    pub async fn cancel(&self, caller: &Caller, named: RunName) -> Result<Cancellation, Refusal> {
         let id = match named {
-            Named::Run(id) => id,
-            Named::Workspace(name) => {
+            RunName::Run(id) => id,
+            RunName::Workspace(name) => {
                 let workspace = self.workspace(caller, name, false).await?;
                 let holder = self.engine.running_in(&workspace.path);
                 holder.ok_or_else(|| nothing_runs(&workspace.name))?.to_string()
@@ -128,10 +128,10 @@ mod tests {
     #[test]
     fn a_run_is_named_before_its_workspace() {
         let named = |run: Option<&str>, workspace: Option<&str>| {
-            Named::either(run.map(str::to_owned), workspace.map(str::to_owned))
+            RunName::either(run.map(str::to_owned), workspace.map(str::to_owned))
         };
-        assert_eq!(named(Some("r"), Some("w")), Some(Named::Run("r".into())));
-        assert_eq!(named(Some(""), Some("")), Some(Named::Workspace(String::new())));
+        assert_eq!(named(Some("r"), Some("w")), Some(RunName::Run("r".into())));
+        assert_eq!(named(Some(""), Some("")), Some(RunName::Workspace(String::new())));
         assert_eq!(named(None, None), None);
     }
 }

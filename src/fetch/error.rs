@@ -21,7 +21,7 @@ pub enum FetchError {
     Userinfo,
     /// The host is, or its name leads to, nothing but addresses that are not public.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] PrivateAddress),
     /// The answer is a redirect.
     #[error(
         "the answer is a redirect (status {status}{}), and {}; name the URL that answers itself",
@@ -67,14 +67,14 @@ pub enum FetchError {
     "{host} {}; only public addresses are fetched from, and what {FETCH_ALLOW} lists ({FETCH_ALLOW}={host} would allow it)",
     self.says()
 )]
-pub struct Refusal {
+pub struct PrivateAddress {
     /// The host as the URL has it.
     pub host: String,
     /// Its address; of several, the first.
     pub address: IpAddr,
 }
 
-impl Refusal {
+impl PrivateAddress {
     fn says(&self) -> String {
         let kind = reserved_for(self.address).unwrap_or("public");
         if self.host.parse() == Ok(self.address) {
@@ -97,7 +97,7 @@ impl FetchError {
     /// What `error` of the client means; `timeout` is what the request was allowed.
     pub(super) fn from_client(error: &reqwest::Error, timeout: Duration) -> Self {
         let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
-        if let Some(refusal) = causes().find_map(|cause| cause.downcast_ref::<Refusal>()) {
+        if let Some(refusal) = causes().find_map(|cause| cause.downcast_ref::<PrivateAddress>()) {
             return Self::Refused(refusal.clone());
         }
         if let Some(NoAddress { host, reason }) = causes().find_map(|cause| cause.downcast_ref()) {

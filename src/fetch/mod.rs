@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::config::fetch_allow::Allow;
 use address::is_public;
-pub use error::{FetchError, Refusal};
+pub use error::{FetchError, PrivateAddress};
 
 /// How long a connection may take to open, whatever the whole request may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl Fetcher {
             && !is_public(address)
             && !self.allow.permits(host, address)
         {
-            return Err(Refusal { host: host.to_owned(), address }.into());
+            return Err(PrivateAddress { host: host.to_owned(), address }.into());
         }
         Ok(url)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::is_public;
-use super::error::{NoAddress, Refusal};
+use super::error::{NoAddress, PrivateAddress};
 use crate::config::fetch_allow::Allow;
 
 /// The system's resolver behind the rule of [`permitted`].
@@ -32,8 +32,8 @@ impl Resolve for Guarded {
 }
 
 /// The addresses of `host` that may be connected to; if there are addresses and none may be, the first one's refusal.
-fn permitted(allow: &Allow, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refusal> {
-    let refused = found.first().map(|first| Refusal { host: host.to_owned(), address: first.ip() });
+fn permitted(allow: &Allow, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, PrivateAddress> {
+    let refused = found.first().map(|first| PrivateAddress { host: host.to_owned(), address: first.ip() });
     let permitted: Vec<_> =
         found.into_iter().filter(|found| is_public(found.ip()) || allow.permits(host, found.ip())).collect();
     match refused {
@@ -58,7 +58,7 @@ mod tests {
         let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let found = found.iter().map(|text| address(text)).collect();
         let expected = expected.map(|list| list.into_iter().map(address).collect::<Vec<_>>());
-        let expected = expected.map_err(|text| Refusal { host: "host".into(), address: text.parse().unwrap() });
+        let expected = expected.map_err(|text| PrivateAddress { host: "host".into(), address: text.parse().unwrap() });
         assert_eq!(permitted(&allow, "host", found), expected);
     }
 }

@@ -14,12 +14,12 @@ pub struct InstallError {
     /// The version, or the name of one.
     pub what: String,
     /// Why.
-    pub why: Why,
+    pub why: InstallFault,
 }
 
 /// Why an installation failed.
 #[derive(Debug)]
-pub enum Why {
+pub enum InstallFault {
     /// Nobody answers there.
     Unreachable {
         /// The registry.
@@ -74,7 +74,7 @@ pub enum Why {
     Stopped(i32),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for InstallFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { registry, said } => write!(
@@ -132,7 +132,7 @@ impl fmt::Display for Why {
     }
 }
 
-impl Why {
+impl InstallFault {
     /// A fault of the store, in this folder.
     pub(super) fn storage(folder: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Storage { folder: folder.to_owned(), source }

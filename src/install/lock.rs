@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use super::error::Why;
+use super::error::InstallFault;
 use super::step::Step;
-use crate::claude::store::Store;
+use crate::claude::store::CliStore;
 
 /// Its name in the store.
 const NAME: &str = "lock";
@@ -20,23 +20,27 @@ pub(super) struct Lock(File);
 
 impl Lock {
     /// Takes it, however long somebody else has it, up to `limit`.
-    pub(super) async fn take(store: &Store, limit: Duration, tell: &mut impl FnMut(Step)) -> Result<Self, Why> {
+    pub(super) async fn take(
+        store: &CliStore,
+        limit: Duration,
+        tell: &mut impl FnMut(Step),
+    ) -> Result<Self, InstallFault> {
         let path = store.root().join(NAME);
         let mut options = OpenOptions::new();
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).mode(0o644);
         // Who may not write here can still wait for who may.
         let opened = options.clone().create(true).truncate(false).read(true).write(true).open(&path);
         let file = opened.or_else(|error| options.read(true).open(&path).map_err(|_| error));
-        let file = file.map_err(Why::storage(store.root()))?;
+        let file = file.map_err(InstallFault::storage(store.root()))?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(Why::storage(store.root())(error)),
+                Err(TryLockError::Error(error)) => return Err(InstallFault::storage(store.root())(error)),
             }
             if began.elapsed() > limit {
-                return Err(Why::Held { lock: path });
+                return Err(InstallFault::Held { lock: path });
             }
             tell(Step::Waiting(heard(&file)));
             tokio::time::sleep(PAUSE).await;

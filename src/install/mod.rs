@@ -16,19 +16,19 @@ mod terms;
 use std::fs::File;
 use std::io;
 
-pub use error::{InstallError, Why};
+pub use error::{InstallError, InstallFault};
 pub use step::Step;
-pub use terms::{Patience, Terms};
+pub use terms::{InstallLimits, InstallTerms};
 
 use self::lock::Lock;
 use self::package::Unusable;
-use self::registry::{Registry, shown};
+use self::registry::{NpmRegistry, shown};
 use crate::claude::store::version::Version;
-use crate::claude::store::{Note, Store, Unfit};
+use crate::claude::store::{CliStore, Unfit, VersionNote};
 
 /// Which version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedVersion {
     /// This one.
     Version(Version),
     /// The one that the registry has under this name: `latest`.
@@ -46,20 +46,25 @@ pub struct Installed {
 
 /// Installs a version that is not there, or not what it should be.
 pub async fn install(
-    store: &Store,
-    wanted: &Wanted,
-    terms: &Terms,
+    store: &CliStore,
+    wanted: &WantedVersion,
+    terms: &InstallTerms,
     tell: &mut impl FnMut(Step),
 ) -> Result<Installed, InstallError> {
     let what = match wanted {
-        Wanted::Version(version) => version.to_string(),
-        Wanted::Named(name) => name.clone(),
+        WantedVersion::Version(version) => version.to_string(),
+        WantedVersion::Named(name) => name.clone(),
     };
     try_to(store, wanted, terms, tell).await.map_err(|why| InstallError { what, why })
 }
 
-async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl FnMut(Step)) -> Result<Installed, Why> {
-    let storage = || Why::storage(store.root());
+async fn try_to(
+    store: &CliStore,
+    wanted: &WantedVersion,
+    terms: &InstallTerms,
+    tell: &mut impl FnMut(Step),
+) -> Result<Installed, InstallFault> {
+    let storage = || InstallFault::storage(store.root());
     let made = store.make();
     if let Err(error) = made
         // Who may not write there may wait for who may.
@@ -68,19 +73,19 @@ async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl F
         return Err(storage()(error));
     }
     let lock = Lock::take(store, terms.patience.lock, tell).await?;
-    if let Wanted::Version(version) = wanted
+    if let WantedVersion::Version(version) = wanted
         && let Some(installed) = there_is(store, version)?
     {
         return Ok(installed);
     }
     store.make().and_then(|()| store.tidy()).map_err(storage())?;
-    let registry = Registry::new(&terms.registry, &terms.patience)?;
+    let registry = NpmRegistry::new(&terms.registry, &terms.patience)?;
     let (version, integrity) = match wanted {
-        Wanted::Version(version) if *version == store.pins().version => {
+        WantedVersion::Version(version) if *version == store.pins().version => {
             (version.clone(), store.pins().integrity.clone())
         }
-        Wanted::Version(version) => on_trust(&registry, version.as_str(), terms, tell).await?,
-        Wanted::Named(name) => {
+        WantedVersion::Version(version) => on_trust(&registry, version.as_str(), terms, tell).await?,
+        WantedVersion::Named(name) => {
             let (version, integrity) = on_trust(&registry, name, terms, tell).await?;
             if let Some(installed) = there_is(store, &version)? {
                 return Ok(installed);
@@ -97,7 +102,7 @@ async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl F
     let place = || tempfile::tempfile_in(store.folder()).map_err(storage());
     let fetched = registry.fetch(&version, &integrity, place, &mut say).await.map_err(|why| match why {
         // It has no name of its own.
-        Why::Storage { source, .. } => storage()(source),
+        InstallFault::Storage { source, .. } => storage()(source),
         why => why,
     })?;
     say(Step::Unpacking(version.clone()));
@@ -106,34 +111,40 @@ async fn try_to(store: &Store, wanted: &Wanted, terms: &Terms, tell: &mut impl F
 }
 
 /// A version that is there. One that is not what it should be is removed at once: nobody is to run it meanwhile.
-fn there_is(store: &Store, version: &Version) -> Result<Option<Installed>, Why> {
+fn there_is(store: &CliStore, version: &Version) -> Result<Option<Installed>, InstallFault> {
     match store.verify(version) {
         Ok(_) => return Ok(Some(Installed { version: version.clone(), new: false })),
         Err(Unfit::Missing) => {}
         Err(unfit) => tracing::warn!("the Claude CLI {version} in {} {unfit}", store.folder_of(version).display()),
     }
-    store.remove(version).map_err(Why::storage(store.root()))?;
+    store.remove(version).map_err(InstallFault::storage(store.root()))?;
     Ok(None)
 }
 
 /// A version whose checksum the registry knows, and nobody else.
 async fn on_trust(
-    registry: &Registry<'_>,
+    registry: &NpmRegistry<'_>,
     name: &str,
-    terms: &Terms,
+    terms: &InstallTerms,
     tell: &mut impl FnMut(Step),
-) -> Result<(Version, String), Why> {
+) -> Result<(Version, String), InstallFault> {
     let versions = registry.versions(tell).await?;
-    let found = versions.find(name).ok_or_else(|| Why::Unknown { registry: shown(&terms.registry) })?;
+    let found = versions.find(name).ok_or_else(|| InstallFault::Unknown { registry: shown(&terms.registry) })?;
     tell(Step::OnTrust(found.0.clone(), shown(&terms.registry)));
     Ok(found)
 }
 
-fn unpack(store: &Store, mut package: File, version: &Version, integrity: String, url: &str) -> Result<(), Why> {
+fn unpack(
+    store: &CliStore,
+    mut package: File,
+    version: &Version,
+    integrity: String,
+    url: &str,
+) -> Result<(), InstallFault> {
     use std::io::Seek;
 
-    let storage = || Why::storage(store.root());
-    let wrong = |said: String| Why::Wrong { url: shown(url), said };
+    let storage = || InstallFault::storage(store.root());
+    let wrong = |said: String| InstallFault::Wrong { url: shown(url), said };
     package.rewind().map_err(storage())?;
     let folder = store.begin().map_err(storage())?;
     let unpacked = package::unpack(package, folder.path()).map_err(|unusable| match unusable {
@@ -144,7 +155,7 @@ fn unpack(store: &Store, mut package: File, version: &Version, integrity: String
     if *version == pins.version && (&unpacked.sha256, unpacked.bytes) != (&pins.sha256, pins.bytes) {
         return Err(wrong(format!("the checksum of its executable is {}, not {}", unpacked.sha256, pins.sha256)));
     }
-    let note = Note {
+    let note = VersionNote {
         version: version.to_string(),
         sha256: unpacked.sha256,
         bytes: unpacked.bytes,

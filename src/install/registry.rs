@@ -12,9 +12,9 @@ use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest, Sha512};
 
-use super::error::Why;
+use super::error::InstallFault;
 use super::step::Step;
-use super::terms::Patience;
+use super::terms::InstallLimits;
 use crate::claude::store::pins::{PLATFORM, package};
 use crate::claude::store::version::Version;
 
@@ -27,10 +27,10 @@ const SHORT_LIST: &str = "application/vnd.npm.install-v1+json; q=1.0, applicatio
 const SHA512: &str = "sha512-";
 
 /// A registry.
-pub(super) struct Registry<'terms> {
+pub(super) struct NpmRegistry<'terms> {
     client: Client,
     address: &'terms str,
-    patience: &'terms Patience,
+    patience: &'terms InstallLimits,
 }
 
 /// What a registry says of its versions.
@@ -64,11 +64,11 @@ impl Versions {
 /// What may be tried again, and what not.
 enum Failed {
     Again { reached: bool, said: String },
-    For(Why),
+    For(InstallFault),
 }
 
-impl<'terms> Registry<'terms> {
-    pub(super) fn new(address: &'terms str, patience: &'terms Patience) -> Result<Self, Why> {
+impl<'terms> NpmRegistry<'terms> {
+    pub(super) fn new(address: &'terms str, patience: &'terms InstallLimits) -> Result<Self, InstallFault> {
         let client = Client::builder()
             .user_agent(concat!("claudebox/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
@@ -76,12 +76,12 @@ impl<'terms> Registry<'terms> {
             // Bytes are counted and hashed as they are sent.
             .redirect(reqwest::redirect::Policy::limited(5))
             .build()
-            .map_err(|error| Why::Unreachable { registry: shown(address), said: reason(&error) })?;
+            .map_err(|error| InstallFault::Unreachable { registry: shown(address), said: reason(&error) })?;
         Ok(Self { client, address, patience })
     }
 
     /// What versions there are.
-    pub(super) async fn versions(&self, tell: &mut impl FnMut(Step)) -> Result<Versions, Why> {
+    pub(super) async fn versions(&self, tell: &mut impl FnMut(Step)) -> Result<Versions, InstallFault> {
         let url = format!("{}/{}", self.address, package(PLATFORM).replace('/', "%2f"));
         let mut tries = 0;
         loop {
@@ -100,12 +100,13 @@ impl<'terms> Registry<'terms> {
         while let Some(block) = response.chunk().await.map_err(|error| cut(&error))? {
             if text.len() + block.len() > LARGEST_LIST {
                 let said = format!("it is longer than {} MB", LARGEST_LIST >> 20);
-                return Err(Failed::For(Why::Wrong { url: shown(url), said }));
+                return Err(Failed::For(InstallFault::Wrong { url: shown(url), said }));
             }
             text.extend_from_slice(&block);
         }
-        serde_json::from_slice(&text)
-            .map_err(|error| Failed::For(Why::Wrong { url: shown(url), said: format!("no list of versions: {error}") }))
+        serde_json::from_slice(&text).map_err(|error| {
+            Failed::For(InstallFault::Wrong { url: shown(url), said: format!("no list of versions: {error}") })
+        })
     }
 
     /// The address of a version's package.
@@ -120,11 +121,11 @@ impl<'terms> Registry<'terms> {
         &self,
         version: &Version,
         integrity: &str,
-        place: impl Fn() -> Result<File, Why>,
+        place: impl Fn() -> Result<File, InstallFault>,
         tell: &mut impl FnMut(Step),
-    ) -> Result<File, Why> {
+    ) -> Result<File, InstallFault> {
         let url = self.url(version);
-        let wrong = |said: String| Why::Wrong { url: shown(&url), said };
+        let wrong = |said: String| InstallFault::Wrong { url: shown(&url), said };
         let expected = integrity.split_whitespace().find_map(|one| one.strip_prefix(SHA512));
         let expected =
             expected.ok_or_else(|| wrong(format!("the registry has no sha512 checksum of it, but {integrity:?}")))?;
@@ -152,7 +153,7 @@ impl<'terms> Registry<'terms> {
         let total = response.content_length();
         let too_large = || {
             let said = format!("it is larger than {} MB", LARGEST_PACKAGE >> 20);
-            Failed::For(Why::Wrong { url: shown(url), said })
+            Failed::For(InstallFault::Wrong { url: shown(url), said })
         };
         if total.is_some_and(|total| total > LARGEST_PACKAGE) {
             return Err(too_large());
@@ -165,14 +166,21 @@ impl<'terms> Registry<'terms> {
                 return Err(too_large());
             }
             hash.update(&block);
-            file.write_all(&block).map_err(|error| Failed::For(Why::storage(std::path::Path::new(""))(error)))?;
+            file.write_all(&block)
+                .map_err(|error| Failed::For(InstallFault::storage(std::path::Path::new(""))(error)))?;
             tell(Step::Fetching { version: version.clone(), done, total });
         }
         Ok(BASE64_STANDARD.encode(hash.finalize()))
     }
 
     /// Waits before the next try, if there is to be one.
-    async fn wait(&self, failed: Failed, url: &str, tries: &mut u32, tell: &mut impl FnMut(Step)) -> Result<(), Why> {
+    async fn wait(
+        &self,
+        failed: Failed,
+        url: &str,
+        tries: &mut u32,
+        tell: &mut impl FnMut(Step),
+    ) -> Result<(), InstallFault> {
         let (reached, said) = match failed {
             Failed::For(why) => return Err(why),
             Failed::Again { reached, said } => (reached, said),
@@ -186,9 +194,9 @@ impl<'terms> Registry<'terms> {
         }
         let said = format!("{said}; tried {}", times(*tries));
         Err(if reached {
-            Why::Broken { url: shown(url), said }
+            InstallFault::Broken { url: shown(url), said }
         } else {
-            Why::Unreachable { registry: shown(self.address), said }
+            InstallFault::Unreachable { registry: shown(self.address), said }
         })
     }
 }
@@ -208,8 +216,8 @@ fn checked(response: reqwest::Result<Response>, url: &str) -> Result<Response, F
         status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
     Err(match status {
         _ if again => Failed::Again { reached: true, said: format!("it answers {}", status.as_u16()) },
-        StatusCode::NOT_FOUND => Failed::For(Why::Absent { url: shown(url) }),
-        _ => Failed::For(Why::Refused { url: shown(url), status: status.as_u16() }),
+        StatusCode::NOT_FOUND => Failed::For(InstallFault::Absent { url: shown(url) }),
+        _ => Failed::For(InstallFault::Refused { url: shown(url), status: status.as_u16() }),
     })
 }
 

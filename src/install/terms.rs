@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Limits of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patience {
+pub struct InstallLimits {
     /// Until somebody answers.
     pub connect: Duration,
     /// Without a byte.
@@ -19,14 +19,14 @@ pub struct Patience {
 
 /// What is installed from where.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct InstallTerms {
     /// The registry's address, without a slash at its end.
     pub registry: String,
     /// How long what may take.
-    pub patience: Patience,
+    pub patience: InstallLimits,
 }
 
-impl Default for Patience {
+impl Default for InstallLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(15),

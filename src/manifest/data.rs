@@ -18,12 +18,12 @@ pub struct Manifest {
     /// Which image it is, `minimal` for one.
     pub variant: Option<String>,
     /// Its tools.
-    pub tools: Vec<Entry>,
+    pub tools: Vec<FoundTool>,
 }
 
 /// A tool that was found, and that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct FoundTool {
     /// The command.
     pub name: String,
     /// Its version, if it has one to tell.
@@ -53,7 +53,7 @@ pub enum DataError {
 impl Manifest {
     /// The manifest of the image `variant` with these tools.
     #[must_use]
-    pub fn new(variant: Option<String>, tools: Vec<Entry>) -> Self {
+    pub fn new(variant: Option<String>, tools: Vec<FoundTool>) -> Self {
         Self { schema_version: SCHEMA_VERSION, variant, tools }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let entry = |name: &str, version: Option<&str>, group| Entry {
+        let entry = |name: &str, version: Option<&str>, group| FoundTool {
             name: name.into(),
             version: version.map(Into::into),
             path: format!("/usr/bin/{name}"),

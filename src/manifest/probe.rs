@@ -17,7 +17,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{AccessFlags, Pid, access};
 
 use super::catalogue::Tool;
-use super::data::Entry;
+use super::data::FoundTool;
 use super::version;
 use crate::config::environment::Environment;
 
@@ -67,7 +67,7 @@ pub struct Finding {
     /// What was looked for.
     pub tool: &'static Tool,
     /// What it is, or why it is left out.
-    pub entry: Result<Entry, ProbeError>,
+    pub entry: Result<FoundTool, ProbeError>,
 }
 
 /// Looks for every tool of `catalogue` on `PATH`; those that are nowhere are in no finding.
@@ -136,14 +136,14 @@ pub(super) fn executable(command: &str, search: &OsStr) -> Option<PathBuf> {
         .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
 }
 
-fn examine(tool: &Tool, command: &str, path: &Path, room: &Room<'_>) -> Result<Entry, ProbeError> {
+fn examine(tool: &Tool, command: &str, path: &Path, room: &Room<'_>) -> Result<FoundTool, ProbeError> {
     let (status, output) = ask(path, tool.arguments, room)?;
     if !(status.success() || !tool.is_versioned && status.code().is_some_and(|code| code < 126)) {
         let said = output.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned();
         return Err(ProbeError::Failed { status, said });
     }
     let name = tool.plugin.map_or_else(|| command.to_owned(), |plugin| format!("{command} {plugin}"));
-    Ok(Entry {
+    Ok(FoundTool {
         name,
         version: version::parse(&output).filter(|_| tool.is_versioned),
         path: path.to_string_lossy().into_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::catalogue::Group;
-use super::data::{Entry, Manifest};
+use super::data::{FoundTool, Manifest};
 use super::facts::{Docker, Facts, Network, Sudo};
 use super::markers::{BEGIN, END};
 use crate::boot::mounts::FromOutside;
@@ -49,7 +49,7 @@ pub fn block(manifest: &Manifest, facts: &Facts, manifest_path: &Path) -> String
     lines.join("\n")
 }
 
-fn name_and_version(tool: &Entry) -> String {
+fn name_and_version(tool: &FoundTool) -> String {
     let name = plain(&tool.name);
     tool.version.as_deref().map_or_else(|| name.clone(), |version| format!("{name} {}", plain(version)))
 }
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn manifest() -> Manifest {
-        let entry = |name: &str, version: Option<&str>, group| Entry {
+        let entry = |name: &str, version: Option<&str>, group| FoundTool {
             name: name.into(),
             version: version.map(Into::into),
             path: String::new(),

@@ -50,12 +50,12 @@ pub use text::LABEL;
 
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct ModelOptions {
     /// Where to listen: a loopback address. Port 0 lets the kernel choose one.
     pub listen: SocketAddr,
 }
 
-impl Default for Options {
+impl Default for ModelOptions {
     /// `127.0.0.1:0`.
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
@@ -101,7 +101,7 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error::NotLoopback`] before anything is done; the others as their names say.
-pub fn serve(options: &Options) -> Result<(), Error> {
+pub fn serve(options: &ModelOptions) -> Result<(), Error> {
     let listen = options.listen;
     if !listen.ip().is_loopback() {
         return Err(Error::NotLoopback { listen });
@@ -146,7 +146,7 @@ mod tests {
     #[case("[::]:0")]
     #[case("[2001:db8::1]:443")]
     fn an_address_others_can_reach_is_refused(#[case] listen: &str) {
-        let options = Options { listen: listen.parse().unwrap() };
+        let options = ModelOptions { listen: listen.parse().unwrap() };
         let error = serve(&options).unwrap_err();
         assert!(matches!(error, Error::NotLoopback { .. }));
         let message = error.to_string();
@@ -155,6 +155,6 @@ mod tests {
 
     #[test]
     fn the_default_is_a_free_loopback_port() {
-        assert_eq!(Options::default().listen, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(ModelOptions::default().listen, "127.0.0.1:0".parse().unwrap());
     }
 }

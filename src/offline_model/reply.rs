@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::request::{Notice, Outcome, Request, SCHEMA_TOOL, Wanted};
-use super::scenario::{Failure, Scenario, list};
+use super::request::{MessagesRequest, Notice, SCHEMA_TOOL, ToolResult, Wanted};
+use super::scenario::{ApiFailure, Scenario, list};
 use super::schema::instance;
 use super::text::{LABEL, capped};
 
@@ -17,7 +17,7 @@ const OUTPUT_SHOWN: usize = 2000;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Reply {
     Message(Message),
-    Error(Failure),
+    Error(ApiFailure),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ impl Message {
 }
 
 /// The answer to `request`; `cut` says whether a [`Scenario::CutOnce`] is to be cut now.
-pub(super) fn reply(request: &Request, scenario: &Scenario, cut: bool) -> Reply {
+pub(super) fn reply(request: &MessagesRequest, scenario: &Scenario, cut: bool) -> Reply {
     if let Scenario::Error(failure) = scenario {
         return Reply::Error(*failure);
     }
@@ -74,7 +74,7 @@ pub(super) fn reply(request: &Request, scenario: &Scenario, cut: bool) -> Reply 
     Reply::Message(message)
 }
 
-fn first_turn(request: &Request, scenario: &Scenario, cut: bool) -> Message {
+fn first_turn(request: &MessagesRequest, scenario: &Scenario, cut: bool) -> Message {
     match scenario {
         Scenario::Say | Scenario::NoSchema | Scenario::Error(_) => at_once(vec![text(said(request))]),
         Scenario::Echo(words) => at_once(vec![text(words)]),
@@ -114,7 +114,7 @@ fn text(words: impl AsRef<str>) -> Block {
     Block::Text(format!("{LABEL} {}", words.as_ref()))
 }
 
-fn said(request: &Request) -> String {
+fn said(request: &MessagesRequest) -> String {
     let images = match request.images {
         0 => String::new(),
         count => format!(" Images received: {count}."),
@@ -127,7 +127,7 @@ fn said(request: &Request) -> String {
 }
 
 /// The call of the Bash tool, or why there is none.
-fn bash(request: &Request, command: &str, background: bool) -> Vec<Block> {
+fn bash(request: &MessagesRequest, command: &str, background: bool) -> Vec<Block> {
     if !request.offers_bash {
         return vec![text("The Bash tool is not offered in this session, so the command was not run.")];
     }
@@ -141,7 +141,7 @@ fn bash(request: &Request, command: &str, background: bool) -> Vec<Block> {
 }
 
 /// The calls that start sub-agents, or why there are none.
-fn agents(request: &Request, count: usize, prompt: &str) -> Vec<Block> {
+fn agents(request: &MessagesRequest, count: usize, prompt: &str) -> Vec<Block> {
     let Some(name) = request.agent_tool else {
         return vec![text("Sub-agents are not offered in this session, so none was started.")];
     };
@@ -154,7 +154,7 @@ fn agents(request: &Request, count: usize, prompt: &str) -> Vec<Block> {
     std::iter::once(text("Handing the prompt over.")).chain((1..=count).map(call)).collect()
 }
 
-fn wakeup(request: &Request, delay: Duration, prompt: &str) -> Vec<Block> {
+fn wakeup(request: &MessagesRequest, delay: Duration, prompt: &str) -> Vec<Block> {
     if !request.offers_wakeups {
         return vec![text("Wake-ups are not offered in this session, so none was scheduled.")];
     }
@@ -168,9 +168,9 @@ fn reported(count: usize, notice: &Notice) -> String {
     format!("Background work that has ended: {count}. The last: {}. {report}", notice.summary).trim_end().to_owned()
 }
 
-fn after_tools(outcomes: &[Outcome]) -> String {
+fn after_tools(outcomes: &[ToolResult]) -> String {
     let quoted = outcomes.iter().map(|outcome| {
-        let Outcome { tool, text, failed } = outcome;
+        let ToolResult { tool, text, failed } = outcome;
         let tool = if tool.is_empty() { "A" } else { tool };
         let verb = if *failed { "tool failed" } else { "tool answered" };
         // What follows in brackets is for the model alone, as it says itself.
@@ -188,7 +188,7 @@ fn counting(whole: Duration) -> String {
 }
 
 /// Makes a finished answer the instance of the schema that was asked for.
-fn give_the_form(message: &mut Message, request: &Request) {
+fn give_the_form(message: &mut Message, request: &MessagesRequest) {
     match &request.wanted {
         None => {}
         Some(Wanted::ToolCall(schema)) => {

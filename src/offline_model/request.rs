@@ -21,7 +21,7 @@ const REMINDER: (&str, &str) = ("<system-reminder>", "</system-reminder>");
 
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(super) struct Request {
+pub(super) struct MessagesRequest {
     pub(super) model: String,
     pub(super) stream: bool,
     /// What the user said last, without the CLI's additions. Empty when there were only images, and when the CLI
@@ -32,7 +32,7 @@ pub(super) struct Request {
     /// Images in the last message of the user.
     pub(super) images: usize,
     /// The tools' results newer than the prompt, oldest first.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<ToolResult>,
     /// The CLI has reminded us to call [`SCHEMA_TOOL`].
     pub(super) nudged: bool,
     pub(super) offers_bash: bool,
@@ -56,7 +56,7 @@ pub(super) struct Notice {
 
 /// What a tool call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct ToolResult {
     /// Empty when the conversation does not hold the call.
     pub(super) tool: String,
     pub(super) text: String,
@@ -81,7 +81,7 @@ pub(super) enum Malformed {
     NoUserMessage,
 }
 
-impl Request {
+impl MessagesRequest {
     pub(super) fn from_json(body: &[u8]) -> Result<Self, Malformed> {
         let body: Value = serde_json::from_slice(body).map_err(|error| Malformed::NotJson(error.to_string()))?;
         Self::from_value(&body)
@@ -118,7 +118,7 @@ impl Request {
 struct Turn {
     prompt: String,
     prompt_at: usize,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ToolResult>,
     nudged: bool,
 }
 
@@ -219,7 +219,7 @@ fn without_reminders(text: &str) -> String {
     kept
 }
 
-fn outcome(result: &Value, messages: &[Value]) -> Outcome {
+fn outcome(result: &Value, messages: &[Value]) -> ToolResult {
     let text = match &result["content"] {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
@@ -228,7 +228,7 @@ fn outcome(result: &Value, messages: &[Value]) -> Outcome {
         }
         _ => String::new(),
     };
-    Outcome {
+    ToolResult {
         tool: called_tool(messages, &result["tool_use_id"]).unwrap_or_default().to_owned(),
         text: without_reminders(&text).trim().to_owned(),
         failed: result["is_error"].as_bool().unwrap_or(false),
@@ -261,8 +261,8 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    fn read(messages: &Value) -> Request {
-        Request::from_value(&json!({ "messages": messages })).unwrap()
+    fn read(messages: &Value) -> MessagesRequest {
+        MessagesRequest::from_value(&json!({ "messages": messages })).unwrap()
     }
 
     #[rstest]
@@ -296,7 +296,7 @@ mod tests {
     fn a_tool_result_belongs_to_the_prompt_before_it() {
         let request = read(&tool_turn(&json!([])));
         assert_eq!((request.prompt.as_str(), request.prompt_at), ("offline:tool echo hi", 0));
-        let outcome = Outcome { tool: "Bash".into(), text: "hi".into(), failed: false };
+        let outcome = ToolResult { tool: "Bash".into(), text: "hi".into(), failed: false };
         assert_eq!(request.outcomes, [outcome]);
     }
 
@@ -325,7 +325,7 @@ mod tests {
     fn the_wanted_form_is_read(#[case] fields: Value, #[case] wanted: Option<Wanted>) {
         let mut body = fields;
         body["messages"] = json!([{"role": "user", "content": "x"}]);
-        assert_eq!(Request::from_value(&body).unwrap().wanted, wanted);
+        assert_eq!(MessagesRequest::from_value(&body).unwrap().wanted, wanted);
     }
 
     #[rstest]
@@ -334,7 +334,7 @@ mod tests {
     #[case(json!({"messages": []}))]
     #[case(json!({"messages": [{"role": "assistant", "content": "x"}]}))]
     fn a_request_without_a_user_is_refused(#[case] body: Value) {
-        assert_eq!(Request::from_value(&body), Err(Malformed::NoUserMessage));
+        assert_eq!(MessagesRequest::from_value(&body), Err(Malformed::NoUserMessage));
     }
 
     #[test]

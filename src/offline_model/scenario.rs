@@ -55,7 +55,7 @@ pub(super) enum Scenario {
     Think,
     Slow(Duration),
     Silent(Duration),
-    Error(Failure),
+    Error(ApiFailure),
     Cut,
     CutOnce,
     NoSchema,
@@ -68,7 +68,7 @@ pub(super) enum Scenario {
 
 /// An error the Messages API can answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum ApiFailure {
     InvalidRequest,
     Authentication,
     Permission,
@@ -208,18 +208,18 @@ fn seconds(scenario: &'static str, given: &str, default: u64) -> Result<Duration
     })
 }
 
-fn failure(given: &str) -> Result<Failure, Misuse> {
+fn failure(given: &str) -> Result<ApiFailure, Misuse> {
     let (status, rest) = given.split_once(char::is_whitespace).unwrap_or((given, ""));
     match (status, rest.trim()) {
-        ("400", "") => Ok(Failure::InvalidRequest),
-        ("401", "") => Ok(Failure::Authentication),
-        ("403", "") => Ok(Failure::Permission),
+        ("400", "") => Ok(ApiFailure::InvalidRequest),
+        ("401", "") => Ok(ApiFailure::Authentication),
+        ("403", "") => Ok(ApiFailure::Permission),
         ("429", rest) => {
             let resets_in = seconds("error 429", rest, 3600)?;
-            Ok(Failure::RateLimit { resets_in })
+            Ok(ApiFailure::RateLimit { resets_in })
         }
-        ("500", "") => Ok(Failure::Internal),
-        ("529", "") => Ok(Failure::Overloaded),
+        ("500", "") => Ok(ApiFailure::Internal),
+        ("529", "") => Ok(ApiFailure::Overloaded),
         _ => Err(Misuse { scenario: "error", given: given.to_owned(), allowed: "one of 400, 401, 403, 429, 500, 529" }),
     }
 }
@@ -252,13 +252,13 @@ mod tests {
     #[case::slow("offline:slow", Scenario::Slow(Duration::from_secs(10)))]
     #[case::slow_some("offline:slow 0.5", Scenario::Slow(Duration::from_millis(500)))]
     #[case::silent("offline:silent", Scenario::Silent(Duration::from_mins(10)))]
-    #[case::error_400("offline:error 400", Scenario::Error(Failure::InvalidRequest))]
-    #[case::error_401("offline:error 401", Scenario::Error(Failure::Authentication))]
-    #[case::error_403("offline:error 403", Scenario::Error(Failure::Permission))]
-    #[case::error_429("offline:error 429", Scenario::Error(Failure::RateLimit { resets_in: Duration::from_hours(1) }))]
-    #[case::error_429_in("offline:error 429 60", Scenario::Error(Failure::RateLimit { resets_in: Duration::from_mins(1) }))]
-    #[case::error_500("offline:error 500", Scenario::Error(Failure::Internal))]
-    #[case::error_529("offline:error 529", Scenario::Error(Failure::Overloaded))]
+    #[case::error_400("offline:error 400", Scenario::Error(ApiFailure::InvalidRequest))]
+    #[case::error_401("offline:error 401", Scenario::Error(ApiFailure::Authentication))]
+    #[case::error_403("offline:error 403", Scenario::Error(ApiFailure::Permission))]
+    #[case::error_429("offline:error 429", Scenario::Error(ApiFailure::RateLimit { resets_in: Duration::from_hours(1) }))]
+    #[case::error_429_in("offline:error 429 60", Scenario::Error(ApiFailure::RateLimit { resets_in: Duration::from_mins(1) }))]
+    #[case::error_500("offline:error 500", Scenario::Error(ApiFailure::Internal))]
+    #[case::error_529("offline:error 529", Scenario::Error(ApiFailure::Overloaded))]
     #[case::cut("offline:cut", Scenario::Cut)]
     #[case::cut_once("offline:cut-once", Scenario::CutOnce)]
     #[case::no_schema("offline:no-schema hi", Scenario::NoSchema)]

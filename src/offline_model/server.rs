@@ -24,8 +24,8 @@ use tokio::time::Sleep;
 use uuid::Uuid;
 
 use super::reply::{Message, Reply, reply};
-use super::request::Request;
-use super::scenario::{Failure, Scenario};
+use super::request::MessagesRequest;
+use super::scenario::{ApiFailure, Scenario};
 use super::text::LABEL;
 use super::wire::{Envelope, Piece, stream, whole};
 
@@ -105,7 +105,7 @@ async fn messages(State(cut): State<Cut>, headers: HeaderMap, body: Result<Bytes
 }
 
 /// The error is boxed because a `Response` is large and the good case is not.
-fn read(body: Result<Bytes, BytesRejection>) -> Result<Request, Box<Response>> {
+fn read(body: Result<Bytes, BytesRejection>) -> Result<MessagesRequest, Box<Response>> {
     let body = body.map_err(|rejection| {
         let kind = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
@@ -113,7 +113,7 @@ fn read(body: Result<Bytes, BytesRejection>) -> Result<Request, Box<Response>> {
         };
         Box::new(error(rejection.status(), kind, &rejection.body_text()))
     })?;
-    Request::from_json(&body)
+    MessagesRequest::from_json(&body)
         .map_err(|malformed| Box::new(error(StatusCode::BAD_REQUEST, "invalid_request_error", &malformed.to_string())))
 }
 
@@ -128,7 +128,7 @@ fn is_first(cut: &Cut, headers: &HeaderMap, prompt_at: usize) -> bool {
     seen.insert((session, prompt_at))
 }
 
-fn answer(message: &Message, request: Request) -> Response {
+fn answer(message: &Message, request: MessagesRequest) -> Response {
     let envelope =
         Envelope { model: request.model, id: format!("offline_{}", Uuid::now_v7().simple()), tokens: request.tokens };
     let (kind, pieces) = if request.stream {
@@ -146,18 +146,18 @@ fn answer(message: &Message, request: Request) -> Response {
 }
 
 /// The error a scenario asked for.
-fn api_error(failure: Failure) -> Response {
+fn api_error(failure: ApiFailure) -> Response {
     let (status, kind, words) = match failure {
-        Failure::InvalidRequest => (400, "invalid_request_error", "The request was invalid, as asked."),
-        Failure::Authentication => (401, "authentication_error", "The key was not accepted, as asked."),
-        Failure::Permission => (403, "permission_error", "The key may not do this, as asked."),
-        Failure::RateLimit { .. } => (429, "rate_limit_error", "The usage limit was reached, as asked."),
-        Failure::Internal => (500, "api_error", "The API failed, as asked."),
-        Failure::Overloaded => (529, "overloaded_error", "The API was overloaded, as asked."),
+        ApiFailure::InvalidRequest => (400, "invalid_request_error", "The request was invalid, as asked."),
+        ApiFailure::Authentication => (401, "authentication_error", "The key was not accepted, as asked."),
+        ApiFailure::Permission => (403, "permission_error", "The key may not do this, as asked."),
+        ApiFailure::RateLimit { .. } => (429, "rate_limit_error", "The usage limit was reached, as asked."),
+        ApiFailure::Internal => (500, "api_error", "The API failed, as asked."),
+        ApiFailure::Overloaded => (529, "overloaded_error", "The API was overloaded, as asked."),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = error(status, kind, words);
-    if let Failure::RateLimit { resets_in } = failure {
+    if let ApiFailure::RateLimit { resets_in } = failure {
         limit_headers(response.headers_mut(), resets_in);
     }
     response

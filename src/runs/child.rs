@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::name;
-use crate::turn::protocol::{FromWorker, LONGEST_FROM_WORKER, Lines, ProtocolError, Report, ShellEnd, ToWorker};
+use crate::turn::protocol::{FromWorker, LONGEST_FROM_WORKER, Lines, ProtocolError, RunReport, ShellEnd, ToWorker};
 
 /// The hidden role's name on the command line.
 pub const ROLE: &str = "turn";
@@ -82,9 +82,9 @@ impl Leaving {
 
 /// What a worker says, and how it ended.
 #[derive(Debug)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// With a report: how the prompt was answered, or why nothing was begun.
-    Reported(Box<Report>),
+    Reported(Box<RunReport>),
     /// With the end of its shell command.
     ShellEnded(ShellEnd),
     /// Without: it was killed, or could not be talked to. How many processes of the run were ended after it, and why.
@@ -165,7 +165,7 @@ impl Workers {
         job: ToWorker,
         cancel: impl Future<Output = ()>,
         on_events: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> (Ended, Leaving) {
+    ) -> (WorkerEnd, Leaving) {
         let ended = self.converse(&mut worker, run, job, cancel, on_events).await;
         drop(worker.input);
         let ended = match ended {
@@ -176,7 +176,7 @@ impl Workers {
                 let reaped = (self.end_tree)(run, worker.child.id()).await;
                 let status = worker.child.wait().await;
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                Ended::Lost(reaped, format!("{why} ({status})"))
+                WorkerEnd::Lost(reaped, format!("{why} ({status})"))
             }
         };
         (ended, Leaving { run, child: worker.child })
@@ -189,7 +189,7 @@ impl Workers {
         job: ToWorker,
         cancel: impl Future<Output = ()>,
         on_events: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<Ended, String> {
+    ) -> Result<WorkerEnd, String> {
         let text = job.encode().map_err(|error| format!("its worker cannot be told what to do: {error}"))?;
         drop(job);
         let lines = Lines::new(LONGEST_FROM_WORKER);
@@ -222,14 +222,14 @@ struct Listener<'run> {
     run: Uuid,
     pid: Option<u32>,
     lines: Lines,
-    ended: Option<Ended>,
+    ended: Option<WorkerEnd>,
     stuck: bool,
     on_events: &'run mut (dyn FnMut(&[u8]) + Send),
 }
 
 impl Listener<'_> {
     /// Listens until the worker has said how it ended. Can be dropped and called again: nothing that was read is lost.
-    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<Ended, String> {
+    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<WorkerEnd, String> {
         loop {
             if let Some(ended) = self.ended.take() {
                 return Ok(ended);
@@ -259,8 +259,8 @@ impl Listener<'_> {
                     events.push(b'\n');
                 }
                 FromWorker::Stuck => self.stuck = true,
-                FromWorker::Report(report) => self.ended = Some(Ended::Reported(report)),
-                FromWorker::ShellEnd(end) => self.ended = Some(Ended::ShellEnded(end)),
+                FromWorker::Report(report) => self.ended = Some(WorkerEnd::Reported(report)),
+                FromWorker::ShellEnd(end) => self.ended = Some(WorkerEnd::ShellEnded(end)),
             }
         }
         if !events.is_empty() {

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::live::{Live, Progress};
-use super::log::{Logs, Reader};
+use super::log::{LogReader, Logs};
 use crate::store::record::State;
 
 /// The events of one run, from an offset on.
@@ -13,7 +13,7 @@ use crate::store::record::State;
 pub struct Events {
     logs: Logs,
     run: Uuid,
-    reader: Option<Reader>,
+    reader: Option<LogReader>,
     offset: u64,
     progress: Option<watch::Receiver<Progress>>,
 }

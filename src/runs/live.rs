@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::schedule::Place;
+use super::schedule::Candidate;
 use crate::config::call::Variables;
 use crate::store::record::{Cancel, End, Requester, Run, State, Terms};
 
@@ -79,8 +79,8 @@ impl Live {
     }
 
     /// It as the schedule knows it.
-    pub(super) fn place(&self) -> Place {
-        Place { run: self.id, requester: self.requester.clone(), max_runs: self.terms.max_runs }
+    pub(super) fn place(&self) -> Candidate {
+        Candidate { run: self.id, requester: self.requester.clone(), max_runs: self.terms.max_runs }
     }
 
     /// The run, as it stands; `None` if it has ended since it was looked up, and how is in the ledger alone.

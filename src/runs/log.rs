@@ -44,9 +44,9 @@ impl Logs {
     }
 
     /// The log of `run`, to read. `None`: there is none, or not any more.
-    pub fn read(&self, run: Uuid) -> io::Result<Option<Reader>> {
+    pub fn read(&self, run: Uuid) -> io::Result<Option<LogReader>> {
         match File::open(self.path(run)) {
-            Ok(file) => Ok(Some(Reader { file: Arc::new(file) })),
+            Ok(file) => Ok(Some(LogReader { file: Arc::new(file) })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -156,11 +156,11 @@ impl Log {
 
 /// A log that is read.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct LogReader {
     file: Arc<File>,
 }
 
-impl Reader {
+impl LogReader {
     /// How long it is, bytes.
     pub fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

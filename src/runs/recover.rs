@@ -21,7 +21,6 @@ use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Sessions;
 use crate::config::server::EngineConfig;
 use crate::store::record::{self, End, Run, State};
-use crate::store::sqlite::{OpenError, Sqlite};
 use crate::store::{Finish, Store, StoreError};
 
 const LOCK: &str = "serve.lock";
@@ -43,9 +42,6 @@ pub enum StartError {
         .0.display()
     )]
     Locked(PathBuf),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// The store cannot be read, or not be written to.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -57,7 +53,6 @@ impl StartError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::StateDir { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            Self::Open(error) => matches!(error, OpenError::Full),
             Self::Store(error) => matches!(error, StoreError::Full { .. }),
             Self::Locked(_) => false,
         }
@@ -66,11 +61,11 @@ impl StartError {
 
 /// Holds the state folder: one server writes in it.
 #[derive(Debug)]
-pub struct Lock {
+pub struct StateLock {
     _file: File,
 }
 
-impl Lock {
+impl StateLock {
     /// Takes the folder, which is made if it is not there.
     pub fn take(state_dir: &Path) -> Result<Self, StartError> {
         let failed = |source| StartError::StateDir { path: state_dir.to_owned(), source };
@@ -87,19 +82,10 @@ impl Lock {
 }
 
 impl Engine {
-    /// Starts the engine in the state folder of `sessions`, which [`Lock`] holds: runs that an earlier server left running are ended and
-    /// marked interrupted, those that waited are taken up.
+    /// Starts the engine on `store`, in the state folder of `sessions`, which [`StateLock`] holds. Ends the runs that an
+    /// earlier server left running and marks them interrupted; takes up those that waited. `held`: [`Engine::hold`].
     pub async fn start(
-        config: EngineConfig,
-        sessions: Sessions,
-        workers: Workers,
-        metrics: Metrics,
-    ) -> Result<Self, StartError> {
-        Self::start_held(config, sessions, workers, metrics, None).await
-    }
-
-    /// The same, held for this reason ([`Engine::hold`]).
-    pub async fn start_held(
+        store: Arc<dyn Store>,
         config: EngineConfig,
         sessions: Sessions,
         workers: Workers,
@@ -107,7 +93,6 @@ impl Engine {
         held: Option<String>,
     ) -> Result<Self, StartError> {
         let state_dir = sessions.state_dir.as_path();
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(state_dir)?);
         let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
             .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
         let mut queued = Vec::new();

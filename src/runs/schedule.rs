@@ -21,8 +21,8 @@ const SHARE: usize = 3;
 pub struct Schedule {
     slots: usize,
     most_waiting: usize,
-    running: HashMap<PathBuf, Place>,
-    waiting: HashMap<PathBuf, VecDeque<Place>>,
+    running: HashMap<PathBuf, Candidate>,
+    waiting: HashMap<PathBuf, VecDeque<Candidate>>,
     /// Free workspaces with waiting runs, the one that has waited longest first.
     turns: VecDeque<PathBuf>,
     /// When each requester with live runs was last given a slot, counted in starts.
@@ -32,7 +32,7 @@ pub struct Schedule {
 
 /// A run, as far as its turn is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Candidate {
     /// The run.
     pub run: Uuid,
     /// Who asked for it.
@@ -82,7 +82,7 @@ impl Schedule {
     /// Lets `place` in, or not. `max_queued`: most runs of its requester that may wait, besides their share of the queue.
     ///
     /// A run of a free workspace waits when all slots are taken, whatever `busy` says.
-    pub fn admit(&mut self, workspace: &Path, place: Place, busy: Busy, max_queued: Option<usize>) -> Admission {
+    pub fn admit(&mut self, workspace: &Path, place: Candidate, busy: Busy, max_queued: Option<usize>) -> Admission {
         let run = place.run;
         let ahead = self.holders(workspace);
         match busy {
@@ -112,7 +112,7 @@ impl Schedule {
     }
 
     /// Puts a run that was accepted earlier into the queue, however long that is.
-    pub fn enqueue(&mut self, workspace: &Path, place: Place) {
+    pub fn enqueue(&mut self, workspace: &Path, place: Candidate) {
         let queue = self.waiting.entry(workspace.to_owned()).or_default();
         queue.push_back(place);
         if queue.len() == 1 && !self.running.contains_key(workspace) {
@@ -171,8 +171,8 @@ impl Schedule {
         for place in self.running.values() {
             *held.entry(&place.requester).or_default() += 1;
         }
-        let holds = |place: &Place| held.get(&place.requester).copied().unwrap_or_default();
-        let may_start = |place: &Place| place.max_runs.is_none_or(|most| holds(place) < most);
+        let holds = |place: &Candidate| held.get(&place.requester).copied().unwrap_or_default();
+        let may_start = |place: &Candidate| place.max_runs.is_none_or(|most| holds(place) < most);
         let firsts = self.turns.iter().enumerate().filter_map(|(turn, workspace)| {
             let queue = self.waiting.get(workspace)?;
             let (at, place) = queue.iter().enumerate().find(|(_, place)| may_start(place))?;
@@ -240,8 +240,8 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    fn place(number: u128, requester: &str) -> Place {
-        Place { run: id(number), requester: Requester::Token(requester.into()), max_runs: None }
+    fn place(number: u128, requester: &str) -> Candidate {
+        Candidate { run: id(number), requester: Requester::Token(requester.into()), max_runs: None }
     }
 
     fn admit(schedule: &mut Schedule, workspace: &Path, number: u128, busy: Busy) -> Admission {
@@ -377,7 +377,7 @@ mod tests {
     fn a_requester_has_no_more_at_once_than_they_may_and_holds_nobody_up() {
         let (a, b) = (Path::new(A), Path::new(B));
         let mut schedule = Schedule::new(4, 10);
-        let bounded = |number| Place { max_runs: Some(1), ..place(number, "bounded") };
+        let bounded = |number| Candidate { max_runs: Some(1), ..place(number, "bounded") };
         assert_eq!(schedule.admit(a, bounded(1), Busy::Queue, Some(1)), Admission::Start);
         assert_eq!(schedule.admit(b, bounded(2), Busy::Queue, Some(1)), Admission::Wait { ahead: 0 });
         assert_eq!(schedule.admit(b, bounded(3), Busy::Queue, Some(1)), Admission::OverShare { waiting: 1 });
@@ -419,7 +419,7 @@ mod tests {
             for (number, step) in steps.into_iter().enumerate() {
                 let run = id(number as u128 + 1);
                 match step {
-                    Step::Admit(workspace, busy) => match schedule.admit(&folder(workspace), Place { run, requester: who(number), max_runs: bound }, busy, None) {
+                    Step::Admit(workspace, busy) => match schedule.admit(&folder(workspace), Candidate { run, requester: who(number), max_runs: bound }, busy, None) {
                         Admission::Start => {
                             prop_assert!(begun.insert(run));
                             live.insert(run, folder(workspace));

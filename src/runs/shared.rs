@@ -20,7 +20,7 @@ use crate::claude::sessions::Sessions;
 use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
 use crate::store::record::{self, Cancel, End, Run, State};
-use crate::store::{Accepted, Entry, Finish, Store, StoreError};
+use crate::store::{Accepted, Finish, LedgerEntry, Store, StoreError};
 
 /// What the engine consists of.
 pub(super) struct Shared {
@@ -78,7 +78,7 @@ impl Shared {
         // The worker starts, and its session is looked for, while the ledger writes; it gets its job only after that.
         let starts = admission == Admission::Start && !live.terms.session_hidden;
         let begun = async { starts.then(|| self.begin_early(&live)) };
-        let accepted = self.store.accept(Entry { run: live.as_admitted(), idempotency, webhook_url });
+        let accepted = self.store.accept(LedgerEntry { run: live.as_admitted(), idempotency, webhook_url });
         let (accepted, begun) = tokio::join!(biased; accepted, begun);
         live.accept(matches!(accepted, Ok(Accepted::New)));
         if !matches!(accepted, Ok(Accepted::New)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::child::Ended;
+use super::child::WorkerEnd;
 use super::engine::Engine;
 pub use crate::turn::protocol::ShellEnd;
 use crate::turn::protocol::{Shell, ToWorker};
@@ -29,10 +29,10 @@ impl Engine {
         let (ended, leaving) = workers.carry_out(worker, run_id, job, cancel, &mut |_| {}).await;
         leaving.wait().await;
         match ended {
-            Ended::ShellEnded(end) if end.exit_code.is_some() => Ok(end),
-            Ended::ShellEnded(end) => Err(end.complaint.unwrap_or_else(|| "it did not start".into())),
-            Ended::Reported(report) => Err(report.complaint.unwrap_or_else(|| "it did not start".into())),
-            Ended::Lost(_, why) => Err(why),
+            WorkerEnd::ShellEnded(end) if end.exit_code.is_some() => Ok(end),
+            WorkerEnd::ShellEnded(end) => Err(end.complaint.unwrap_or_else(|| "it did not start".into())),
+            WorkerEnd::Reported(report) => Err(report.complaint.unwrap_or_else(|| "it did not start".into())),
+            WorkerEnd::Lost(_, why) => Err(why),
         }
     }
 }

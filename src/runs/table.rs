@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::budget::{Budget, Claim};
 use super::live::Live;
-use super::schedule::{Admission, Place, Schedule};
+use super::schedule::{Admission, Candidate, Schedule};
 use super::submission::{NewRun, SubmitError};
 use crate::config::call::Variables;
 use crate::config::server::EngineConfig;
@@ -90,7 +90,7 @@ impl Table {
             own_limit: new.origin.cost_per_day,
         };
         self.budget.reserve(record::now(), &claim)?;
-        let who = Place { run: id, requester: new.origin.requester.clone(), max_runs: new.origin.max_runs };
+        let who = Candidate { run: id, requester: new.origin.requester.clone(), max_runs: new.origin.max_runs };
         let admission = self.schedule.admit(&new.workspace, who, new.busy, new.origin.max_queued);
         if matches!(admission, Admission::Busy(_) | Admission::Full | Admission::OverShare { .. }) {
             self.budget.release(id);

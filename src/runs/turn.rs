@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::child::{Ended, Leaving, Worker};
+use super::child::{Leaving, Worker, WorkerEnd};
 use super::cost::Meter;
 use super::live::Live;
 use super::log::Log;
@@ -15,7 +15,7 @@ use crate::claude::envelope;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::{Choice, Was};
 use crate::store::record::{self, Cancel, End, State};
-use crate::turn::protocol::{Prompt, Report, ToWorker};
+use crate::turn::protocol::{Prompt, RunReport, ToWorker};
 
 /// How a run ends that is cancelled before its CLI is there.
 const KILLED: Outcome = Outcome::Killed { signal: None };
@@ -155,16 +155,16 @@ impl Shared {
         let (job, cancel) = (ToWorker::Prompt(Box::new(prompt)), live.wait_for_cancel());
         let (ended, leaving) = self.workers.carry_out(worker, live.id, job, cancel, &mut on_events).await;
         let (state, mut end, was) = match ended {
-            Ended::Reported(report) => {
+            WorkerEnd::Reported(report) => {
                 let (state, end) = ended_with(*report, live.cancelled());
                 let said = end.session_id.clone().filter(|_| end.outcome != Some(Outcome::SessionNotFound));
                 (state, end, said.map_or(Was::Nowhere, Was::In))
             }
-            Ended::Lost(reaped, why) => {
+            WorkerEnd::Lost(reaped, why) => {
                 let state = live.cancelled().map_or(State::Failed, Cancel::state);
                 (state, self.without_report(live, &why, Outcome::Truncated, reaped), Was::Unknown)
             }
-            Ended::ShellEnded(_) => {
+            WorkerEnd::ShellEnded(_) => {
                 let why = "its worker has carried out a shell command";
                 (State::Failed, self.without_report(live, why, Outcome::Truncated, 0), Was::Unknown)
             }
@@ -194,7 +194,7 @@ impl Shared {
     }
 }
 
-fn ended_with(report: Report, cancel: Option<Cancel>) -> (State, End) {
+fn ended_with(report: RunReport, cancel: Option<Cancel>) -> (State, End) {
     let state = match (report.outcome, cancel) {
         // A cancel that came after the result has cancelled nothing.
         (Outcome::Ok, _) => State::Succeeded,

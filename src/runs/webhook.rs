@@ -52,7 +52,7 @@ pub struct Delivery {
 
 /// How one attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// The receiver answered.
     Answered {
         /// Its status, never 300 to 399.
@@ -66,7 +66,7 @@ pub enum Outcome {
     BadId,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// Whether the receiver has it.
     #[must_use]
     pub const fn is_delivered(&self) -> bool {
@@ -86,7 +86,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for DeliveryOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered { status, .. } => write!(formatter, "the receiver answered with status {status}"),
@@ -97,15 +97,15 @@ impl fmt::Display for Outcome {
 }
 
 /// Sends `delivery` once.
-pub async fn deliver(fetcher: &Fetcher, key: Option<&SigningKey>, delivery: &Delivery) -> Outcome {
+pub async fn deliver(fetcher: &Fetcher, key: Option<&SigningKey>, delivery: &Delivery) -> DeliveryOutcome {
     let now = SystemTime::now();
-    let Ok(headers) = headers(key, delivery, now) else { return Outcome::BadId };
+    let Ok(headers) = headers(key, delivery, now) else { return DeliveryOutcome::BadId };
     match fetcher.post(&delivery.url, headers, delivery.body.clone(), TIMEOUT).await {
-        Ok(posted) => Outcome::Answered {
+        Ok(posted) => DeliveryOutcome::Answered {
             status: posted.status.as_u16(),
             retry_after: posted.headers.get(RETRY_AFTER).and_then(|value| retry_after(value, now)),
         },
-        Err(error) => Outcome::Failed(error),
+        Err(error) => DeliveryOutcome::Failed(error),
     }
 }
 
@@ -114,14 +114,14 @@ pub async fn deliver(fetcher: &Fetcher, key: Option<&SigningKey>, delivery: &Del
 ///
 /// `chance`, 0.0 to 1.0, is the random part: receivers that fell together are not all called together.
 #[must_use]
-pub fn next_attempt(attempts: usize, last: &Outcome, chance: f64) -> Option<Duration> {
+pub fn next_attempt(attempts: usize, last: &DeliveryOutcome, chance: f64) -> Option<Duration> {
     if !last.may_change() {
         return None;
     }
     let nominal = DELAYS.get(attempts.checked_sub(1)?)?;
     let delay = backoff::spread(*nominal, 1.0 - JITTER, 1.0 + JITTER, chance);
     let asked = match last {
-        Outcome::Answered { retry_after: Some(asked), .. } => *asked,
+        DeliveryOutcome::Answered { retry_after: Some(asked), .. } => *asked,
         _ => Duration::ZERO,
     };
     Some(delay.max(asked).min(LONGEST_DELAY))
@@ -201,7 +201,7 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::config::fetch_allow::Allow;
-    use crate::fetch::Refusal;
+    use crate::fetch::PrivateAddress;
     use proptest::prelude::*;
     use rstest::rstest;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -211,8 +211,8 @@ mod tests {
         SigningKey::new(&Secret::new(secret.to_owned()))
     }
 
-    const fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+    const fn answered(status: u16) -> DeliveryOutcome {
+        DeliveryOutcome::Answered { status, retry_after: None }
     }
 
     /// The expected values come from the specification's own Python library.
@@ -251,8 +251,8 @@ mod tests {
         assert_eq!(delays, DELAYS);
     }
 
-    fn refused() -> Outcome {
-        Outcome::Failed(FetchError::Refused(Refusal { host: "h".into(), address: [10, 0, 0, 1].into() }))
+    fn refused() -> DeliveryOutcome {
+        DeliveryOutcome::Failed(FetchError::Refused(PrivateAddress { host: "h".into(), address: [10, 0, 0, 1].into() }))
     }
 
     #[rstest]
@@ -265,15 +265,15 @@ mod tests {
     #[case(answered(500), true)]
     #[case(answered(503), true)]
     #[case(refused(), false)]
-    #[case(Outcome::Failed(FetchError::NotAUrl("x".into())), false)]
-    #[case(Outcome::Failed(FetchError::Scheme("x".into())), false)]
-    #[case(Outcome::Failed(FetchError::Userinfo), false)]
-    #[case(Outcome::Failed(FetchError::Timeout(TIMEOUT)), true)]
-    #[case(Outcome::Failed(FetchError::Connection("refused".into())), true)]
-    #[case(Outcome::Failed(FetchError::Name { host: "n8n".into(), reason: "x".into() }), true)]
-    #[case(Outcome::Failed(FetchError::Redirect { status: 302, to: None, allowed: 0 }), true)]
-    #[case(Outcome::BadId, false)]
-    fn what_may_change_is_tried_again(#[case] last: Outcome, #[case] again: bool) {
+    #[case(DeliveryOutcome::Failed(FetchError::NotAUrl("x".into())), false)]
+    #[case(DeliveryOutcome::Failed(FetchError::Scheme("x".into())), false)]
+    #[case(DeliveryOutcome::Failed(FetchError::Userinfo), false)]
+    #[case(DeliveryOutcome::Failed(FetchError::Timeout(TIMEOUT)), true)]
+    #[case(DeliveryOutcome::Failed(FetchError::Connection("refused".into())), true)]
+    #[case(DeliveryOutcome::Failed(FetchError::Name { host: "n8n".into(), reason: "x".into() }), true)]
+    #[case(DeliveryOutcome::Failed(FetchError::Redirect { status: 302, to: None, allowed: 0 }), true)]
+    #[case(DeliveryOutcome::BadId, false)]
+    fn what_may_change_is_tried_again(#[case] last: DeliveryOutcome, #[case] again: bool) {
         assert_eq!(next_attempt(1, &last, 0.5).is_some(), again);
     }
 
@@ -282,7 +282,7 @@ mod tests {
     #[case(3, 60, 120)]
     #[case(1, 999_999_999, 12 * 3600)]
     fn a_receiver_may_ask_for_more_time(#[case] attempts: usize, #[case] asked: u64, #[case] expected: u64) {
-        let last = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(asked)) };
+        let last = DeliveryOutcome::Answered { status: 503, retry_after: Some(Duration::from_secs(asked)) };
         assert_eq!(next_attempt(attempts, &last, 0.5), Some(Duration::from_secs(expected)));
     }
 
@@ -307,7 +307,7 @@ mod tests {
     }
 
     /// Sends to a receiver that answers with `answer`; what it got, and the outcome.
-    async fn sent(answer: &'static str, key: Option<&SigningKey>) -> (String, Outcome) {
+    async fn sent(answer: &'static str, key: Option<&SigningKey>) -> (String, DeliveryOutcome) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let delivery = Delivery { id: "run-1".into(), url, body: Bytes::from_static(b"{\"a\": 1}") };
@@ -346,13 +346,13 @@ mod tests {
         let answer = "HTTP/1.1 503 Busy\r\nretry-after: 9\r\ncontent-length: 0\r\n\r\n";
         let (request, outcome) = sent(answer, None).await;
         assert!(!request.contains("webhook-signature"), "{request}");
-        assert_eq!(outcome, Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(9)) });
+        assert_eq!(outcome, DeliveryOutcome::Answered { status: 503, retry_after: Some(Duration::from_secs(9)) });
     }
 
     #[tokio::test]
     async fn a_private_address_is_no_receiver() {
         let delivery = Delivery { id: "r".into(), url: "http://10.0.0.1/".into(), body: Bytes::new() };
         let outcome = deliver(&Fetcher::new(Allow::default()), None, &delivery).await;
-        assert!(matches!(outcome, Outcome::Failed(FetchError::Refused(_))), "{outcome:?}");
+        assert!(matches!(outcome, DeliveryOutcome::Failed(FetchError::Refused(_))), "{outcome:?}");
     }
 }

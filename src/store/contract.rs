@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::record::{self, DoorName, End, Request, Requester, Run, State, Terms};
-use super::{Accepted, Due, Entry, Filter, Finish, Note, Sight, Store, StoreError};
+use super::{Accepted, Due, Filter, Finish, LedgerEntry, Note, Sight, Store, StoreError};
 use crate::claude::arguments::{Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 
@@ -63,9 +63,9 @@ pub(super) fn token(name: &str) -> Requester {
     Requester::Token(name.into())
 }
 
-pub(super) fn entry(state: State) -> Entry {
+pub(super) fn entry(state: State) -> LedgerEntry {
     let request = Request::new("hi", OutputFormat::Json);
-    Entry {
+    LedgerEntry {
         run: Run {
             id: Uuid::now_v7(),
             workspace: PathBuf::from("/w/a"),
@@ -232,7 +232,7 @@ pub(super) async fn one_of_many_with_a_key_is_accepted(stand: &impl Stand) {
 
 pub(super) async fn an_entry_that_fails_takes_no_other_with_it(stand: &impl Stand) {
     let store = stand.open();
-    let entries: Vec<Entry> = (0..50).map(|_| entry(State::Queued)).collect();
+    let entries: Vec<LedgerEntry> = (0..50).map(|_| entry(State::Queued)).collect();
     let twice = entries.iter().chain(&entries).cloned();
     let results = join_all(twice.map(|entry| store.accept(entry))).await;
     let failed = |result: &&Result<Accepted, StoreError>| matches!(result, Err(StoreError::Failed { .. }));

@@ -72,7 +72,7 @@ pub trait Runs: Send + Sync {
     ///
     /// Of two entries with one key, at whatever moment, exactly one is [`Accepted::New`]; the other one is told of it. A run
     /// whose id is in already stays as it is, and the entry fails.
-    fn accept(&self, entry: Entry) -> Answer<'_, Accepted>;
+    fn accept(&self, entry: LedgerEntry) -> Answer<'_, Accepted>;
 
     /// Notes that a queued run runs since `at` (milliseconds since 1970). One that does not wait stays as it is.
     ///
@@ -139,7 +139,7 @@ pub trait Notes: Send + Sync {
 
 /// A run to be put in.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// The run: queued or running.
     pub run: Run,
     /// The client's key for it, and a digest of what was asked under that key.

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `P` | [`Prompt`] | `E` | an event of the CLI's, JSON |
 //! | `S` | [`Shell`] | `L` | processes are left that this user may not end |
-//! | `C` | cancel | `R` | [`Report`], the last line |
+//! | `C` | cancel | `R` | [`RunReport`], the last line |
 //! | | | `X` | [`ShellEnd`], the last line |
 //!
 //! Both ends are the same program, started by one another. All the same no bytes make either of them panic or take
@@ -59,7 +59,7 @@ pub enum FromWorker<'line> {
     /// Processes are left that somebody with more rights has to end.
     Stuck,
     /// How the prompt's run ended, or why nothing was begun.
-    Report(Box<Report>),
+    Report(Box<RunReport>),
     /// How the shell command ended.
     ShellEnd(ShellEnd),
 }
@@ -106,7 +106,7 @@ pub struct Shell {
 
 /// How a prompt's run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct RunReport {
     /// How the run ended.
     pub outcome: Outcome,
     /// What went wrong and what to do, one line.

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::output::{Ending, ended_by};
-use super::process::Ended;
+use super::process::CliEnd;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::background;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::Was;
-use crate::claude::transcript::{End, Transcript};
+use crate::claude::transcript::{ProcessEnd, Transcript};
 use crate::exit_code::ExitCode;
 use crate::process::status::ChildStatus;
 
@@ -25,7 +25,7 @@ pub struct Finished {
     /// What it said.
     pub transcript: Transcript,
     /// How its process ended.
-    pub ended: Ended,
+    pub ended: CliEnd,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether the offline model answered.
@@ -45,7 +45,7 @@ impl Finished {
 
     /// The facts about its end.
     #[must_use]
-    pub fn end(&self) -> End<'_> {
+    pub fn end(&self) -> ProcessEnd<'_> {
         end_of(&self.ended, self.schema)
     }
 
@@ -133,8 +133,8 @@ impl Finished {
 }
 
 /// The facts about the end of a CLI that was asked for an answer by a schema, or not.
-pub(super) fn end_of(ended: &Ended, schema: bool) -> End<'_> {
-    End { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
+pub(super) fn end_of(ended: &CliEnd, schema: bool) -> ProcessEnd<'_> {
+    ProcessEnd { status: ended.status, stderr: &ended.stderr, intervention: ended.intervention, schema }
 }
 
 /// Whether errors are there and all of them are empty.

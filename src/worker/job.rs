@@ -7,25 +7,25 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::finished::Finished;
-use super::one_shot::{self, Request};
+use super::one_shot::{self, OneShot};
 use super::output::Audience;
-use super::peer::Outbox;
+use super::peer::ToEngine;
 use super::process::Control;
 use crate::claude::envelope;
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::Outcome;
 use crate::process::events::Signals;
-use crate::turn::protocol::{FromWorker, Report};
+use crate::turn::protocol::{FromWorker, RunReport};
 
 /// Carries `request` out, telling the engine of it on `out`.
 pub fn run(
-    request: &Request,
+    request: &OneShot,
     verbose: bool,
     signals: &Signals,
     control: &mut (dyn Control + 'static),
     out: impl Write,
 ) -> io::Result<Finished> {
-    let mut relay = Relay { engine: Outbox::new(out), held: Vec::new(), begun: false };
+    let mut relay = Relay { engine: ToEngine::new(out), held: Vec::new(), begun: false };
     let finished = one_shot::run(request, signals, Some(control), &mut relay)?;
     // Whoever learns that the run has ended may go on with its session.
     request.opened.release();
@@ -36,23 +36,23 @@ pub fn run(
 
 /// Reports that nothing was begun for the run, and why.
 pub fn refuse(run: Uuid, workspace: &Path, outcome: Outcome, why: &str, out: impl Write) -> io::Result<()> {
-    let report = Report {
+    let report = RunReport {
         outcome,
         complaint: Some(why.to_owned()),
         envelope: envelope::without_result(run, workspace, outcome.name(), why),
         session_id: None,
         reaped: 0,
     };
-    Outbox::new(out).send(&FromWorker::Report(Box::new(report)))
+    ToEngine::new(out).send(&FromWorker::Report(Box::new(report)))
 }
 
 impl Finished {
-    fn report(&self, verbose: bool) -> Report {
+    fn report(&self, verbose: bool) -> RunReport {
         let mut envelope = self.envelope();
         if verbose {
             self.transcript.add_details(&mut envelope);
         }
-        Report {
+        RunReport {
             outcome: self.outcome,
             complaint: self.complaint(),
             envelope,
@@ -64,7 +64,7 @@ impl Finished {
 
 /// Hands events on.
 struct Relay<W> {
-    engine: Outbox<W>,
+    engine: ToEngine<W>,
     /// Events before the session is known to exist: if it does not, a fresh one is tried and these are dropped.
     held: Vec<Value>,
     begun: bool,

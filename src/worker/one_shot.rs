@@ -28,7 +28,7 @@ const LOGGED_LINE_CHARS: usize = 200;
 
 /// A run to carry out.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct OneShot {
     /// Its id, which its processes carry in their environment.
     pub run_id: Uuid,
     /// The CLI: a path, or a name on PATH.
@@ -66,7 +66,7 @@ pub struct Request {
 ///
 /// This process must be a child subreaper with all signals blocked.
 pub fn print(
-    request: &Request,
+    request: &OneShot,
     format: OutputFormat,
     is_watched: bool,
     signals: &Signals,
@@ -91,7 +91,7 @@ pub fn print(
 ///
 /// This process must be a child subreaper with all signals blocked.
 pub fn run(
-    request: &Request,
+    request: &OneShot,
     signals: &Signals,
     control: Peer<'_>,
     audience: &mut impl Audience,
@@ -109,7 +109,7 @@ pub fn run(
 }
 
 struct Attempt<'run> {
-    request: &'run Request,
+    request: &'run OneShot,
     deadline: Option<Instant>,
     signals: &'run Signals,
     control: Peer<'run>,
@@ -192,7 +192,7 @@ impl<A: Audience> Listener<'_, A> {
     }
 }
 
-impl<A: Audience> process::Reader for Listener<'_, A> {
+impl<A: Audience> process::LineReader for Listener<'_, A> {
     fn line(&mut self, line: &[u8]) -> Verdict {
         if line.trim_ascii().is_empty() {
             return Verdict::Continue;

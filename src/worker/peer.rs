@@ -97,9 +97,9 @@ impl<R: Read + AsFd> Control for Inbox<R> {
 }
 
 /// What the engine is told.
-pub(super) struct Outbox<W>(W);
+pub(super) struct ToEngine<W>(W);
 
-impl<W: Write> Outbox<W> {
+impl<W: Write> ToEngine<W> {
     pub(super) const fn new(out: W) -> Self {
         Self(out)
     }

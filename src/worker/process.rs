@@ -61,7 +61,7 @@ pub struct Launch {
 }
 
 /// Who reads what the CLI prints.
-pub trait Reader {
+pub trait LineReader {
     /// Takes one line of its output.
     fn line(&mut self, line: &[u8]) -> Verdict;
     /// A line of this many bytes was dropped: it was too long.
@@ -111,7 +111,7 @@ pub enum Verdict {
 
 /// How the process ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CliEnd {
     /// Wait status of the CLI.
     pub status: ChildStatus,
     /// The end of what it wrote to standard error.
@@ -123,7 +123,7 @@ pub struct Ended {
 }
 
 /// Runs the CLI, handing each line of its output to `reader`.
-pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut dyn Reader) -> io::Result<Ended> {
+pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut dyn LineReader) -> io::Result<CliEnd> {
     let mut running = Running::start(launch, control)?;
     while running.status.is_none() {
         running.wait(signals, reader)?;
@@ -145,7 +145,7 @@ pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut d
         running.intervention = Some(Intervention::OutOfMemory);
     }
     let leftovers = end_leftovers(signals, reader)?;
-    Ok(Ended {
+    Ok(CliEnd {
         status: running.status.unwrap_or(ChildStatus::Exited(u8::MAX)),
         stderr: running.stderr.text(),
         intervention: running.intervention,
@@ -209,7 +209,7 @@ impl<'run> Running<'run> {
         })
     }
 
-    fn wait(&self, signals: &Signals, reader: &dyn Reader) -> io::Result<()> {
+    fn wait(&self, signals: &Signals, reader: &dyn LineReader) -> io::Result<()> {
         let deadlines = [self.give_up_at, self.silent_at(reader), self.end_at, self.kill_at, self.memory.due()];
         let deadline = deadlines.into_iter().flatten().min();
         let mut interests: Vec<Interest<'_>> = Vec::new();
@@ -222,7 +222,7 @@ impl<'run> Running<'run> {
     }
 
     /// Moves what the pipes take and give, without waiting.
-    fn pump(&mut self, reader: &mut dyn Reader) -> io::Result<()> {
+    fn pump(&mut self, reader: &mut dyn LineReader) -> io::Result<()> {
         self.feed()?;
         if self.stdout.fill()? > 0 {
             self.heard_at = Instant::now();
@@ -260,7 +260,7 @@ impl<'run> Running<'run> {
     }
 
     /// A last line without its line feed, from a CLI that was cut off.
-    fn finish_line(&mut self, reader: &mut dyn Reader) {
+    fn finish_line(&mut self, reader: &mut dyn LineReader) {
         match self.stdout.take_rest() {
             Some(Line::Whole(line)) => {
                 reader.line(&line);
@@ -271,7 +271,7 @@ impl<'run> Running<'run> {
     }
 
     /// When the CLI will have been silent for too long. A tool may take its time, and so may a CLI that has its answer.
-    fn silent_at(&self, reader: &dyn Reader) -> Option<Instant> {
+    fn silent_at(&self, reader: &dyn LineReader) -> Option<Instant> {
         let may_be_silent = self.end_at.is_some() || self.intervention.is_some() || reader.waits_for_a_tool();
         self.silence.filter(|_| !may_be_silent).map(|longest| self.heard_at + longest)
     }
@@ -288,7 +288,7 @@ impl<'run> Running<'run> {
         };
     }
 
-    fn take_signals(&mut self, signals: &Signals, reader: &mut dyn Reader) -> io::Result<()> {
+    fn take_signals(&mut self, signals: &Signals, reader: &mut dyn LineReader) -> io::Result<()> {
         while let Some(signal) = signals.next()? {
             match signal {
                 libc::SIGCHLD => {
@@ -307,7 +307,7 @@ impl<'run> Running<'run> {
         Ok(())
     }
 
-    fn take_control(&mut self, reader: &mut dyn Reader) -> io::Result<()> {
+    fn take_control(&mut self, reader: &mut dyn LineReader) -> io::Result<()> {
         while let Some(control) = &mut self.control {
             match control.order()? {
                 Order::None => break,
@@ -321,7 +321,7 @@ impl<'run> Running<'run> {
         Ok(())
     }
 
-    fn cancel(&mut self, signal: i32, reader: &mut dyn Reader) {
+    fn cancel(&mut self, signal: i32, reader: &mut dyn LineReader) {
         if self.intervention.is_some() {
             // Asked twice: no more patience.
             self.kill_at = Some(Instant::now());
@@ -330,7 +330,7 @@ impl<'run> Running<'run> {
         }
     }
 
-    fn take_deadlines(&mut self, reader: &mut dyn Reader) {
+    fn take_deadlines(&mut self, reader: &mut dyn LineReader) {
         let now = Instant::now();
         if self.silent_at(reader).is_some_and(|at| at <= now) {
             self.stop(Intervention::Silent, reader);
@@ -353,14 +353,14 @@ impl<'run> Running<'run> {
     }
 
     /// Ends the CLI early; the first reason counts.
-    fn stop(&mut self, why: Intervention, reader: &mut dyn Reader) {
+    fn stop(&mut self, why: Intervention, reader: &mut dyn LineReader) {
         if self.intervention.is_none() {
             self.intervention = Some(why);
             self.terminate(reader);
         }
     }
 
-    fn terminate(&mut self, reader: &mut dyn Reader) {
+    fn terminate(&mut self, reader: &mut dyn LineReader) {
         reader.cut();
         self.signal(libc::SIGTERM);
         self.signal(libc::SIGCONT);
@@ -378,7 +378,7 @@ impl<'run> Running<'run> {
 /// Ends every process below this one, TERM first, and says how many there were.
 ///
 /// Those of another user, root's after a `sudo`, take no signal from here: the reader is told, and asks PID 1.
-fn end_leftovers(signals: &Signals, reader: &mut dyn Reader) -> io::Result<usize> {
+fn end_leftovers(signals: &Signals, reader: &mut dyn LineReader) -> io::Result<usize> {
     let own = std::process::id().cast_signed();
     let mut seen: HashSet<i32> = HashSet::new();
     let rounds = [(libc::SIGTERM, LEFTOVER_GRACE), (libc::SIGKILL, KILL_GRACE), (libc::SIGKILL, STUCK_GRACE)];

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::peer::Outbox;
-use super::process::{self, Control, Launch, Reader, Verdict};
+use super::peer::ToEngine;
+use super::process::{self, Control, Launch, LineReader, Verdict};
 use crate::claude::outcome::Intervention;
 use crate::config::name;
 use crate::exit_code::ExitCode;
@@ -35,7 +35,7 @@ pub fn carry_out(
         background: Duration::ZERO,
         memory: None,
     };
-    let mut listener = Listener(Outbox::new(out));
+    let mut listener = Listener(ToEngine::new(out));
     let ended = process::run(signals, Some(control), &launch, &mut listener)?;
     let end = ShellEnd {
         exit_code: ended.status.exit_code().map(ExitCode::code),
@@ -47,9 +47,9 @@ pub fn carry_out(
 }
 
 /// Hears nothing of the command: its output goes into the file.
-struct Listener<W>(Outbox<W>);
+struct Listener<W>(ToEngine<W>);
 
-impl<W: Write> Reader for Listener<W> {
+impl<W: Write> LineReader for Listener<W> {
     fn line(&mut self, _: &[u8]) -> Verdict {
         Verdict::Continue
     }

@@ -46,6 +46,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "privilege",
             "process",
             "runs",
+            "store",
+            "store::sqlite",
             "sys",
             "turn",
             "worker",
@@ -108,7 +110,7 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "runs",
         what: "the run engine: schedule, event logs, workers, budgets, webhooks, metrics, recovery",
-        may_use: &["atomic_file", "backoff", "claude", "config", "fetch", "store", "store::sqlite", "sys", "turn"],
+        may_use: &["atomic_file", "backoff", "claude", "config", "fetch", "store", "sys", "turn"],
     },
     Room {
         path: "store",

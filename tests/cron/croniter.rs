@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use claudebox::doors::cron::schedule::Schedule;
+use claudebox::doors::cron::schedule::CronExpression;
 use serde_json::Value;
 
 /// Why the two differ, and whether they differ for that reason.
@@ -33,7 +33,7 @@ impl Case {
         let zone: Tz = case["zone"].as_str().unwrap().parse().unwrap();
         let start = case["start"].as_i64().unwrap();
         let theirs: Vec<i64> = case["times"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap()).collect();
-        let schedule: Schedule = expression.parse().unwrap_or_else(|error| panic!("{error}"));
+        let schedule: CronExpression = expression.parse().unwrap_or_else(|error| panic!("{error}"));
         let times = std::iter::successors(schedule.next(at(start), zone), |time| schedule.next(*time, zone));
         let ours = times.take(theirs.len()).map(|time| time.timestamp()).collect();
         Self { expression, zone, start, theirs, ours }

@@ -21,6 +21,7 @@ use claudebox::fetch::Fetcher;
 use claudebox::runs::child::{EndTree, Workers};
 use claudebox::runs::engine::Engine;
 use claudebox::runs::metrics::Metrics;
+use claudebox::store::sqlite::Sqlite;
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use prometheus_client::registry::Registry;
@@ -46,9 +47,10 @@ async fn engine(state: &Path) -> Engine {
         keep_bytes: 1,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+    let store = Arc::new(Sqlite::open(state).unwrap());
     let sessions = Sessions { config_dir: state.to_owned(), state_dir: state.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    Engine::start(config, sessions, workers, Metrics::register(&mut Registry::default())).await.unwrap()
+    Engine::start(store, config, sessions, workers, Metrics::register(&mut Registry::default()), None).await.unwrap()
 }
 
 /// The door.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use claudebox::claude::PINNED_VERSION;
 use claudebox::claude::store::pins::{PLATFORM, Pins};
-use claudebox::claude::store::{Note, Store};
+use claudebox::claude::store::{CliStore, VersionNote};
 use flate2::read::GzDecoder;
 
 use crate::docker::{Container, inspect, skipped, text};
@@ -137,13 +137,13 @@ fn a_store_with_the_real_cli_is_all_it_takes() {
 /// Puts the pinned version into a store as an installation does.
 fn fill(root: &Path, cli: &Path) {
     let pins = Pins::of_this_build().expect("this build has pins");
-    let store = Store::new(root, pins.clone());
+    let store = CliStore::new(root, pins.clone());
     store.make().expect("it can be made");
     let place = store.begin().expect("it can be begun");
     let executable = place.path().join("claude");
     fs::copy(cli, &executable).expect("there is room for it");
     fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let note = Note {
+    let note = VersionNote {
         version: pins.version.to_string(),
         sha256: pins.sha256.clone(),
         bytes: pins.bytes,

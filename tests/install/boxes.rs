@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use claudebox::claude::store::Store;
+use claudebox::claude::store::CliStore;
 
 use crate::registry::{Gate, Manner, PINNED, Package, Registry, assert_holds};
 use crate::support::{Launch, TestBox};
@@ -20,8 +20,8 @@ pub(crate) fn of_store<'testbox>(
 }
 
 /// The box's store, as the test sees it.
-pub(crate) fn store(testbox: &TestBox, package: &Package) -> Store {
-    Store::new(&testbox.path("var/lib/claudebox/cli"), package.pins())
+pub(crate) fn store(testbox: &TestBox, package: &Package) -> CliStore {
+    CliStore::new(&testbox.path("var/lib/claudebox/cli"), package.pins())
 }
 
 const AUTH: [&str; 3] = ["init", "--", "auth"];

@@ -4,37 +4,42 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claudebox::claude::store::Store;
-use claudebox::install::{InstallError, Installed, Patience, Step, Terms, Wanted, install};
+use claudebox::claude::store::CliStore;
+use claudebox::install::{InstallError, InstallLimits, InstallTerms, Installed, Step, WantedVersion, install};
 use rstest::rstest;
 
 use crate::registry::{Gate, Manner, PINNED, Package, Registry, archive, assert_holds, integrity};
 
 /// Patience with what is slow, and little for a second try.
-fn terms(url: &str) -> Terms {
-    let patience = Patience {
+fn terms(url: &str) -> InstallTerms {
+    let patience = InstallLimits {
         connect: Duration::from_secs(20),
         stall: *crate::support::DEADLINE,
         tries: 2,
         delay: Duration::from_millis(1),
         lock: Duration::from_mins(1),
     };
-    Terms { registry: url.to_owned(), patience }
+    InstallTerms { registry: url.to_owned(), patience }
 }
 
-fn fetch(store: &Store, wanted: &Wanted, terms: &Terms, tell: impl FnMut(Step)) -> Result<Installed, InstallError> {
+fn fetch(
+    store: &CliStore,
+    wanted: &WantedVersion,
+    terms: &InstallTerms,
+    tell: impl FnMut(Step),
+) -> Result<Installed, InstallError> {
     let mut tell = tell;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(install(store, wanted, terms, &mut tell))
 }
 
-fn pinned() -> Wanted {
-    Wanted::Version(PINNED.parse().unwrap())
+fn pinned() -> WantedVersion {
+    WantedVersion::Version(PINNED.parse().unwrap())
 }
 
-fn fresh(package: &Package) -> (tempfile::TempDir, Store) {
+fn fresh(package: &Package) -> (tempfile::TempDir, CliStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(&folder.path().join("cli"), package.pins());
+    let store = CliStore::new(&folder.path().join("cli"), package.pins());
     (folder, store)
 }
 
@@ -125,7 +130,7 @@ fn a_package_with_the_right_checksum_and_the_wrong_content_is_thrown_away(
     let mut pins = package.pins();
     pins.integrity = integrity(&archive);
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(folder.path(), pins);
+    let store = CliStore::new(folder.path(), pins);
     let error = fetch(&store, &pinned(), &terms(&registry.url), drop).unwrap_err().to_string();
     assert!(error.contains(what), "{error}");
     assert_holds(&store, &[]);
@@ -229,13 +234,13 @@ fn another_version_is_what_the_registry_says_it_is() {
             on_trust.push(step.to_string());
         }
     };
-    let installed = fetch(&store, &Wanted::Named("latest".into()), &terms(&registry.url), tell).unwrap();
+    let installed = fetch(&store, &WantedVersion::Named("latest".into()), &terms(&registry.url), tell).unwrap();
     assert_eq!(installed.version.as_str(), "2.0.0");
     let word =
         format!("2.0.0 is not the version that this claudebox pins: {} alone says what its checksum is", registry.url);
     assert_eq!(on_trust, [word]);
     assert_holds(&store, &["2.0.0"]);
-    for unknown in [Wanted::Version("9.9.9".parse().unwrap()), Wanted::Named("stable".into())] {
+    for unknown in [WantedVersion::Version("9.9.9".parse().unwrap()), WantedVersion::Named("stable".into())] {
         let error = fetch(&store, &unknown, &terms(&registry.url), drop).unwrap_err().to_string();
         assert!(error.contains("has no such version"), "{error}");
     }

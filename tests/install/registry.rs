@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use claudebox::claude::envelope::hex;
-use claudebox::claude::store::Store;
+use claudebox::claude::store::CliStore;
 use claudebox::claude::store::pins::{PLATFORM, Pins};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -251,7 +251,7 @@ fn respond(stream: &mut TcpStream, status: u16, length: usize, body: &[u8]) -> s
 
 /// Checks that the store holds these versions, whole, and nothing else.
 #[track_caller]
-pub(crate) fn assert_holds(store: &Store, versions: &[&str]) {
+pub(crate) fn assert_holds(store: &CliStore, versions: &[&str]) {
     let mut found: Vec<String> = match std::fs::read_dir(store.folder()) {
         Ok(entries) => entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect(),
         Err(_) => Vec::new(),

@@ -10,7 +10,7 @@ fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn taken_apart(line: &[&str], interactive: bool) -> Result<(Vec<String>, ForCli), Refusal> {
+fn taken_apart(line: &[&str], interactive: bool) -> Result<(Vec<String>, ForCli), OptionError> {
     let Split { ours, given } = split(&words(line), |name| name == "--timeout")?;
     Ok((ours, for_cli(given, interactive)?))
 }

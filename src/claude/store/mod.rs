@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The store is root's, and no part of the CLI's own folder, which belongs to the user that Claude's tools run as. Boxes may share
-//! it, and in another box that user may have become root: so what is in it is believed only after [`Store::verify`], which compares
+//! it, and in another box that user may have become root: so what is in it is believed only after [`CliStore::verify`], which compares
 //! the pinned version with a checksum that is in this binary. Nothing in it is followed that is a link, but the one to a version.
 
 pub mod pins;
@@ -45,7 +45,7 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// What a version was when it was installed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct VersionNote {
     /// The version.
     pub version: String,
     /// The checksum of its executable, hexadecimal.
@@ -79,12 +79,12 @@ pub enum Unfit {
 
 /// The versions of this platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
+pub struct CliStore {
     root: PathBuf,
     pins: Pins,
 }
 
-impl Store {
+impl CliStore {
     /// The store in this folder, which need not be there yet.
     #[must_use]
     pub fn new(root: &Path, pins: Pins) -> Self {
@@ -148,16 +148,16 @@ impl Store {
 
     /// What a version was when it was installed; `None` if it is not, or not whole.
     #[must_use]
-    pub fn note(&self, version: &Version) -> Option<Note> {
+    pub fn note(&self, version: &Version) -> Option<VersionNote> {
         let mut text = Vec::new();
         open(&self.folder_of(version).join(NOTE)).ok()?.take(LARGEST_NOTE).read_to_end(&mut text).ok()?;
-        let note: Note = serde_json::from_slice(&text).ok()?;
+        let note: VersionNote = serde_json::from_slice(&text).ok()?;
         let executable = fs::symlink_metadata(self.executable(version)).ok()?;
         let whole = note.version == version.as_str() && executable.is_file() && executable.mode() & 0o111 != 0;
         whole.then_some(note)
     }
 
-    /// Whether it is there, by its name and note alone: what it holds is asked by [`Store::verify`].
+    /// Whether it is there, by its name and note alone: what it holds is asked by [`CliStore::verify`].
     #[must_use]
     pub fn has(&self, version: &Version) -> bool {
         self.note(version).is_some()
@@ -165,7 +165,7 @@ impl Store {
 
     /// Reads the whole executable and compares its checksum: the pinned version's with the one in this binary, another's with
     /// what was noted when it was installed.
-    pub fn verify(&self, version: &Version) -> Result<Note, Unfit> {
+    pub fn verify(&self, version: &Version) -> Result<VersionNote, Unfit> {
         let note = self.note(version).ok_or(Unfit::Missing)?;
         let expected = if *version == self.pins.version { &self.pins.sha256 } else { &note.sha256 };
         let mut file = open(&self.executable(version))?.take(LARGEST_EXECUTABLE + 1);
@@ -224,7 +224,7 @@ impl Store {
     }
 
     /// Makes what is in `folder` this version, with this note. What was there before is gone after that.
-    pub fn finish(&self, folder: tempfile::TempDir, version: &Version, note: &Note) -> io::Result<()> {
+    pub fn finish(&self, folder: tempfile::TempDir, version: &Version, note: &VersionNote) -> io::Result<()> {
         let path = folder.path().join(NOTE);
         let mut text = serde_json::to_vec_pretty(note)?;
         text.push(b'\n');
@@ -288,24 +288,24 @@ mod tests {
 
     const PINNED: &[u8] = b"the pinned executable";
 
-    fn store(root: &Path) -> Store {
+    fn store(root: &Path) -> CliStore {
         let pins = Pins {
             version: "2.0.0".parse().unwrap(),
             integrity: String::new(),
             sha256: hex(&Sha256::digest(PINNED)),
             bytes: PINNED.len() as u64,
         };
-        let store = Store::new(root, pins);
+        let store = CliStore::new(root, pins);
         store.make().unwrap();
         store
     }
 
-    fn install(store: &Store, version: &str, executable: &[u8]) -> Version {
+    fn install(store: &CliStore, version: &str, executable: &[u8]) -> Version {
         let folder = store.begin().unwrap();
         let path = folder.path().join(EXECUTABLE);
         fs::write(&path, executable).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        let note = Note {
+        let note = VersionNote {
             version: version.into(),
             sha256: hex(&Sha256::digest(executable)),
             bytes: executable.len() as u64,
@@ -385,7 +385,7 @@ mod tests {
         symlink("/etc", store.folder()).unwrap();
         assert_eq!(store.make().unwrap_err().kind(), io::ErrorKind::NotADirectory);
         symlink(&elsewhere, folder.path().join("link")).unwrap();
-        let link = Store::new(&folder.path().join("link"), store.pins().clone());
+        let link = CliStore::new(&folder.path().join("link"), store.pins().clone());
         assert_eq!(link.make().unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 

@@ -13,11 +13,11 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::super::cron;
 use super::probe::{self, Seen};
 use super::report::Check;
-use crate::boot::{self, Booted, Place, engines, remap};
+use crate::boot::{self, Booted, WorkingFolder, engines, remap};
 use crate::claude::PINNED_VERSION;
-use crate::claude::binary::{BinaryError, Source};
+use crate::claude::binary::{BinaryError, CliSource};
 use crate::claude::store::version::Version;
-use crate::claude::store::{Store, Unfit};
+use crate::claude::store::{CliStore, Unfit};
 use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::mode::Mode;
@@ -38,16 +38,16 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     } else {
         Check::note("settings", format!("readable, but: {}", unknown.join("; ")))
     }];
-    let booted = match boot::resolve(config, env, Place::of(config)) {
+    let booted = match boot::resolve(config, env, WorkingFolder::of(config)) {
         Ok(booted) => booted,
         Err(boot::BootError::Identity(error)) => {
             checks.push(Check::wrong("user", error.to_string(), format!("set {}", name::USER)));
             return checks;
         }
         Err(error) => {
-            let place = match Place::of(config) {
-                Place::Workspace => &config.workspace,
-                Place::Workspaces => &config.workspaces_dir,
+            let place = match WorkingFolder::of(config) {
+                WorkingFolder::Workspace => &config.workspace,
+                WorkingFolder::Workspaces => &config.workspaces_dir,
             };
             checks.push(Check::wrong(
                 "workspace",
@@ -184,7 +184,7 @@ fn docker(config: &Config, booted: &Booted, env: &impl Environment, seen: &Seen)
 
 fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
     const NAME: &str = "Claude CLI";
-    let source = Source::of_box(config, booted.variable("PATH", env).as_deref(), env);
+    let source = CliSource::of_box(config, booted.variable("PATH", env).as_deref(), env);
     let path = match source.executable(env) {
         Ok(path) => path,
         Err(BinaryError::NotInstalled(version, folder)) => {
@@ -197,12 +197,12 @@ fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
         }
     };
     let (pinned, how) = match &source {
-        Source::Store(store) => match checked(store, &store.current()) {
+        CliSource::Store(store) => match checked(store, &store.current()) {
             Ok(how) => (store.pins().version.to_string(), how),
             Err(check) => return check(NAME),
         },
-        Source::Own(_) => (PINNED_VERSION.to_owned(), "part of the image or your own".to_owned()),
-        Source::Named(_) => (PINNED_VERSION.to_owned(), format!("named by {}", name::CLAUDE_BIN)),
+        CliSource::Own(_) => (PINNED_VERSION.to_owned(), "part of the image or your own".to_owned()),
+        CliSource::Named(_) => (PINNED_VERSION.to_owned(), format!("named by {}", name::CLAUDE_BIN)),
     };
     let text = probe::output(config, booted, &[path.as_os_str(), "--version".as_ref()], booted.environment.clone());
     let text = text.unwrap_or_default();
@@ -221,7 +221,7 @@ fn cli(config: &Config, booted: &Booted, env: &impl Environment) -> Check {
 }
 
 /// What is known of a version in the store; what is wrong with it, otherwise.
-fn checked(store: &Store, version: &Version) -> Result<String, impl FnOnce(&'static str) -> Check> {
+fn checked(store: &CliStore, version: &Version) -> Result<String, impl FnOnce(&'static str) -> Check> {
     match store.verify(version) {
         Ok(_) if *version == store.pins().version => {
             Ok("installed; its checksum is the one that claudebox pins".to_owned())

@@ -6,7 +6,7 @@ mod report;
 
 use std::io::{IsTerminal, Write};
 
-use self::report::State;
+use self::report::CheckState;
 use super::configure::find_root;
 use super::failure::Failure;
 use crate::config::Config;
@@ -27,7 +27,7 @@ pub(super) fn run(
         }
         Err(errors) => errors.iter().map(checks::setting).collect(),
     };
-    let healthy = checks.iter().all(|check| check.state != State::Wrong);
+    let healthy = checks.iter().all(|check| check.state != CheckState::Wrong);
     let text = if json { report::as_json(&checks, healthy) } else { report::as_lines(&checks, out.is_terminal()) };
     out.write_all(text.as_bytes()).map_err(Failure::internal)?;
     Ok(if healthy { ExitCode::Ok } else { ExitCode::Failure })

@@ -8,7 +8,7 @@ pub(super) struct Check {
     /// What was looked at; stable, for programs.
     name: &'static str,
     /// How it is.
-    pub(super) state: State,
+    pub(super) state: CheckState,
     /// What was found.
     found: String,
     /// What to do about it, if something is wrong.
@@ -19,7 +19,7 @@ pub(super) struct Check {
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum CheckState {
     /// As it should be.
     Ok,
     /// It works, and may surprise.
@@ -30,15 +30,15 @@ pub(super) enum State {
 
 impl Check {
     pub(super) fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, state: State::Ok, found: found.into(), remedy: None }
+        Self { name, state: CheckState::Ok, found: found.into(), remedy: None }
     }
 
     pub(super) fn note(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, state: State::Note, found: found.into(), remedy: None }
+        Self { name, state: CheckState::Note, found: found.into(), remedy: None }
     }
 
     pub(super) fn wrong(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, state: State::Wrong, found: found.into(), remedy: Some(remedy.into()) }
+        Self { name, state: CheckState::Wrong, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
@@ -51,14 +51,14 @@ pub(super) fn as_lines(checks: &[Check], colours: bool) -> String {
     let mut lines = Vec::new();
     for Check { name, state, found, remedy } in checks {
         let mark = match state {
-            State::Ok => paint("32", "ok   "),
-            State::Note => paint("33", "note "),
-            State::Wrong => paint("1;31", "WRONG"),
+            CheckState::Ok => paint("32", "ok   "),
+            CheckState::Note => paint("33", "note "),
+            CheckState::Wrong => paint("1;31", "WRONG"),
         };
         lines.push(format!("{mark}  {name:<12}  {found}"));
         lines.extend(remedy.iter().map(|remedy| format!("                     -> {remedy}")));
     }
-    lines.push(match checks.iter().filter(|check| check.state == State::Wrong).count() {
+    lines.push(match checks.iter().filter(|check| check.state == CheckState::Wrong).count() {
         0 => "This box is healthy.".to_owned(),
         1 => "One thing is wrong with this box.".to_owned(),
         count => format!("{count} things are wrong with this box."),

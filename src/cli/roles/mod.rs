@@ -48,7 +48,7 @@ pub(super) fn save(file: &Path, text: &[u8]) -> Result<ExitCode, Failure> {
 /// `offline-model`.
 pub(super) fn offline_model(listen: SocketAddr) -> Result<ExitCode, Failure> {
     log::start(false, log::Style::of_box(&ProcessEnvironment));
-    match offline_model::serve(&offline_model::Options { listen }) {
+    match offline_model::serve(&offline_model::ModelOptions { listen }) {
         Ok(()) => Ok(ExitCode::Ok),
         Err(error) => Err(Failure::config(error)),
     }

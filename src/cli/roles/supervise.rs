@@ -9,8 +9,8 @@ use super::super::intent::{self, Intent, classify};
 use super::super::{claude_cli, doctor, local};
 use super::{launch, worker};
 use crate::boot::identity::IdentityError;
-use crate::boot::{self, BootError, Booted, Place, mounts};
-use crate::claude::binary::Source;
+use crate::boot::{self, BootError, Booted, WorkingFolder, mounts};
+use crate::claude::binary::CliSource;
 use crate::config::environment::Environment;
 use crate::config::{Config, unknown};
 use crate::exit_code::ExitCode;
@@ -43,7 +43,7 @@ pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Resul
 /// is among what is found.
 fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
     if let Ok(config) = configure(env)
-        && let Err(error) = boot::prepare(&config, env, Place::of(&config))
+        && let Err(error) = boot::prepare(&config, env, WorkingFolder::of(&config))
     {
         tracing::debug!("{error}");
     }
@@ -82,11 +82,11 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
     };
     let supervisor = supervisor()?;
     let booted = match stage {
-        Stage::Boot => boot(&supervisor, config, env, Place::Workspace)?,
-        Stage::Up => boot::resolve(config, env, Place::Workspace).map_err(Failure::config)?,
+        Stage::Boot => boot(&supervisor, config, env, WorkingFolder::Workspace)?,
+        Stage::Up => boot::resolve(config, env, WorkingFolder::Workspace).map_err(Failure::config)?,
     };
     let source = source(config, &booted, env);
-    if let Source::Store(store) = &source
+    if let CliSource::Store(store) = &source
         // In a box that is up, whoever has started it has seen to it.
         && (stage == Stage::Boot || !store.has(&store.current()))
     {
@@ -110,24 +110,24 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
 
 /// Whether the box has its CLI, or has it from somewhere else than the store.
 fn is_installed(config: &Config, env: &impl Environment) -> bool {
-    let Ok(booted) = boot::resolve(config, env, Place::of(config)) else { return true };
+    let Ok(booted) = boot::resolve(config, env, WorkingFolder::of(config)) else { return true };
     match source(config, &booted, env) {
-        Source::Store(store) => store.has(&store.current()),
-        Source::Own(_) | Source::Named(_) => true,
+        CliSource::Store(store) => store.has(&store.current()),
+        CliSource::Own(_) | CliSource::Named(_) => true,
     }
 }
 
 /// Where the CLI of a booted box is from.
-fn source(config: &Config, booted: &Booted, env: &impl Environment) -> Source {
-    Source::of_box(config, booted.variable("PATH", env).as_deref(), env)
+fn source(config: &Config, booted: &Booted, env: &impl Environment) -> CliSource {
+    CliSource::of_box(config, booted.variable("PATH", env).as_deref(), env)
 }
 
 /// What the box's user is to start: that it cannot be is said by who tries.
-fn program(source: &Source) -> OsString {
+fn program(source: &CliSource) -> OsString {
     match source {
-        Source::Named(program) => program.into(),
-        Source::Own(path) => path.into(),
-        Source::Store(store) => store.executable(&store.current()).into(),
+        CliSource::Named(program) => program.into(),
+        CliSource::Own(path) => path.into(),
+        CliSource::Store(store) => store.executable(&store.current()).into(),
     }
 }
 
@@ -142,8 +142,8 @@ fn ensure_command(to_pid1: bool) -> Vec<OsString> {
 fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode, Failure> {
     let supervisor = supervisor()?;
     serving::show_ready(false);
-    let booted = boot(&supervisor, config, env, Place::Workspaces)?;
-    let installer = matches!(source(config, &booted, env), Source::Store(_)).then(|| ensure_command(true));
+    let booted = boot(&supervisor, config, env, WorkingFolder::Workspaces)?;
+    let installer = matches!(source(config, &booted, env), CliSource::Store(_)).then(|| ensure_command(true));
     ended(&supervisor, serving::serve(&supervisor, config, &booted, env, installer))
 }
 
@@ -154,7 +154,12 @@ fn supervisor() -> Result<Supervisor, Failure> {
 
 /// Prepares the box and runs its hooks. They may change who the box's user is, its groups and its home, and even make it: it
 /// is looked up again after them.
-fn boot(supervisor: &Supervisor, config: &Config, env: &impl Environment, place: Place) -> Result<Booted, Failure> {
+fn boot(
+    supervisor: &Supervisor,
+    config: &Config,
+    env: &impl Environment,
+    place: WorkingFolder,
+) -> Result<Booted, Failure> {
     let unusable = Failure::config;
     let prepared = boot::prepare(config, env, place);
     let booted = match &prepared {

@@ -22,7 +22,7 @@ use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
 use crate::process::mark;
 use crate::turn::protocol::{Prompt, ToWorker};
-use crate::worker::one_shot::Request;
+use crate::worker::one_shot::OneShot;
 use crate::worker::peer::Inbox;
 use crate::worker::{job, shell};
 
@@ -40,17 +40,17 @@ pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure>
     };
     own(run_id);
     let out = io::stdout();
-    let refuse = |refusal: Refusal| {
+    let refuse = |refusal: Unstarted| {
         job::refuse(run_id, &workspace, refusal.outcome, &refusal.why, out.lock()).map_err(Failure::internal)?;
         Ok(ExitCode::Ok)
     };
     if inbox.is_cancelled() {
         let outcome = Outcome::Killed { signal: Some(libc::SIGTERM) };
-        return refuse(Refusal { outcome, why: "cancelled before it began".into() });
+        return refuse(Unstarted { outcome, why: "cancelled before it began".into() });
     }
     if !is_real(&workspace) {
         let why = format!("the workspace {} is gone, or has become a link", workspace.display());
-        return refuse(Refusal::of(why));
+        return refuse(Unstarted::of(why));
     }
     match job {
         ToWorker::Prompt(prompt) => {
@@ -74,18 +74,18 @@ pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure>
 }
 
 /// Why nothing is begun for a run.
-struct Refusal {
+struct Unstarted {
     outcome: Outcome,
     why: String,
 }
 
-impl Refusal {
+impl Unstarted {
     fn of(why: impl Display) -> Self {
         Self { outcome: Outcome::Truncated, why: why.to_string() }
     }
 }
 
-impl From<OpenError> for Refusal {
+impl From<OpenError> for Unstarted {
     fn from(error: OpenError) -> Self {
         Self { outcome: error.outcome(), why: error.to_string() }
     }
@@ -94,12 +94,12 @@ impl From<OpenError> for Refusal {
 /// Why there is nothing to start.
 enum NotBegun {
     /// The engine is told.
-    Refused(Refusal),
+    Refused(Unstarted),
     /// This is no worker of an engine's.
     Failed(Failure),
 }
 
-impl<R: Into<Refusal>> From<R> for NotBegun {
+impl<R: Into<Unstarted>> From<R> for NotBegun {
     fn from(refusal: R) -> Self {
         Self::Refused(refusal.into())
     }
@@ -120,26 +120,26 @@ fn is_real(workspace: &Path) -> bool {
 }
 
 /// What the CLI is started with to answer `prompt`.
-fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<Request, NotBegun> {
+fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<OneShot, NotBegun> {
     // What its call has brought along is part of its settings, too.
     let variables = prompt.variables.clone();
     let env = &variables.over(env);
     let config = if variables.is_empty() {
         config
     } else {
-        let of_call = Config::read(env).map_err(Refusal::of)?;
+        let of_call = Config::read(env).map_err(Unstarted::of)?;
         Config { git: of_call.git, system_hint: of_call.system_hint, ..config }
     };
-    let program = binary::of_box(&config, env).map_err(Refusal::of)?;
+    let program = binary::of_box(&config, env).map_err(Unstarted::of)?;
     let settings = prompt.options.settings.as_deref();
-    let settings = settings::of_command_line(config.offline, env, settings).map_err(Refusal::of)?;
+    let settings = settings::of_command_line(config.offline, env, settings).map_err(Unstarted::of)?;
     let place = Surroundings::of_child(&Config { workspace: prompt.workspace, ..config.clone() });
     let place = place.map_err(NotBegun::Failed)?;
     let began = Instant::now();
     let standing = place.settle(&config, env);
     let opened = place.take(prompt.session)?;
     let options = place.with_model(time_left(prompt.options, began), &opened, &settings, env);
-    Ok(Request {
+    Ok(OneShot {
         run_id: prompt.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: prompt.text,

@@ -19,7 +19,7 @@ use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
 use crate::process::events::Signals;
-use crate::worker::one_shot::{self, Request};
+use crate::worker::one_shot::{self, OneShot};
 use crate::worker::output;
 use crate::worker::prompt::{self, PromptError};
 
@@ -42,7 +42,7 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
     say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Prompt).map_err(|error| Failure::of_session(&error))?;
     let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
-    let request = Request {
+    let request = OneShot {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
         prompt,

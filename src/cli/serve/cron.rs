@@ -10,7 +10,7 @@ use crate::config::{Config, name};
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
 use crate::doors::Door;
-use crate::doors::cron::{Cron, Settings};
+use crate::doors::cron::{Cron, CronFiles};
 use crate::exit_code::ExitCode;
 use crate::workspace::Workspaces;
 
@@ -40,7 +40,7 @@ impl CronDoor {
                 name::MODE_CRON_HISTORY_DIR
             ))
         })?;
-        let settings = Settings { file: cron.file.clone(), zone: cron.zone, folder, keep: server.engine.keep };
+        let settings = CronFiles { file: cron.file.clone(), zone: cron.zone, folder, keep: server.engine.keep };
         // A file that was fine when the box was started may be so again.
         let code = if restarts == 0 { ExitCode::Config } else { ExitCode::Internal };
         let cron = Cron::load(settings).map_err(|error| Failure::new(code, error))?;

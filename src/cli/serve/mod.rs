@@ -9,6 +9,7 @@ mod web;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use super::configure::configure_servers;
 use super::failure::Failure;
 use super::log;
 use crate::boot::workspaces::why_none_is_writable;
-use crate::claude::binary::Source;
+use crate::claude::binary::CliSource;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
 use crate::config::server::ServerConfig;
@@ -50,8 +51,10 @@ use crate::runs::child::Workers;
 use crate::runs::deliver::Deliverer;
 use crate::runs::engine::Engine;
 use crate::runs::metrics::Metrics;
-use crate::runs::recover::{Lock, StartError};
+use crate::runs::recover::{StartError, StateLock};
 use crate::runs::webhook::SigningKey;
+use crate::store::Store;
+use crate::store::sqlite::{OpenError, Sqlite};
 use crate::workspace::Workspaces;
 
 /// Threads that may wait for a disk or a lookup at once.
@@ -107,7 +110,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let helper = helper.transpose().map_err(Failure::internal)?;
 
     let state_dir = state_folder(config)?;
-    let _lock = Lock::take(&state_dir).map_err(not_started)?;
+    let _lock = StateLock::take(&state_dir).map_err(not_started)?;
     let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(Failure::config)?;
     let workspaces = open_workspaces(config)?;
@@ -124,7 +127,8 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let config_dir = config_folder(config)?;
     let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
     let held = its_state.borrow().clone();
-    let engine = Engine::start_held(server.engine.clone(), sessions, workers.clone(), metrics, held).await;
+    let store = open_store(&state_dir)?;
+    let engine = Engine::start(store, server.engine.clone(), sessions, workers.clone(), metrics, held).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config)?;
@@ -206,6 +210,15 @@ fn hidden_variables() -> Vec<String> {
 }
 
 /// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
+/// The only place that chooses a store.
+fn open_store(state_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
+    match Sqlite::open(state_dir) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error @ OpenError::Full) => Err(Failure::internal(error)),
+        Err(error) => Err(Failure::config(error)),
+    }
+}
+
 fn not_started(error: StartError) -> Failure {
     Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
 }
@@ -225,8 +238,8 @@ fn stop_at_signals(stop: &CancellationToken) -> io::Result<()> {
 /// Why no run may start until PID 1 says that the CLI is what it should be, if it is PID 1 that looks after it.
 fn not_checked(config: &Config, pid1_speaks: bool) -> Option<String> {
     let path = std::env::var_os("PATH");
-    let source = Source::of_box(config, path.as_deref(), &ProcessEnvironment);
-    (pid1_speaks && matches!(source, Source::Store(_))).then(|| "the Claude CLI is being checked".to_owned())
+    let source = CliSource::of_box(config, path.as_deref(), &ProcessEnvironment);
+    (pid1_speaks && matches!(source, CliSource::Store(_))).then(|| "the Claude CLI is being checked".to_owned())
 }
 
 /// Lets runs in when the CLI is there, and none while it is not.

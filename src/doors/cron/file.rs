@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::de::{Deserialize, Deserializer};
 
-use super::schedule::{OnMissed, Schedule};
+use super::schedule::{CronExpression, OnMissed};
 use super::values::{
     Address, Chat, Dollars, Folder, Level, Model, Name, Prompt, Retries, SystemPrompt, Timeout, When, Zone,
 };
@@ -25,7 +25,7 @@ pub struct Job {
     /// Its name, unique in the file.
     pub name: String,
     /// When it is due.
-    pub schedule: Schedule,
+    pub schedule: CronExpression,
     /// By the clocks of which zone.
     pub zone: Tz,
     /// What Claude is to do; a template.

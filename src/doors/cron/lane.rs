@@ -21,7 +21,7 @@ pub struct Lane {
 
 /// What becomes of a new tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum TickAdmission {
     /// It is carried out: nothing else is.
     Start,
     /// It waits for its turn.
@@ -36,13 +36,13 @@ pub enum Admission {
 
 /// Decides about a new tick of a job; `lane`: what is going on in it.
 #[must_use]
-pub fn admit(lane: Option<&Lane>, on_overlap: OnOverlap) -> Admission {
+pub fn admit(lane: Option<&Lane>, on_overlap: OnOverlap) -> TickAdmission {
     match (lane, on_overlap) {
-        (None, _) => Admission::Start,
-        (Some(_), OnOverlap::Skip) => Admission::LeaveOut,
-        (Some(_), OnOverlap::Replace) => Admission::Replace,
-        (Some(lane), OnOverlap::Queue) if lane.waiting.len() >= MOST_WAITING => Admission::Full,
-        (Some(_), OnOverlap::Queue) => Admission::Wait,
+        (None, _) => TickAdmission::Start,
+        (Some(_), OnOverlap::Skip) => TickAdmission::LeaveOut,
+        (Some(_), OnOverlap::Replace) => TickAdmission::Replace,
+        (Some(lane), OnOverlap::Queue) if lane.waiting.len() >= MOST_WAITING => TickAdmission::Full,
+        (Some(_), OnOverlap::Queue) => TickAdmission::Wait,
     }
 }
 
@@ -64,19 +64,19 @@ mod tests {
     }
 
     #[rstest]
-    #[case(None, OnOverlap::Skip, Admission::Start)]
-    #[case(None, OnOverlap::Queue, Admission::Start)]
-    #[case(None, OnOverlap::Replace, Admission::Start)]
-    #[case(Some(0), OnOverlap::Skip, Admission::LeaveOut)]
-    #[case(Some(0), OnOverlap::Queue, Admission::Wait)]
-    #[case(Some(0), OnOverlap::Replace, Admission::Replace)]
-    #[case(Some(MOST_WAITING - 1), OnOverlap::Queue, Admission::Wait)]
-    #[case(Some(MOST_WAITING), OnOverlap::Queue, Admission::Full)]
-    #[case(Some(MOST_WAITING), OnOverlap::Replace, Admission::Replace)]
+    #[case(None, OnOverlap::Skip, TickAdmission::Start)]
+    #[case(None, OnOverlap::Queue, TickAdmission::Start)]
+    #[case(None, OnOverlap::Replace, TickAdmission::Start)]
+    #[case(Some(0), OnOverlap::Skip, TickAdmission::LeaveOut)]
+    #[case(Some(0), OnOverlap::Queue, TickAdmission::Wait)]
+    #[case(Some(0), OnOverlap::Replace, TickAdmission::Replace)]
+    #[case(Some(MOST_WAITING - 1), OnOverlap::Queue, TickAdmission::Wait)]
+    #[case(Some(MOST_WAITING), OnOverlap::Queue, TickAdmission::Full)]
+    #[case(Some(MOST_WAITING), OnOverlap::Replace, TickAdmission::Replace)]
     fn a_busy_job_does_what_its_file_says(
         #[case] waiting: Option<usize>,
         #[case] on_overlap: OnOverlap,
-        #[case] expected: Admission,
+        #[case] expected: TickAdmission,
     ) {
         assert_eq!(admit(waiting.map(lane).as_ref(), on_overlap), expected);
     }

@@ -35,7 +35,7 @@ use self::file::{FileError, Job, counted};
 use self::history::History;
 use self::report::Reports;
 use self::runner::Runner;
-use self::schedule::{Decision, decide};
+use self::schedule::{TickDecision, decide};
 use self::tick::Tick;
 use crate::desk::Desk;
 use crate::desk::chats::Chats;
@@ -55,7 +55,7 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// Where things are, and how long they stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct CronFiles {
     /// The file of jobs.
     pub file: PathBuf,
     /// By whose clocks, where the file does not say.
@@ -69,7 +69,7 @@ pub struct Settings {
 /// The door, with its jobs read and none started.
 #[derive(Debug)]
 pub struct Cron {
-    settings: Settings,
+    settings: CronFiles,
     jobs: Vec<Job>,
     stamp: Option<Stamp>,
 }
@@ -108,7 +108,7 @@ type Stamp = (u64, u64, i64, i64);
 
 impl Cron {
     /// Reads the jobs.
-    pub fn load(settings: Settings) -> Result<Self, FileError> {
+    pub fn load(settings: CronFiles) -> Result<Self, FileError> {
         let stamp = stamp(&settings.file);
         let jobs = file::read(&settings.file, settings.zone)?;
         Ok(Self { settings, jobs, stamp })
@@ -195,15 +195,15 @@ impl Cron {
                 let told =
                     |time: DateTime<Utc>| time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z").to_string();
                 match decide(&job.schedule, job.zone, job.on_missed, *handled, now) {
-                    Decision::Wait(next) => {
+                    TickDecision::Wait(next) => {
                         soonest = soonest.into_iter().chain(next).min();
                         break;
                     }
-                    Decision::Run(due) => {
+                    TickDecision::Run(due) => {
                         runner.accept(job, Tick::new(job, due, now), note(job, due)).await?;
                         *handled = due;
                     }
-                    Decision::MakeUp(due) => {
+                    TickDecision::MakeUp(due) => {
                         tracing::warn!(
                             "job {}: ticks were missed, the last at {}; one run makes up for them",
                             job.name,
@@ -212,7 +212,7 @@ impl Cron {
                         runner.accept(job, Tick::new(job, due, now), note(job, due)).await?;
                         *handled = due;
                     }
-                    Decision::LeaveOut(due) => {
+                    TickDecision::LeaveOut(due) => {
                         tracing::warn!(
                             "job {}: ticks were missed, the last at {}; they are left out",
                             job.name,
@@ -221,7 +221,7 @@ impl Cron {
                         runner.context().engine.ledger().put_note(DoorName::Cron, note(job, due), None).await?;
                         *handled = due;
                     }
-                    Decision::CountAnew => {
+                    TickDecision::CountAnew => {
                         tracing::warn!("job {}: the clock was put back a lot, it counts from now", job.name);
                         runner.context().engine.ledger().put_note(DoorName::Cron, note(job, now), None).await?;
                         *handled = now;

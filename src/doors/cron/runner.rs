@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::context::Context;
 use super::file::{Job, counted};
-use super::lane::{self, Admission, Lane};
+use super::lane::{self, Lane, TickAdmission};
 use super::run::{Fate, Work};
 use super::tick::{self, Tick};
 use crate::store::record::DoorName;
@@ -68,7 +68,7 @@ impl Runner {
             }
             // Keys of one job sort by time.
             accepted.insert(tick.job.clone(), tick.scheduled());
-            self.enqueue(tick, Admission::Wait);
+            self.enqueue(tick, TickAdmission::Wait);
         }
         if !accepted.is_empty() {
             tracing::info!("cron: going on with what an earlier server has left of {}", counted(accepted.len()));
@@ -82,18 +82,18 @@ impl Runner {
         let admission = lane::admit(self.lanes().get(&job.name), job.on_overlap);
         let due = tick.tell(tick.scheduled * 1000);
         match admission {
-            Admission::LeaveOut => {
+            TickAdmission::LeaveOut => {
                 tracing::warn!("job {}: its last run is not over, so the tick of {due} is left out", job.name);
                 return ledger.put_note(DoorName::Cron, handled, None).await;
             }
-            Admission::Full => {
+            TickAdmission::Full => {
                 let most = lane::MOST_WAITING;
                 tracing::error!("job {}: {most} ticks wait already, so that of {due} is left out", job.name);
                 return ledger.put_note(DoorName::Cron, handled, None).await;
             }
-            Admission::Start => {}
-            Admission::Wait => tracing::info!("job {}: the tick of {due} waits for the run before it", job.name),
-            Admission::Replace => tracing::info!("job {}: the tick of {due} replaces the run before it", job.name),
+            TickAdmission::Start => {}
+            TickAdmission::Wait => tracing::info!("job {}: the tick of {due} waits for the run before it", job.name),
+            TickAdmission::Replace => tracing::info!("job {}: the tick of {due} replaces the run before it", job.name),
         }
         ledger.put_note(DoorName::Cron, tick.note(), None).await?;
         ledger.put_note(DoorName::Cron, handled, None).await?;
@@ -111,7 +111,7 @@ impl Runner {
     }
 
     /// Puts a tick behind those of its job; which of them it has replaced.
-    fn enqueue(&self, tick: Tick, admission: Admission) -> Vec<Tick> {
+    fn enqueue(&self, tick: Tick, admission: TickAdmission) -> Vec<Tick> {
         let mut lanes = self.lanes();
         let Some(lane) = lanes.get_mut(&tick.job) else {
             lanes.insert(tick.job.clone(), Lane::default());
@@ -119,7 +119,7 @@ impl Runner {
             return Vec::new();
         };
         let replaced = match admission {
-            Admission::Replace => {
+            TickAdmission::Replace => {
                 lane.give_up.cancel();
                 lane.waiting.drain(..).collect()
             }

@@ -31,13 +31,13 @@ const FIELDS: [(&str, &str, u32); 6] = [
 
 /// A cron expression of five fields (minute, hour, day of month, month, day of week), or six with the seconds first.
 #[derive(Clone)]
-pub struct Schedule {
+pub struct CronExpression {
     text: String,
     /// One, or one for each of the times of the day that it names.
     crons: Vec<Cron>,
 }
 
-impl Schedule {
+impl CronExpression {
     /// The first time after `after`, as the clocks of `zone` show it.
     ///
     /// `None`: there is none. Times in the hour that a zone leaves out when its clocks go forward, and times in the one
@@ -52,7 +52,7 @@ impl Schedule {
 
     /// The last time after `after` and not after `now`.
     ///
-    /// Recent ones are found forwards, as [`Schedule::next`] finds them; of those before it does not matter which is
+    /// Recent ones are found forwards, as [`CronExpression::next`] finds them; of those before it does not matter which is
     /// named.
     fn last(&self, after: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
         let recent = after.max(now - PUNCTUAL);
@@ -65,7 +65,7 @@ impl Schedule {
     }
 }
 
-impl FromStr for Schedule {
+impl FromStr for CronExpression {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -97,19 +97,19 @@ impl FromStr for Schedule {
     }
 }
 
-impl fmt::Display for Schedule {
+impl fmt::Display for CronExpression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
 
-impl fmt::Debug for Schedule {
+impl fmt::Debug for CronExpression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Schedule({:?})", self.text)
     }
 }
 
-impl PartialEq for Schedule {
+impl PartialEq for CronExpression {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
@@ -211,7 +211,7 @@ pub enum OnMissed {
 
 /// What is to be done about a job now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum TickDecision {
     /// Nothing before then; `None`: nothing ever.
     Wait(Option<DateTime<Utc>>),
     /// The tick of this time is due.
@@ -227,28 +227,28 @@ pub enum Decision {
 /// Decides about one job. `handled`: the moment up to which its ticks were decided on.
 #[must_use]
 pub fn decide(
-    schedule: &Schedule,
+    schedule: &CronExpression,
     zone: Tz,
     on_missed: OnMissed,
     handled: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> Decision {
+) -> TickDecision {
     if handled - now > STEP_BACK {
-        return Decision::CountAnew;
+        return TickDecision::CountAnew;
     }
     // After a small step back `handled` lies ahead, and what comes before it has run already.
     match schedule.next(handled, zone) {
-        None => Decision::Wait(None),
-        Some(next) if next > now => Decision::Wait(Some(next)),
+        None => TickDecision::Wait(None),
+        Some(next) if next > now => TickDecision::Wait(Some(next)),
         // One after the other: a moment's delay loses none of a job that is due each second.
-        Some(next) if now - next <= PUNCTUAL => Decision::Run(next),
+        Some(next) if now - next <= PUNCTUAL => TickDecision::Run(next),
         Some(next) => {
             let last = schedule.last(handled, now, zone).unwrap_or(next);
             match on_missed {
                 // A run that is on time makes up for those before it.
-                _ if now - last <= PUNCTUAL => Decision::Run(last),
-                OnMissed::RunOnce => Decision::MakeUp(last),
-                OnMissed::Skip => Decision::LeaveOut(last),
+                _ if now - last <= PUNCTUAL => TickDecision::Run(last),
+                OnMissed::RunOnce => TickDecision::MakeUp(last),
+                OnMissed::Skip => TickDecision::LeaveOut(last),
             }
         }
     }

@@ -40,7 +40,7 @@ fn a_file_is_read_when_it_lies_still_and_counts_when_it_is_right() {
     let path = folder.path().join("cron.yaml");
     let text = |name: &str| format!("jobs: [{{name: {name}, schedule: '* * * * *', instruction: x}}]");
     fs::write(&path, text("one")).unwrap();
-    let settings = Settings {
+    let settings = CronFiles {
         file: path.clone(),
         zone: Tz::UTC,
         folder: folder.path().join("cron"),
@@ -104,17 +104,17 @@ impl Overlap {
 
     fn tick(&mut self, tick: Tick, on_overlap: file::OnOverlap, now: DateTime<Utc>) {
         match lane::admit(self.lane.as_ref(), on_overlap) {
-            lane::Admission::Start => {
+            lane::TickAdmission::Start => {
                 self.lane = Some(lane::Lane::default());
                 self.begin(tick.scheduled, now);
             }
-            lane::Admission::Wait => self.lane.as_mut().unwrap().waiting.push_back(tick),
-            lane::Admission::Replace => {
+            lane::TickAdmission::Wait => self.lane.as_mut().unwrap().waiting.push_back(tick),
+            lane::TickAdmission::Replace => {
                 self.dropped += self.lane.as_mut().unwrap().waiting.drain(..).count();
                 self.runs.last_mut().unwrap().2 = now;
                 self.begin(tick.scheduled, now);
             }
-            lane::Admission::LeaveOut | lane::Admission::Full => self.left_out += 1,
+            lane::TickAdmission::LeaveOut | lane::TickAdmission::Full => self.left_out += 1,
         }
         self.most_waiting = self.most_waiting.max(self.lane.as_ref().map_or(0, |lane| lane.waiting.len()));
     }
@@ -133,8 +133,8 @@ fn a_year_of_a_job_whose_runs_overlap(
     while now < end {
         overlap.pass(now);
         match decide(&job.schedule, job.zone, job.on_missed, handled, now) {
-            Decision::Wait(next) => now = next.unwrap() + TimeDelta::milliseconds(300),
-            Decision::Run(due) => {
+            TickDecision::Wait(next) => now = next.unwrap() + TimeDelta::milliseconds(300),
+            TickDecision::Run(due) => {
                 overlap.tick(Tick::new(&job, due, now), on_overlap, now);
                 (handled, ticks) = (due, ticks + 1);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde::de::{self, Deserialize, Deserializer};
 
-use super::schedule::Schedule;
+use super::schedule::CronExpression;
 use crate::claude::arguments::Effort;
 use crate::config::zone;
 use crate::desk::options::form::{self, LONGEST_TIMEOUT, Wrong};
@@ -49,7 +49,7 @@ macro_rules! parsed {
 
 parsed!(
     /// A cron expression.
-    When(Schedule) from "a cron expression, in quotes", str::parse
+    When(CronExpression) from "a cron expression, in quotes", str::parse
 );
 parsed!(
     /// A job's name.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::wire::{Answer, Ask, End, LONGEST_ASK, Refusal};
+use super::wire::{Answer, LONGEST_ASK, LocalRunEnd, Question, RefusalKind};
 use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
 use crate::desk;
@@ -31,7 +31,7 @@ pub(super) async fn hold(stream: UnixStream, engine: &Engine, stop: &Cancellatio
         client.converse(engine, stop).await
     } else {
         let detail = "only root and the user of the servers may use this door".to_owned();
-        client.say(&Answer::Refused { detail, because: Refusal::Forbidden }).await
+        client.say(&Answer::Refused { detail, because: RefusalKind::Forbidden }).await
     };
     if let Err(error) = answered {
         tracing::debug!("a client of the local door has gone: {error}");
@@ -44,7 +44,7 @@ const fn may_ask(peer: u32, own: u32) -> bool {
 }
 
 /// A question that does not become a run: why, and what kind of refusal that is.
-type Refused = (String, Refusal);
+type Refused = (String, RefusalKind);
 
 struct Client {
     reader: BufReader<OwnedReadHalf>,
@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// The question, if it is one. It comes whole or not at all.
-    async fn question(&mut self) -> io::Result<Result<Ask, Refused>> {
+    async fn question(&mut self) -> io::Result<Result<Question, Refused>> {
         let mut line = Vec::new();
         let most = u64::try_from(LONGEST_ASK).unwrap_or(u64::MAX);
         (&mut self.reader).take(most).read_until(b'\n', &mut line).await?;
@@ -107,11 +107,11 @@ impl Client {
             return if line.len() < LONGEST_ASK {
                 Err(io::ErrorKind::UnexpectedEof.into())
             } else {
-                Ok(Err((format!("the question is longer than {LONGEST_ASK} bytes"), Refusal::Wrong)))
+                Ok(Err((format!("the question is longer than {LONGEST_ASK} bytes"), RefusalKind::Wrong)))
             };
         }
         let asked = serde_json::from_slice(&line);
-        Ok(asked.map_err(|error| (format!("the question cannot be understood: {error}"), Refusal::Wrong)))
+        Ok(asked.map_err(|error| (format!("the question cannot be understood: {error}"), RefusalKind::Wrong)))
     }
 
     /// Passes a run's events on until there are no more. What the client says meanwhile cancels the run.
@@ -192,14 +192,14 @@ impl Followed<'_> {
     }
 }
 
-async fn submit(engine: &Engine, ask: Ask) -> Result<Submitted, Refused> {
+async fn submit(engine: &Engine, ask: Question) -> Result<Submitted, Refused> {
     if ask.prompt.trim().is_empty() {
-        return Err(("the prompt is empty".into(), Refusal::Wrong));
+        return Err(("the prompt is empty".into(), RefusalKind::Wrong));
     }
     if ask.prompt.len() > LONGEST_PROMPT_BYTES {
-        return Err((format!("the prompt is longer than {LONGEST_PROMPT_BYTES} bytes"), Refusal::Wrong));
+        return Err((format!("the prompt is longer than {LONGEST_PROMPT_BYTES} bytes"), RefusalKind::Wrong));
     }
-    let workspace = settle(ask.workspace).await.map_err(|detail| (detail, Refusal::Workspace))?;
+    let workspace = settle(ask.workspace).await.map_err(|detail| (detail, RefusalKind::Workspace))?;
     let request = Request { options: ask.options, ..Request::new(ask.prompt, ask.format) };
     let run = desk::ask::Ask::new(Origin::unlimited(DoorName::Local, Requester::Local), workspace, request);
     let run = run.busy(ask.busy).variables(ask.variables.beside(&ProcessEnvironment));
@@ -223,14 +223,14 @@ async fn settle(asked: PathBuf) -> Result<PathBuf, String> {
 fn refused(error: &SubmitError) -> Refused {
     match error {
         SubmitError::Busy { .. } => {
-            (format!("{error}; wait for its end, or use --busy queue or replace"), Refusal::NotNow)
+            (format!("{error}; wait for its end, or use --busy queue or replace"), RefusalKind::NotNow)
         }
-        SubmitError::NotReady(_) => (error.to_string(), Refusal::NotReady),
+        SubmitError::NotReady(_) => (error.to_string(), RefusalKind::NotReady),
         SubmitError::Ledger(_) => {
             tracing::error!("a run of the local door: {error}");
-            (error.to_string(), Refusal::Fault)
+            (error.to_string(), RefusalKind::Fault)
         }
-        _ => (error.to_string(), Refusal::NotNow),
+        _ => (error.to_string(), RefusalKind::NotNow),
     }
 }
 
@@ -241,9 +241,9 @@ fn last(run: Result<Option<Run>, StoreError>) -> Answer {
         Err(error) => Err(error.to_string()),
     };
     match end {
-        Ok(end) => Answer::End(End { outcome: end.outcome, complaint: end.error, result: end.result }),
+        Ok(end) => Answer::End(LocalRunEnd { outcome: end.outcome, complaint: end.error, result: end.result }),
         Err(why) => {
-            Answer::Refused { detail: format!("what became of the run is unknown: {why}"), because: Refusal::Fault }
+            Answer::Refused { detail: format!("what became of the run is unknown: {why}"), because: RefusalKind::Fault }
         }
     }
 }

@@ -28,7 +28,7 @@ pub const CANCEL: &[u8] = b"cancel\n";
 /// A run to carry out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Ask {
+pub struct Question {
     /// The prompt.
     pub prompt: String,
     /// Options.
@@ -66,20 +66,20 @@ pub enum Answer {
     /// The CLI said something; an event, its keys in camelCase.
     Event(Value),
     /// It has ended; the last answer.
-    End(End),
+    End(LocalRunEnd),
     /// There is no run; the last answer.
     Refused {
         /// Why, and what to do; one line.
         detail: String,
         /// What kind of refusal.
-        because: Refusal,
+        because: RefusalKind,
     },
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct End {
+pub struct LocalRunEnd {
     /// The outcome; `None` for a run that never started.
     pub outcome: Option<Outcome>,
     /// What went wrong, one line.
@@ -91,7 +91,7 @@ pub struct End {
 /// Kinds of refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Refusal {
+pub enum RefusalKind {
     /// The question cannot be understood or carried out.
     Wrong,
     /// The workspace cannot be used.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_longest_prompt_fits_however_it_is_escaped() {
-        let ask = Ask {
+        let ask = Question {
             prompt: "\u{1}".repeat(LONGEST_PROMPT_BYTES),
             options: Options::default(),
             format: OutputFormat::Text,
@@ -129,6 +129,6 @@ mod tests {
         };
         let text = serde_json::to_vec(&ask).unwrap();
         assert!(text.len() < LONGEST_ASK);
-        assert_eq!(serde_json::from_slice::<Ask>(&text).unwrap(), ask);
+        assert_eq!(serde_json::from_slice::<Question>(&text).unwrap(), ask);
     }
 }

@@ -7,7 +7,7 @@ use rmcp::model::ProgressToken;
 use rmcp::service::{Peer, RequestContext, RoleServer};
 use tokio_util::sync::CancellationToken;
 
-use super::sessions::{self, InUse, Sessions};
+use super::sessions::{self, InUse, McpSessions};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::desk::refusal::Refusal;
@@ -31,7 +31,7 @@ impl<'server> Call<'server> {
     /// The call that came with this request.
     pub(super) fn of(
         desk: &'server Desk,
-        sessions: &Arc<Sessions>,
+        sessions: &Arc<McpSessions>,
         context: &'server RequestContext<RoleServer>,
     ) -> Result<Self, Refusal> {
         let parts = context.extensions.get::<Parts>();

@@ -17,7 +17,7 @@ use rmcp::model::ErrorCode;
 use serde_json::Value;
 
 use super::message::{VERSION, asked_version, in_json, refusal};
-use super::sessions::{self, Sessions};
+use super::sessions::{self, McpSessions};
 use super::{batch, frames};
 use crate::desk::caller::Caller;
 use crate::doors::web::parameters::json_bytes;
@@ -27,7 +27,7 @@ use crate::doors::web::server::Stopping;
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 /// Lets through what the SDK can answer.
 pub(super) async fn pass(
-    State(sessions): State<Arc<Sessions>>,
+    State(sessions): State<Arc<McpSessions>>,
     Extension(caller): Extension<Caller>,
     stopping: Option<Extension<Stopping>>,
     mut request: Request,

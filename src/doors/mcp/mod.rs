@@ -47,7 +47,7 @@ use axum::middleware::from_fn_with_state;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 
 use self::server::Server;
-use self::sessions::Sessions;
+use self::sessions::McpSessions;
 use crate::desk::Desk;
 use crate::desk::files::UploadLimit;
 use crate::doors::web::Routes;
@@ -59,7 +59,7 @@ const PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 /// What this door serves. `upload_limit`: longest file that may be written.
 #[must_use]
 pub fn routes(desk: Desk, upload_limit: Option<UploadLimit>) -> Routes {
-    let sessions = Arc::new(Sessions::default());
+    let sessions = Arc::new(McpSessions::default());
     let server = Server { desk, sessions: Arc::clone(&sessions), upload_limit };
     let mut config = StreamableHttpServerConfig::default();
     // Host and Origin were judged around all doors, and the body's length by the gate.

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::run::{answer, follow};
 use super::words::invalid;
 use crate::claude::outcome::Outcome;
-use crate::desk::runs::{Named, time};
+use crate::desk::runs::{RunName, time};
 use crate::store::Filter;
 use crate::store::record::Run;
 
@@ -160,7 +160,7 @@ pub(super) async fn run_result(call: Call<'_>, arguments: ResultArguments) -> Re
 /// The tool.
 pub(super) async fn run_cancel(call: Call<'_>, arguments: CancelArguments) -> Result<CallToolResult, Fault> {
     let neither = || invalid("run_id", "name a run (run_id) or a workspace (workspace)");
-    let named = Named::either(arguments.run_id, arguments.workspace).ok_or_else(neither)?;
+    let named = RunName::either(arguments.run_id, arguments.workspace).ok_or_else(neither)?;
     let cancellation = call.desk.cancel(call.caller, named).await?;
     let run = &cancellation.run;
     structured(&CancelAnswer {

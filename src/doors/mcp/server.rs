@@ -13,7 +13,7 @@ use super::answer::{Fault, note_ignored, refused};
 use super::arguments::{of_run_prompt, read};
 use super::call::Call;
 use super::lenient::{Fitted, fit};
-use super::sessions::Sessions;
+use super::sessions::McpSessions;
 use super::tools::{self, Name};
 use super::{files, run, runs};
 use crate::desk::Desk;
@@ -27,7 +27,7 @@ const INSTRUCTIONS: &str = "claudebox runs Claude Code in a box. claude_run give
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) desk: Desk,
-    pub(super) sessions: std::sync::Arc<Sessions>,
+    pub(super) sessions: std::sync::Arc<McpSessions>,
     pub(super) upload_limit: Option<UploadLimit>,
 }
 

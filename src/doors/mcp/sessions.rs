@@ -20,7 +20,7 @@ const LONGEST_IDLE: Duration = Duration::from_hours(24);
 const MOST: usize = 256;
 
 /// The sessions of this door.
-pub(super) struct Sessions {
+pub(super) struct McpSessions {
     keeper: Arc<LocalSessionManager>,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -36,11 +36,11 @@ struct Known {
 
 /// Something goes on in a session.
 pub(super) struct InUse {
-    sessions: Arc<Sessions>,
+    sessions: Arc<McpSessions>,
     id: String,
 }
 
-impl Default for Sessions {
+impl Default for McpSessions {
     fn default() -> Self {
         let mut keeper = LocalSessionManager::default();
         keeper.session_config.keep_alive = None;
@@ -48,7 +48,7 @@ impl Default for Sessions {
     }
 }
 
-impl Sessions {
+impl McpSessions {
     /// Where the SDK keeps them.
     pub(super) fn keeper(&self) -> Arc<LocalSessionManager> {
         Arc::clone(&self.keeper)
@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_is_its_owners_alone() {
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(McpSessions::default());
         sessions.opened("one", "me");
         assert!(sessions.is_of("one", "me") && !sessions.is_of("one", "you") && !sessions.is_of("two", "me"));
         let first = sessions.in_use("one");

@@ -47,7 +47,7 @@ fn says_something(messages: &[Message]) -> bool {
 
 /// What the CLI is told: blocks, and the prompt after them.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Told {
+pub(super) struct CliInput {
     pub(super) attachments: Vec<Value>,
     pub(super) prompt: String,
 }
@@ -85,7 +85,7 @@ impl Conversation {
     }
 
     /// What is told with these pieces of the history, or without it, and those of the newest messages.
-    pub(super) fn tell(&self, history: Option<&[Vec<Piece>]>, newest: &[Vec<Piece>]) -> Told {
+    pub(super) fn tell(&self, history: Option<&[Vec<Piece>]>, newest: &[Vec<Piece>]) -> CliInput {
         let mut blocks = Blocks::default();
         if let Some(history) = history.filter(|history| !history.is_empty()) {
             blocks.text("The conversation so far, oldest message first:");
@@ -166,7 +166,7 @@ impl Blocks {
         }
     }
 
-    fn told(mut self) -> Told {
+    fn told(mut self) -> CliInput {
         self.close();
         // The prompt stands last: an image that came after the newest text stands before it, where models like it better
         // anyway.
@@ -174,7 +174,7 @@ impl Blocks {
         let prompt = at.map(|at| self.done.remove(at));
         let text = prompt.as_ref().and_then(|prompt| prompt["text"].as_str());
         let prompt = text.unwrap_or(NO_TEXT).to_owned();
-        Told { attachments: self.done, prompt }
+        CliInput { attachments: self.done, prompt }
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         messages.iter().map(|message| message.parts.iter().map(piece).collect()).collect()
     }
 
-    fn told(messages: Vec<Message>) -> Told {
+    fn told(messages: Vec<Message>) -> CliInput {
         let conversation = Conversation::new(messages, "messages").unwrap();
         let (history, newest) = (pieces(&conversation.history), pieces(&conversation.newest));
         conversation.tell(Some(&history), &newest)
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn one_message_is_the_prompt_and_nothing_else() {
         let told = told(vec![say(Role::System, "be brief"), say(Role::User, "hi")]);
-        assert_eq!(told, Told { attachments: vec![], prompt: "hi".into() });
+        assert_eq!(told, CliInput { attachments: vec![], prompt: "hi".into() });
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         let image = |url: &str| Part::Image { url: url.into(), at: "m".into() };
         let text = |text: &str| Part::Text(text.into());
         let ask = |parts: Vec<Part>| told(vec![Message { role: Role::User, name: None, parts, at: "m".into() }]);
-        let kinds = |told: &Told| -> Vec<String> {
+        let kinds = |told: &CliInput| -> Vec<String> {
             told.attachments.iter().map(|block| block["type"].as_str().unwrap().to_owned()).collect()
         };
         let told = ask(vec![text("compare"), image("a"), text("with"), image("b"), text("now")]);

@@ -25,12 +25,12 @@ pub(super) struct Headers {
     /// `X-Claude-Busy`: what to do if the workspace is busy, if the client says so.
     pub(super) busy: Option<Busy>,
     /// `X-Claude-Progress`: how thinking and tools show in a stream.
-    pub(super) progress: Progress,
+    pub(super) progress: ProgressStyle,
 }
 
 /// How thinking and the use of tools show in a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum ProgressStyle {
     /// They do not.
     #[default]
     Off,
@@ -61,7 +61,11 @@ impl Headers {
             progress: choice(
                 headers,
                 "progress",
-                &[("off", Progress::Off), ("reasoning", Progress::Reasoning), ("comments", Progress::Comments)],
+                &[
+                    ("off", ProgressStyle::Off),
+                    ("reasoning", ProgressStyle::Reasoning),
+                    ("comments", ProgressStyle::Comments),
+                ],
             )?,
         })
     }

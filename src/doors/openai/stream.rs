@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::error;
-use super::turn::follow::{Following, Step};
+use super::turn::follow::{Following, NextEvent};
 use crate::desk::narrate::Delta;
 use crate::doors::web::RUN_ID;
 use crate::doors::web::problem::Problem;
@@ -94,9 +94,9 @@ pub(super) async fn answer<P: Protocol>(
     let mut whole = None;
     while first.is_empty() && whole.is_none() {
         match timeout_at(deadline, following.next()).await {
-            Ok(Step::Deltas(deltas)) => first = deltas,
-            Ok(Step::Answer(answer)) => whole = Some(answer),
-            Ok(Step::Failed(problem)) => return Err(problem),
+            Ok(NextEvent::Deltas(deltas)) => first = deltas,
+            Ok(NextEvent::Answer(answer)) => whole = Some(answer),
+            Ok(NextEvent::Failed(problem)) => return Err(problem),
             Err(_) => break,
         }
     }
@@ -139,14 +139,14 @@ fn response(events: impl Stream<Item = Event> + Send + 'static, run: String) -> 
 async fn go_on<P: Protocol>(mut following: Box<Following>, mut protocol: P) -> (Vec<Event>, At<P>) {
     let mut out = Out::default();
     match following.next().await {
-        Step::Deltas(deltas) => {
+        NextEvent::Deltas(deltas) => {
             for delta in &deltas {
                 protocol.delta(delta, &mut out);
             }
             return (out.take(), At::Running { following, protocol });
         }
-        Step::Answer(answer) => end(&mut protocol, &answer, &mut out),
-        Step::Failed(problem) => protocol.fail(&problem, &mut out),
+        NextEvent::Answer(answer) => end(&mut protocol, &answer, &mut out),
+        NextEvent::Failed(problem) => protocol.fail(&problem, &mut out),
     }
     (out.take(), At::End)
 }

@@ -7,15 +7,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::answer::Answer;
-use super::conversation::{Conversation, Digest, Told};
+use super::conversation::{CliInput, Conversation, Digest};
 use super::error;
-use super::headers::{Headers, Progress};
+use super::headers::{Headers, ProgressStyle};
 use super::material;
 use super::memory::{self, Memory, Previous};
 use super::models::{self, Models};
 use super::spoken::Spoken;
 use super::tools::Tools;
-use super::wish::Wish;
+use super::wish::AnswerRequest;
 use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::claude::outcome::Outcome;
 use crate::desk::Desk;
@@ -39,7 +39,7 @@ pub(super) struct Turn {
     /// The model's name, as the client has it.
     pub(super) model: String,
     /// How thinking and tools show.
-    pub(super) progress: Progress,
+    pub(super) progress: ProgressStyle,
     schema: bool,
     /// The function whose call the answer is.
     call: Option<String>,
@@ -56,7 +56,7 @@ impl Turn {
         models: &Models,
         caller: &Caller,
         headers: Headers,
-        mut wish: Wish,
+        mut wish: AnswerRequest,
         stopping: Option<Extension<Stopping>>,
     ) -> Result<Self, Problem> {
         let model = models::asked(models, &wish.model)?;
@@ -212,7 +212,7 @@ impl Turn {
 }
 
 /// Digest of what a client asks under a key, whatever it is told and wherever it goes on by then.
-fn asked(wish: &Wish, headers: &Headers, conversation: &Conversation) -> Option<String> {
+fn asked(wish: &AnswerRequest, headers: &Headers, conversation: &Conversation) -> Option<String> {
     wish.key.as_ref()?;
     let call = if let Tools::Forced(forced) = &wish.tools { Some([&forced.name, &forced.schema]) } else { None };
     let previous = wish.previous.as_ref().map(|run| run.id);
@@ -222,7 +222,7 @@ fn asked(wish: &Wish, headers: &Headers, conversation: &Conversation) -> Option<
     Some(digest.with(&rest).text())
 }
 
-fn request(options: Options, told: Told) -> Request {
+fn request(options: Options, told: CliInput) -> Request {
     let from_door = FromDoor { attachments: told.attachments, ..FromDoor::default() };
     Request { options, from_door, ..Request::new(told.prompt, OutputFormat::Json) }
 }

@@ -6,7 +6,7 @@ use super::answer::Answer;
 
 /// Tokens of a run, from the CLI's result.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Usage {
+pub(super) struct TokenUsage {
     /// All that went in, from the cache or not.
     input: u64,
     /// Of them, those that came out of the cache.
@@ -20,7 +20,7 @@ pub(super) struct Usage {
     cost: Option<f64>,
 }
 
-impl Usage {
+impl TokenUsage {
     /// Of an answer, with its cost.
     pub(super) fn of(answer: &Answer) -> Self {
         Self { cost: answer.cost(), ..Self::of_result(answer.result()) }
@@ -81,12 +81,12 @@ mod tests {
             "inputTokens": 5, "cacheCreationInputTokens": 20, "cacheReadInputTokens": 100, "outputTokens": 7,
             "outputTokensDetails": {"thinkingTokens": 3},
         }});
-        let usage = Usage::of_result(&result);
+        let usage = TokenUsage::of_result(&result);
         let chat = usage.chat();
         assert_eq!((&chat["prompt_tokens"], &chat["total_tokens"]), (&json!(125), &json!(132)));
         assert_eq!(chat["prompt_tokens_details"]["cached_tokens"], 100);
         assert_eq!(chat["completion_tokens_details"]["reasoning_tokens"], 3);
         assert_eq!(usage.responses()["output_tokens_details"]["reasoning_tokens"], 3);
-        assert_eq!(Usage::of_result(&json!({})), Usage::default());
+        assert_eq!(TokenUsage::of_result(&json!({})), TokenUsage::default());
     }
 }

@@ -10,7 +10,7 @@ use crate::doors::web::problem::Problem;
 use crate::store::record::Run;
 
 /// A request, read.
-pub(super) struct Wish {
+pub(super) struct AnswerRequest {
     pub(super) model: String,
     pub(super) messages: Vec<Message>,
     /// What the messages are called in the protocol.

@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::crowd::Place;
+use super::crowd::ConnectionSlot;
 
 /// How long a connection waits for its client.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +82,7 @@ pub(super) struct Bounded<S> {
     reading: Reading,
     reader: Timer,
     writer: Timer,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<ConnectionSlot>>,
 }
 
 /// What a read waits for.
@@ -106,7 +106,7 @@ impl<S> Bounded<S> {
     }
 
     /// Says at `place` when the client is waited for.
-    pub(super) fn at(mut self, place: Arc<Place>) -> Self {
+    pub(super) fn at(mut self, place: Arc<ConnectionSlot>) -> Self {
         self.place = Some(place);
         self
     }

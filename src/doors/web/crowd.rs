@@ -43,7 +43,7 @@ struct Seat {
 
 /// A connection's place among them. It is left when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     crowd: Crowd,
     number: u64,
     seat: Arc<Seat>,
@@ -61,7 +61,7 @@ impl Crowd {
     }
 
     /// A place for a connection from `source`, whose first request is waited for.
-    pub(super) fn enter(&self, source: IpAddr) -> Place {
+    pub(super) fn enter(&self, source: IpAddr) -> ConnectionSlot {
         let (source, doing, end) = (network(source), AtomicU64::new(BUSY), CancellationToken::new());
         let seat = Arc::new(Seat { source, doing, end });
         let number = {
@@ -71,7 +71,7 @@ impl Crowd {
             members.seats.insert(number, Arc::clone(&seat));
             number
         };
-        let place = Place { crowd: self.clone(), number, seat };
+        let place = ConnectionSlot { crowd: self.clone(), number, seat };
         place.waits(false);
         place
     }
@@ -109,7 +109,7 @@ impl Crowd {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The client is waited for. `used`: it has been answered before.
     pub(super) fn waits(&self, used: bool) {
         let shared = &self.crowd.0;
@@ -131,7 +131,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.crowd.members().seats.remove(&self.number);
     }
@@ -192,7 +192,7 @@ mod tests {
     async fn the_source_with_most_of_them_makes_room_first_and_its_oldest_before_the_others() {
         let crowd = Crowd::new();
         let lone = crowd.enter(source(1));
-        let flood: Vec<Place> = (0..3).map(|_| crowd.enter(source(2))).collect();
+        let flood: Vec<ConnectionSlot> = (0..3).map(|_| crowd.enter(source(2))).collect();
         assert!(crowd.make_room() && crowd.make_room());
         let ended: Vec<bool> = flood.iter().map(|place| place.ends().is_cancelled()).collect();
         assert_eq!((ended, lone.ends().is_cancelled()), (vec![true, true, false], false));

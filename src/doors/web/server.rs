@@ -35,7 +35,7 @@ use tower::ServiceExt as _;
 use super::Shape;
 use super::body::{Sent, StoodStill, Watched};
 use super::connection::{Bounded, InFlight, Waits};
-use super::crowd::{Crowd, Place};
+use super::crowd::{ConnectionSlot, Crowd};
 use super::normal::addressed;
 use super::problem::Problem;
 use crate::backoff::Backoff;
@@ -314,7 +314,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 async fn connection<S>(
     stream: S,
     peer: SocketAddr,
-    place: Place,
+    place: ConnectionSlot,
     (router, shape): (Router, Shape),
     limits: Limits,
     stopping: CancellationToken,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 fn answer(body: &Value) -> Message {
-    let request = Request::from_value(body).unwrap();
+    let request = MessagesRequest::from_value(body).unwrap();
     match reply(&request, &Scenario::of_prompt(&request.prompt), true) {
         Reply::Message(message) => message,
         Reply::Error(failure) => panic!("{failure:?}"),
@@ -144,7 +144,7 @@ fn a_json_format_is_answered_with_json_alone() {
 #[case("offline:cut-once", true, Pace::CutHalfway)]
 #[case("offline:cut-once", false, Pace::AtOnce)]
 fn a_cut_comes_when_it_should(#[case] prompt: &str, #[case] first: bool, #[case] pace: Pace) {
-    let request = Request::from_value(&json!({"messages": [user(prompt)]})).unwrap();
+    let request = MessagesRequest::from_value(&json!({"messages": [user(prompt)]})).unwrap();
     let Reply::Message(message) = reply(&request, &Scenario::of_prompt(prompt), first) else { panic!("an error") };
     assert_eq!(message.pace, pace);
 }
@@ -185,7 +185,7 @@ proptest! {
     fn no_request_causes_a_panic(body in any_json(), blocks in any_json(), tools in any_json()) {
         let wrapped = json!({"messages": [{"role": "user", "content": blocks}], "tools": tools});
         for body in [body, wrapped] {
-            if let Ok(request) = Request::from_value(&body) {
+            if let Ok(request) = MessagesRequest::from_value(&body) {
                 reply(&request, &Scenario::of_prompt(&request.prompt), true);
             }
         }

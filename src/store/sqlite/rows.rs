@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::claude::outcome::Outcome;
 use crate::store::record::{DoorName, End, Request, Requester, Run, State};
-use crate::store::{Accepted, Entry, Filter, Finish};
+use crate::store::{Accepted, Filter, Finish, LedgerEntry};
 
 /// What [`run`] reads.
 pub(super) const COLUMNS: &str = "id, workspace, door, requester, state, request, created_at, started_at, finished_at, \
@@ -24,7 +24,7 @@ const LISTED: &str = "id, workspace, door, requester, state, \
                       created_at, started_at, finished_at, outcome, resets_at, error, 'null', cost_usd, session_id, reaped, \
                       terms, cost_estimated, kind";
 
-pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<Accepted> {
+pub(super) fn insert(connection: &Connection, entry: &LedgerEntry) -> rusqlite::Result<Accepted> {
     let run = &entry.run;
     if let Some((key, _)) = &entry.idempotency {
         let sql = "SELECT id, idempotency_digest FROM runs WHERE kind = ?1 AND requester = ?2 AND idempotency_key = ?3";

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::{Sqlite, rows};
 use crate::store::record::{Requester, Run};
-use crate::store::{Accepted, Answer, Entry, Filter, Finish, Runs};
+use crate::store::{Accepted, Answer, Filter, Finish, LedgerEntry, Runs};
 
 impl Runs for Sqlite {
-    fn accept(&self, entry: Entry) -> Answer<'_, Accepted> {
+    fn accept(&self, entry: LedgerEntry) -> Answer<'_, Accepted> {
         Box::pin(self.writer.write("add to", move |connection| rows::insert(connection, &entry)))
     }
 

@@ -22,8 +22,8 @@ fn shell(command: String) -> Shell {
     Shell { run_id: Uuid::nil(), command, output: "/tmp/o".into(), workspace: "/w".into(), limit }
 }
 
-fn report(complaint: Option<String>, text: &str) -> Report {
-    Report {
+fn report(complaint: Option<String>, text: &str) -> RunReport {
+    RunReport {
         outcome: Outcome::RateLimited { resets_at: Some(7) },
         complaint,
         envelope: json!({"result": text, "big": 1}),

@@ -3,7 +3,7 @@ use chrono::{Datelike, Duration, MappedLocalTime, NaiveDate, NaiveTime, Timelike
 use proptest::prelude::*;
 use rstest::rstest;
 
-fn schedule(text: &str) -> Schedule {
+fn schedule(text: &str) -> CronExpression {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -44,7 +44,7 @@ fn at(text: &str) -> DateTime<Utc> {
 #[case("*/99999999999 * * * *", "a step is at most 60")]
 #[case("*/ * * * *", "the minute \"*/\" cannot be")]
 fn what_is_wrong_is_named(#[case] text: &str, #[case] why: &str) {
-    let error = text.parse::<Schedule>().unwrap_err();
+    let error = text.parse::<CronExpression>().unwrap_err();
     assert!(error.starts_with(&format!("{text:?} ")) && error.contains(why), "{error}");
 }
 
@@ -55,7 +55,7 @@ fn a_step_is_at_most_the_number_of_values() {
         for step in 1..=values + 40 {
             let fields: Vec<String> =
                 (0..6).map(|field| if field == at { format!("*/{step}") } else { "*".to_owned() }).collect();
-            let read = fields.join(" ").parse::<Schedule>();
+            let read = fields.join(" ").parse::<CronExpression>();
             assert_eq!(read.is_ok(), step <= *values, "{name}: {read:?}");
         }
     }
@@ -69,7 +69,7 @@ fn an_item_is_never_empty() {
             for fields in [5, 6] {
                 let field = |field: usize| if field == at % fields { wrong } else { "*" };
                 let text = (0..fields).map(field).collect::<Vec<_>>().join(" ");
-                let error = text.parse::<Schedule>().unwrap_err();
+                let error = text.parse::<CronExpression>().unwrap_err();
                 assert!(error.contains("its commas"), "{error}");
             }
         }
@@ -169,7 +169,7 @@ const EXPRESSIONS: [&str; 12] = [
 
 /// A job and a clock that is wherever it is put.
 struct Simulation {
-    schedule: Schedule,
+    schedule: CronExpression,
     zone: Tz,
     on_missed: OnMissed,
     handled: DateTime<Utc>,
@@ -189,16 +189,16 @@ impl Simulation {
     fn look(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         loop {
             match decide(&self.schedule, self.zone, self.on_missed, self.handled, now) {
-                Decision::Wait(next) => return next,
-                Decision::Run(due) | Decision::MakeUp(due) => {
+                TickDecision::Wait(next) => return next,
+                TickDecision::Run(due) | TickDecision::MakeUp(due) => {
                     self.runs.push((due, now));
                     self.handled = due;
                 }
-                Decision::LeaveOut(due) => {
+                TickDecision::LeaveOut(due) => {
                     self.left_out.push(due);
                     self.handled = due;
                 }
-                Decision::CountAnew => {
+                TickDecision::CountAnew => {
                     self.counted_anew += 1;
                     self.handled = now;
                 }
@@ -356,7 +356,7 @@ fn one_that_never_comes_again_waits_for_ever() {
     let schedule = schedule("0 0 1 1 *");
     let late = Utc.with_ymd_and_hms(4999, 12, 31, 0, 0, 0).unwrap();
     let decision = decide(&schedule, Tz::UTC, OnMissed::Skip, late + Duration::days(400), late + Duration::days(400));
-    assert!(matches!(decision, Decision::Wait(None | Some(_))));
+    assert!(matches!(decision, TickDecision::Wait(None | Some(_))));
 }
 
 proptest! {
@@ -383,7 +383,7 @@ proptest! {
 
     #[test]
     fn any_text_is_a_schedule_or_an_error(text in "[-0-9*/,LW#? a-zA-Z@]{0,24}") {
-        if let Ok(schedule) = text.parse::<Schedule>() {
+        if let Ok(schedule) = text.parse::<CronExpression>() {
             let _ = schedule.next(DateTime::from_timestamp(1_800_000_000, 0).unwrap(), Tz::Europe__Berlin);
         }
     }

@@ -18,11 +18,11 @@ use crate::workspace::{ClientPath, PathError, Workspaces};
 pub struct PathGuard(pub Arc<dyn Fn(&str) -> bool + Send + Sync>);
 
 /// The workspaces as the request's caller may use them.
-pub(super) struct Scope {
+pub(super) struct CallerWorkspaces {
     pub(super) workspaces: Workspaces,
 }
 
-impl<S: Sync> FromRequestParts<S> for Scope {
+impl<S: Sync> FromRequestParts<S> for CallerWorkspaces {
     type Rejection = Problem;
 
     /// Without a guard nobody gets in: a route that was wired up wrongly must not be an open one.
@@ -36,7 +36,7 @@ impl<S: Sync> FromRequestParts<S> for Scope {
     }
 }
 
-impl Scope {
+impl CallerWorkspaces {
     /// The path after `/files/`.
     pub(super) fn path(&self, uri: &Uri) -> Result<ClientPath, PathError> {
         self.workspaces.client_path(&named(uri))

@@ -19,7 +19,7 @@ pub(super) struct Conditions {
 
 /// What the conditions mean for a file that is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(super) enum ReadDecision {
     Send,
     NotModified,
     Failed,
@@ -40,15 +40,15 @@ impl Conditions {
         self.tags
     }
 
-    pub(super) fn decide(&self, there: &Stat) -> Decision {
+    pub(super) fn decide(&self, there: &Stat) -> ReadDecision {
         let newer_than = |date: SystemTime| last_modified(there).is_none_or(|changed| changed > date);
         let matches = Precondition { matches: self.tags.matches.clone(), matches_none: None };
         if !matches.holds(Some(there)) || self.unmodified_since.is_some_and(newer_than) {
-            Decision::Failed
+            ReadDecision::Failed
         } else if !self.tags.holds(Some(there)) || self.modified_since.is_some_and(|date| !newer_than(date)) {
-            Decision::NotModified
+            ReadDecision::NotModified
         } else {
-            Decision::Send
+            ReadDecision::Send
         }
     }
 }

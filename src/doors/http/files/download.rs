@@ -16,7 +16,7 @@ use cap_std::fs::{File, FileExt};
 use futures_util::stream;
 
 use super::address::Parameters;
-use super::conditions::{Conditions, Decision, if_range_holds, last_modified};
+use super::conditions::{Conditions, ReadDecision, if_range_holds, last_modified};
 use super::range::{Part, part};
 use super::schema::ListingBody;
 use crate::doors::web::problem::Problem;
@@ -94,9 +94,9 @@ pub(super) fn find(workspaces: &Workspaces, path: &ClientPath, wanted: &Wanted) 
         Err(error) => return Err(error.into()),
     };
     match wanted.conditions.decide(&stat) {
-        Decision::Send => {}
-        Decision::NotModified => return Ok(Found::NotModified(stat)),
-        Decision::Failed => {
+        ReadDecision::Send => {}
+        ReadDecision::NotModified => return Ok(Found::NotModified(stat)),
+        ReadDecision::Failed => {
             let detail = "the file is not as the request demands";
             return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail));
         }

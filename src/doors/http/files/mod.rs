@@ -18,7 +18,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use utoipa::OpenApi;
 
-use self::address::{Parameters, Scope};
+use self::address::{CallerWorkspaces, Parameters};
 use self::conditions::Conditions;
 use self::download::Wanted;
 use self::schema::{Deleted, FileBytes, ListingBody, Written};
@@ -102,7 +102,7 @@ fn list() {}
         (status = 503, description = "Too many files are open: `too_many_open_files`", body = ProblemBody),
     ),
 )]
-async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+async fn read(scope: CallerWorkspaces, method: Method, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let path = scope.path(&uri)?;
     let wanted = Wanted::new(&Parameters::of(&uri)?, &headers, method == Method::HEAD)?;
     let found = blocking(move || download::find(&scope.workspaces, &path, &wanted)).await??;
@@ -137,7 +137,7 @@ async fn read(scope: Scope, method: Method, uri: Uri, headers: HeaderMap) -> Res
     ),
 )]
 async fn write(
-    scope: Scope,
+    scope: CallerWorkspaces,
     limit: Option<Extension<UploadLimit>>,
     uri: Uri,
     headers: HeaderMap,
@@ -174,7 +174,7 @@ async fn write(
         (status = 503, description = "Too many files are open: `too_many_open_files`", body = ProblemBody),
     ),
 )]
-async fn delete(scope: Scope, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+async fn delete(scope: CallerWorkspaces, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let path = scope.path(&uri)?;
     let recursive = Parameters::of(&uri)?.switch("recursive")?;
     let condition = Conditions::of(&headers).of_a_change();

@@ -24,7 +24,7 @@ use super::inside::Inside;
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::desk::refusal::{Kind, Refusal};
-use crate::desk::runs::Named;
+use crate::desk::runs::RunName;
 use crate::doors::web::parameters::{Path, Query};
 use crate::doors::web::problem::{Problem, ProblemBody};
 use crate::doors::web::server::Stopping;
@@ -138,7 +138,7 @@ async fn cancel_by_query(
     Query(query): Query<CancelQuery>,
 ) -> Result<Response, Problem> {
     let neither = || Refusal::new(Kind::Invalid, "invalid_parameter", "name a run (runId) or a workspace (workspace)");
-    cancelled(&desk, &caller, Named::either(query.run_id, query.workspace).ok_or_else(neither)?).await
+    cancelled(&desk, &caller, RunName::either(query.run_id, query.workspace).ok_or_else(neither)?).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -237,7 +237,7 @@ async fn cancel(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    cancelled(&desk, &caller, Named::Run(id)).await
+    cancelled(&desk, &caller, RunName::Run(id)).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -336,7 +336,7 @@ async fn status(State(desk): State<Desk>, Extension(caller): Extension<Caller>) 
     }))
 }
 
-async fn cancelled(desk: &Desk, caller: &Caller, named: Named) -> Result<Response, Problem> {
+async fn cancelled(desk: &Desk, caller: &Caller, named: RunName) -> Result<Response, Problem> {
     let cancellation = desk.cancel(caller, named).await?;
     let run = &cancellation.run;
     let body = CancelView {

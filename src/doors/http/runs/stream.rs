@@ -191,6 +191,7 @@ mod tests {
     use crate::runs::metrics::Metrics;
     use crate::runs::submission::Origin;
     use crate::store::record::{DoorName, Request, Requester};
+    use crate::store::sqlite::Sqlite;
 
     /// An engine in which every run waits for ever, and a run in it.
     async fn waiting(state_dir: &Path) -> (Engine, Uuid) {
@@ -206,10 +207,11 @@ mod tests {
             offline: false,
         };
         let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+        let store = Arc::new(Sqlite::open(state_dir).unwrap());
         let sessions = Sessions { config_dir: state_dir.to_owned(), state_dir: state_dir.to_owned() };
         let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
-        let engine = Engine::start(config, sessions, workers, metrics).await.unwrap();
+        let engine = Engine::start(store, config, sessions, workers, metrics, None).await.unwrap();
         let request = Request::new("hi", OutputFormat::Json);
         let origin = Origin::unlimited(DoorName::Http, Requester::Token("me".into()));
         let id = Ask::new(origin, "/w".into(), request).stays(true).submit(&engine).await.unwrap().id;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::usage::Usage;
+use crate::doors::openai::usage::TokenUsage;
 
 /// The completion of an answer. `older`: a call is told as clients of `functions` know it.
 pub(super) fn completion(answer: &Answer, model: &str, older: bool) -> Value {
@@ -29,7 +29,7 @@ pub(super) fn completion(answer: &Answer, model: &str, older: bool) -> Value {
             "logprobs": null,
             "finish_reason": finish_reason(answer, older),
         }],
-        "usage": Usage::of(answer).chat(),
+        "usage": TokenUsage::of(answer).chat(),
         "claudebox": answer.about(),
     })
 }

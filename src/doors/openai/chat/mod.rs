@@ -21,7 +21,7 @@ use super::message::{self, invalid};
 use super::models::Models;
 use super::tools::{self, Tools};
 use super::turn::Turn;
-use super::wish::{Wish, effort, schema};
+use super::wish::{AnswerRequest, effort, schema};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::web::parameters::{Body, idempotency_key};
@@ -135,7 +135,7 @@ pub(super) async fn create(
     }
     let streamed = body.stream.unwrap_or_default();
     let with_usage = body.stream_options.and_then(|options| options.include_usage).unwrap_or_default();
-    let wish = Wish {
+    let wish = AnswerRequest {
         model: body.model.unwrap_or_default(),
         messages: message::of_chat(&body.messages)?,
         field: "messages",

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::completion::{finish_reason, id};
 use crate::desk::narrate::{Delta, tool_line};
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::headers::Progress;
+use crate::doors::openai::headers::ProgressStyle;
 use crate::doors::openai::stream::{Out, Protocol, error_event};
 use crate::doors::openai::turn::follow::Following;
-use crate::doors::openai::usage::Usage;
+use crate::doors::openai::usage::TokenUsage;
 use crate::doors::web::problem::Problem;
 use crate::store::record::now;
 
@@ -18,7 +18,7 @@ pub(super) struct Chunks {
     model: String,
     created: i64,
     with_usage: bool,
-    progress: Progress,
+    progress: ProgressStyle,
     /// A call is told as clients of `functions` know it.
     older: bool,
 }
@@ -60,12 +60,14 @@ impl Protocol for Chunks {
     fn delta(&mut self, delta: &Delta, out: &mut Out) {
         match (delta, self.progress) {
             (Delta::Text(text), _) => self.choice(&json!({"content": text}), None, out),
-            (Delta::Thinking(text), Progress::Reasoning) => self.choice(&json!({"reasoning_content": text}), None, out),
-            (Delta::Tool { name, input }, Progress::Reasoning) => {
+            (Delta::Thinking(text), ProgressStyle::Reasoning) => {
+                self.choice(&json!({"reasoning_content": text}), None, out);
+            }
+            (Delta::Tool { name, input }, ProgressStyle::Reasoning) => {
                 let line = tool_line(name, input);
                 self.choice(&json!({"reasoning_content": format!("\n[{line}]\n")}), None, out);
             }
-            (Delta::Tool { name, input }, Progress::Comments) => {
+            (Delta::Tool { name, input }, ProgressStyle::Comments) => {
                 out.comment(&format!("tool {}", tool_line(name, input)));
             }
             _ => {}
@@ -85,7 +87,7 @@ impl Protocol for Chunks {
         self.choice(&json!({}), Some(finish_reason(answer, self.older)), out);
         if self.with_usage {
             let mut last = self.chunk(&json!([]));
-            last["usage"] = Usage::of(answer).chat();
+            last["usage"] = TokenUsage::of(answer).chat();
             last["claudebox"] = answer.about();
             out.data(&last);
         }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::items::{call_item, message_item, response_id, text_part};
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::usage::Usage;
+use crate::doors::openai::usage::TokenUsage;
 use crate::doors::web::problem::Problem;
 
 /// What of a request its response says again.
@@ -55,7 +55,7 @@ impl Echo {
             Some(name) => json!([call_item(answer, name, "completed", &answer.text)]),
             None => json!([message_item(answer.run.id, "completed", &json!([text_part(&answer.text)]))]),
         };
-        let usage = Usage::of(answer).responses();
+        let usage = TokenUsage::of(answer).responses();
         let created_at = answer.run.created_at / 1000;
         let mut response = self.response(answer.run.id, created_at, "completed", &output, &usage);
         let reason = match result["stopReason"].as_str() {

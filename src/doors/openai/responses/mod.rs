@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::echo::Echo;
 use self::items::{RESPONSE, response_id};
-use self::stream::Events;
+use self::stream::ResponseEvents;
 use super::answer::Answer;
 use super::error::{self, ErrorBody};
 use super::headers::Headers;
@@ -27,7 +27,7 @@ use super::message::{self, Message, Role, invalid};
 use super::models::Models;
 use super::tools::{self, Tools};
 use super::turn::Turn;
-use super::wish::{Wish, effort, schema};
+use super::wish::{AnswerRequest, effort, schema};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::web::parameters::{Body, Path, Query, idempotency_key};
@@ -156,7 +156,7 @@ pub(super) async fn create(
     }
     let word = body.reasoning.and_then(|reasoning| reasoning.effort);
     let (streamed, store) = (body.stream.unwrap_or_default(), body.store.unwrap_or(true));
-    let wish = Wish {
+    let wish = AnswerRequest {
         model: body.model.unwrap_or_default(),
         messages,
         field: "input",
@@ -188,7 +188,7 @@ pub(super) async fn create(
     };
     if streamed {
         let following = turn.follow().await?;
-        return super::stream::answer(following, |following| Events::new(following, echo)).await;
+        return super::stream::answer(following, |following| ResponseEvents::new(following, echo)).await;
     }
     let answer = turn.answer().await?;
     let response = echo.completed(&answer);
@@ -239,14 +239,14 @@ pub(super) async fn one(
     }
     if let Some(problem) = error::of_run(&run) {
         if query.stream {
-            let events = Events::again(&run, echo);
+            let events = ResponseEvents::again(&run, echo);
             return Ok(super::stream::replay(Err(&problem), run.id, events));
         }
         return Ok(Json(echo.failed(run.id, created_at, &problem)).into_response());
     }
     let answer = Answer::of(run, asked["call"].as_str());
     if query.stream {
-        let events = Events::again(&answer.run, echo);
+        let events = ResponseEvents::again(&answer.run, echo);
         return Ok(super::stream::replay(Ok(&answer), answer.run.id, events));
     }
     Ok(Json(echo.completed(&answer)).into_response())

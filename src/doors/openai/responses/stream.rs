@@ -7,24 +7,24 @@ use super::echo::Echo;
 use super::items::{call_item, call_item_id, message_id, message_item, text_part};
 use crate::desk::narrate::{Delta, tool_line};
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::headers::Progress;
+use crate::doors::openai::headers::ProgressStyle;
 use crate::doors::openai::stream::{Out, Protocol};
 use crate::doors::openai::turn::follow::Following;
 use crate::doors::web::problem::Problem;
 use crate::store::record::{Run, now};
 
 /// One response's events, numbered.
-pub(super) struct Events {
+pub(super) struct ResponseEvents {
     echo: Echo,
     run: Uuid,
     created_at: i64,
-    progress: Progress,
+    progress: ProgressStyle,
     next: u64,
     /// The answer's text so far, once it has begun.
     text: Option<String>,
 }
 
-impl Events {
+impl ResponseEvents {
     pub(super) fn new(following: &Following, echo: Echo) -> Self {
         let progress = following.progress();
         Self { echo, run: following.run, created_at: now() / 1000, progress, next: 0, text: None }
@@ -33,7 +33,7 @@ impl Events {
     /// Of a run that has ended.
     pub(super) fn again(run: &Run, echo: Echo) -> Self {
         let created_at = run.created_at / 1000;
-        Self { echo, run: run.id, created_at, progress: Progress::Off, next: 0, text: None }
+        Self { echo, run: run.id, created_at, progress: ProgressStyle::Off, next: 0, text: None }
     }
 
     /// The answer as a call.
@@ -83,7 +83,7 @@ impl Events {
     }
 }
 
-impl Protocol for Events {
+impl Protocol for ResponseEvents {
     fn begin(&mut self, out: &mut Out) {
         for kind in ["response.created", "response.in_progress"] {
             let response = self.echo.response(self.run, self.created_at, "in_progress", &json!([]), &Value::Null);
@@ -94,7 +94,7 @@ impl Protocol for Events {
     fn delta(&mut self, delta: &Delta, out: &mut Out) {
         let text = match (delta, self.progress) {
             (Delta::Text(text), _) => text,
-            (Delta::Tool { name, input }, Progress::Comments) => {
+            (Delta::Tool { name, input }, ProgressStyle::Comments) => {
                 return out.comment(&format!("tool {}", tool_line(name, input)));
             }
             _ => return,

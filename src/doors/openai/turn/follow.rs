@@ -6,7 +6,7 @@ use super::Turn;
 use crate::desk::narrate::{Delta, Reader};
 use crate::desk::refusal::left_waiting;
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::headers::Progress;
+use crate::doors::openai::headers::ProgressStyle;
 use crate::doors::openai::spoken::Spoken;
 use crate::doors::web::problem::Problem;
 use crate::runs::engine::Hold;
@@ -24,7 +24,7 @@ pub(in crate::doors::openai) struct Following {
 }
 
 /// What comes next of a run.
-pub(in crate::doors::openai) enum Step {
+pub(in crate::doors::openai) enum NextEvent {
     /// Pieces of the answer; there may be none in what has happened.
     Deltas(Vec<Delta>),
     /// The whole of it.
@@ -48,12 +48,12 @@ impl Following {
         &self.turn.model
     }
 
-    pub(in crate::doors::openai) fn progress(&self) -> Progress {
+    pub(in crate::doors::openai) fn progress(&self) -> ProgressStyle {
         self.turn.progress
     }
 
     /// The next step. Can be dropped and called again until the run has ended; after the end nothing comes.
-    pub(in crate::doors::openai) async fn next(&mut self) -> Step {
+    pub(in crate::doors::openai) async fn next(&mut self) -> NextEvent {
         let stopped = async {
             match &self.turn.stopping {
                 Some(stopping) => stopping.wait().await,
@@ -67,16 +67,16 @@ impl Following {
             // A run that is ended by the stop says so itself; one that waits goes on waiting without us.
             () = stopped, if waiting => {
                 self.hold.release();
-                return Step::Failed(left_waiting(self.run).into());
+                return NextEvent::Failed(left_waiting(self.run).into());
             }
         };
         match chunk {
             Ok(Some(chunk)) => {
                 let deltas = self.reader.read(&chunk.lines);
-                Step::Deltas(deltas.into_iter().filter_map(|delta| self.pass_on(delta)).collect())
+                NextEvent::Deltas(deltas.into_iter().filter_map(|delta| self.pass_on(delta)).collect())
             }
             Ok(None) => self.ended().await,
-            Err(error) => Step::Failed(Problem::internal("reading a run's events", &error)),
+            Err(error) => NextEvent::Failed(Problem::internal("reading a run's events", &error)),
         }
     }
 
@@ -97,21 +97,21 @@ impl Following {
         (!given.is_empty()).then_some(Delta::Text(given))
     }
 
-    async fn ended(&mut self) -> Step {
+    async fn ended(&mut self) -> NextEvent {
         let run = match self.turn.desk.wait_or_stop(self.run, None).await {
             Ok(run) => run,
-            Err(refusal) => return Step::Failed(refusal.into()),
+            Err(refusal) => return NextEvent::Failed(refusal.into()),
         };
         self.hold.release();
         if self.spoken.is_empty() && self.turn.again(&run) {
             return match self.start_again().await {
-                Ok(()) => Step::Deltas(Vec::new()),
-                Err(problem) => Step::Failed(problem),
+                Ok(()) => NextEvent::Deltas(Vec::new()),
+                Err(problem) => NextEvent::Failed(problem),
             };
         }
         match self.turn.conclude(run, Some(&mut self.spoken)).await {
-            Ok(answer) => Step::Answer(Box::new(answer)),
-            Err(problem) => Step::Failed(problem),
+            Ok(answer) => NextEvent::Answer(Box::new(answer)),
+            Err(problem) => NextEvent::Failed(problem),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::runs::metrics::Metrics;
 use crate::runs::submission::{Busy, Origin};
 use crate::store::Filter;
 use crate::store::record::{DoorName, Request, Requester};
+use crate::store::sqlite::Sqlite;
 use crate::workspace::Workspaces;
 
 /// A chat that keeps what it is told, and refuses what it is set to.
@@ -109,9 +110,12 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> (ChatReports, Prompts) {
         offline: false,
     };
     let end_tree: EndTree = Arc::new(|_, _| Box::pin(async { 0 }));
+    let store = Arc::new(Sqlite::open(folder).unwrap());
     let sessions = Sessions { config_dir: folder.to_owned(), state_dir: folder.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    let engine = Engine::start(config, sessions, workers, Metrics::register(&mut Registry::default())).await.unwrap();
+    let engine = Engine::start(store, config, sessions, workers, Metrics::register(&mut Registry::default()), None)
+        .await
+        .unwrap();
     std::fs::write(folder.join("telegram.yml"), "").unwrap();
     let settings = ChatSettings::open(folder.join("telegram.yml")).unwrap();
     let (workspaces, notes) = (Workspaces::open(folder).unwrap(), Notes::new(engine.notes_to_keep()));
