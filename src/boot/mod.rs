@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod engines;
+pub mod guard;
 pub mod hooks;
 pub mod identity;
 pub mod mounts;
@@ -24,6 +25,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use accounts::Accounts;
+use guard::Guard;
 use identity::Identity;
 use ownership::Owner;
 
@@ -36,6 +38,8 @@ pub struct Booted {
     pub workspace: PathBuf,
     /// The CLI's own folder.
     pub config_dir: PathBuf,
+    /// Who looks after Claude; `None` where that is Claude's own user.
+    pub guard: Option<Guard>,
     /// What a child's environment has on top of this process's: a value sets, `None` removes.
     pub environment: Vec<(String, Option<OsString>)>,
 }
@@ -172,6 +176,12 @@ pub fn prepare(config: &Config, env: &impl Environment, place: WorkingFolder) ->
         Err(error) => tracing::debug!("{}: {error}", folder.display()),
     }
     let mut booted = resolve_with(config, env, &accounts, place)?;
+    let settled = Guard::of_box(config, &accounts, &user).and_then(|guard| match place {
+        WorkingFolder::Workspace => Ok(guard),
+        WorkingFolder::Workspaces => guard.settle(&user).map(|()| guard),
+    });
+    booted.guard =
+        settled.inspect_err(|why| tracing::warn!("what looks after Claude has Claude's own user: {why}")).ok();
     // A box is no part of the run that may have started it: its runs are told by this variable.
     booted.environment.push((name::RUN_ID.into(), None));
     Ok(booted)
@@ -233,7 +243,8 @@ fn resolve_with(
     }
     let config_dir = config.config_dir.clone().unwrap_or_else(|| identity.home.join(".claude"));
     let environment = child_environment(&identity, &workspace, &config_dir, env);
-    Ok(Booted { identity, workspace, config_dir, environment })
+    let guard = identity.drop.then(|| Guard::of_box(config, accounts, &identity.credentials).ok()).flatten();
+    Ok(Booted { identity, workspace, config_dir, guard, environment })
 }
 
 fn child_environment(
@@ -324,7 +335,7 @@ mod tests {
         let workspace = PathBuf::from("/w");
         let env: HashMap<String, OsString> = HashMap::new();
         let environment = child_environment(&identity, &workspace, &workspace, &env);
-        let booted = Booted { identity, config_dir: workspace.clone(), workspace, environment };
+        let booted = Booted { identity, config_dir: workspace.clone(), workspace, guard: None, environment };
         let changed: HashMap<String, Option<OsString>> = booted.server_environment().into_iter().collect();
         for secret in door_secrets() {
             assert!(booted.environment.contains(&(secret.clone(), None)));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nix::unistd::geteuid;
+use crate::privilege::files;
 
 /// git's setting for folders of others that it works in.
 const SAFE: &str = "safe.directory";
@@ -26,7 +26,7 @@ pub fn settle(home: &Path, workspace: &Path, git: &[(&str, Option<String>)]) {
 fn git(home: &Path, args: &[&str]) -> io::Result<Output> {
     let mut command = Command::new("git");
     command.args(["config", "--global"]).args(args).env("HOME", home);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).output()
+    files::as_claude(command.stdin(Stdio::null()).stderr(Stdio::null())).output()
 }
 
 fn set_git(home: &Path, setting: &str, value: &str) {
@@ -45,7 +45,7 @@ fn set_git(home: &Path, setting: &str, value: &str) {
 /// Lets git work in a workspace that belongs to somebody else (to root, where nobody mounted it as their own): git refuses
 /// that as "dubious ownership", because others may have put hooks there. This folder is what the box is for.
 fn trust(home: &Path, workspace: &Path) {
-    let own = geteuid().as_raw();
+    let own = files::uid();
     let is_anothers = fs::metadata(workspace).is_ok_and(|found| found.uid() != own);
     let Some(path) = workspace.to_str().filter(|_| is_anothers) else { return };
     let trusted = git(home, &["--get-all", SAFE]).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -58,7 +58,7 @@ fn trust(home: &Path, workspace: &Path) {
 
 /// `ssh` refuses keys that others can read. Only this user's own files are changed; public keys stay readable.
 fn mend_ssh(folder: &Path) {
-    let own = geteuid().as_raw();
+    let own = files::uid();
     let mend = |path: &Path, excess: u32, mode: u32| {
         let Ok(found) = fs::symlink_metadata(path) else { return };
         if found.is_symlink() {
@@ -107,6 +107,8 @@ fn is_private_key(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::geteuid;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

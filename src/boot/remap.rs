@@ -100,7 +100,7 @@ fn is_rootless(uid_map: &str) -> bool {
 }
 
 /// Whether a process in here can have this id. The kernel shows others' files as the overflow id's.
-fn is_mapped(uid_map: &str, uid: u32) -> bool {
+pub(super) fn is_mapped(uid_map: &str, uid: u32) -> bool {
     let mut ranges = ranges(uid_map).peekable();
     ranges.peek().is_none() || ranges.any(|(inside, _, count)| (inside..inside + count).contains(&u64::from(uid)))
 }

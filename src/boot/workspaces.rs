@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 
+use crate::privilege::files;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, getgid, getuid};
+use nix::unistd::{AccessFlags, Gid, Uid, fchown};
 
 use super::ownership::{FOLDER, Owner};
 
@@ -52,8 +53,9 @@ pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
 /// which is somebody's will.
 #[must_use]
 pub fn why_not_writable(folder: &Path) -> Option<String> {
-    let errno = access(folder, AccessFlags::W_OK | AccessFlags::X_OK).err().filter(|errno| *errno != Errno::EROFS)?;
-    let (path, uid, gid) = (folder.display(), getuid(), getgid());
+    let errno =
+        files::check(folder, AccessFlags::W_OK | AccessFlags::X_OK).err().filter(|errno| *errno != Errno::EROFS)?;
+    let (path, uid, gid) = (folder.display(), files::uid(), files::gid());
     Some(match fs::metadata(folder) {
         Ok(found) => format!(
             "{path} belongs to {}:{} and {uid}:{gid}, who Claude is here, cannot write there: on the host, give it away \

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::AccessFlags;
 
 use super::store::pins::Pins;
 use super::store::version::Version;
@@ -16,6 +16,7 @@ use super::store::{CliStore, DEFAULT_FOLDER, EXECUTABLE};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
+use crate::privilege::files;
 
 /// Why the CLI cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +126,7 @@ pub fn locate(program: &str, env: &impl Environment) -> Result<PathBuf, BinaryEr
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+    path.is_file() && files::may(path, AccessFlags::X_OK)
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ pub(super) fn connect(config: &Config, env: &impl Environment) -> Option<UnixStr
     if env.get(name::RUN_ID).is_some() {
         return None;
     }
-    let usual = || boot::config_dir(config, env).ok().map(|config_dir| config.state_folder(&config_dir));
-    let path = config.state_dir.clone().or_else(usual)?.join(wire::SOCKET);
+    let config_dir = boot::config_dir(config, env).unwrap_or_default();
+    let path = config.state_folder(&config_dir).join(wire::SOCKET);
     // Whatever keeps it from being reached, a dead server's socket or a path too long for one: nobody is there.
     UnixStream::connect(&path).inspect_err(|error| tracing::debug!("no servers at {}: {error}", path.display())).ok()
 }
@@ -110,7 +110,7 @@ pub(super) fn run(
 
 fn sessions(config: &Config, env: &impl Environment) -> Option<Sessions> {
     let config_dir = boot::config_dir(config, env).ok()?;
-    Some(Sessions { state_dir: config.state_folder(&config_dir), config_dir })
+    Some(Sessions { state_dir: config.notes_folder(&config_dir), config_dir })
 }
 
 /// The folder to work in.

@@ -19,6 +19,7 @@ pub mod unknown;
 pub(crate) mod yaml;
 pub mod zone;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
 pub const NPM_CONFIG_REGISTRY: [&str; 2] = ["NPM_CONFIG_REGISTRY", "npm_config_registry"];
 const WORKSPACE: &str = "/workspace";
 const WORKSPACES: &str = "/workspaces";
+const STATE: &str = "/var/lib/claudebox/boxes";
 /// Long enough for a quick check or an upload, short enough to wait for behind a server that is left running.
 pub const DEFAULT_BACKGROUND: Duration = Duration::from_secs(10);
 const LONGEST_BACKGROUND_SECONDS: u64 = 86_400;
@@ -125,10 +127,29 @@ impl OnError {
 }
 
 impl Config {
-    /// Where claudebox's state is: one folder for each container. `config_dir` is the CLI's own folder.
+    /// Where the servers' state is: one folder for each container. `config_dir` is the CLI's own folder.
     #[must_use]
     pub fn state_folder(&self, config_dir: &Path) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&self.container_name))
+        let sealed = || Some(self.sealed_folder()).filter(|sealed| sealed.join(".").exists());
+        self.state_dir.clone().or_else(sealed).unwrap_or_else(|| self.shared_folder(config_dir))
+    }
+
+    /// Where that is in a box that root has booted: Claude cannot enter it.
+    #[must_use]
+    pub fn sealed_folder(&self) -> PathBuf {
+        Path::new(STATE).join(&self.container_name)
+    }
+
+    /// Where the notes and files are that Claude's own user works with.
+    #[must_use]
+    pub fn notes_folder(&self, config_dir: &Path) -> PathBuf {
+        self.state_dir.clone().filter(|named| is_open(named)).unwrap_or_else(|| self.shared_folder(config_dir))
+    }
+
+    /// Where both are in boxes without a guard, unless told otherwise.
+    #[must_use]
+    pub fn shared_folder(&self, config_dir: &Path) -> PathBuf {
+        config_dir.join("claudebox").join(&self.container_name)
     }
 
     /// Lets the servers work below `/workspace` where something is mounted there and nothing at `/workspaces`: later versions
@@ -197,6 +218,14 @@ impl Config {
             Err(_) => DOOR_MODES.into_iter().chain([name::MODE_LOCAL]).any(|mode| is_on(env, mode) != Some(false)),
         };
         error::both(config, if serves { ServerConfig::read(env).map(Some) } else { Ok(None) })
+    }
+}
+
+/// Whether this process can enter the folder, or make it.
+fn is_open(folder: &Path) -> bool {
+    match folder.join(".").metadata() {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(_) => true,
     }
 }
 

@@ -196,7 +196,7 @@ settings! {
         /// This box's name, part of the default state folder.
         CONTAINER_NAME = "CLAUDEBOX_CONTAINER_NAME" { default: "`default`", handed_on: ByHost }
         /// Folder for claudebox's own state.
-        STATE_DIR = "CLAUDEBOX_STATE_DIR" { default: "`claudebox/NAME` in the CLI's folder", has_old_name: false }
+        STATE_DIR = "CLAUDEBOX_STATE_DIR" { default: "`/var/lib/claudebox/boxes/NAME`, or `claudebox/NAME` in the CLI's folder without root", has_old_name: false }
         /// Git's `user.name`.
         GIT_NAME = "CLAUDEBOX_GIT_NAME" { handed_on: WithCall }
         /// Git's `user.email`.
@@ -383,6 +383,8 @@ settings! {
         WATCHED = "CLAUDEBOX_STDERR_IS_TERMINAL" { handed_on: ByHost }
         /// Names of the variables that a call of the host command brings along.
         CALL_VARIABLES = "CLAUDEBOX_CALL_VARIABLES" { handed_on: ByHost }
+        /// The ids of the user whose files a process works on and whose programs it starts, `UID:GID:GROUPS`; PID 1 tells it.
+        CLAUDE_IDS = "CLAUDEBOX_CLAUDE_IDS" { }
         /// How often `serve` was started again since the box's start; PID 1 tells it.
         RESTARTS = "CLAUDEBOX_RESTARTS" { }
     }

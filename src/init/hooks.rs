@@ -15,6 +15,7 @@ use crate::config::mode::Mode;
 use crate::config::{Config, OnError, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
+use crate::privilege::plan::Kept;
 use crate::process::spawn::{Spawn, Streams, spawn};
 use crate::process::status::ChildStatus;
 use crate::process::table;
@@ -120,6 +121,7 @@ fn run_one(
         directory: booted.workspace.clone(),
         // Root, whatever Claude may become.
         credentials: None,
+        kept: Kept::Nothing,
         mode: Mode::Sudo,
         group: Group::Session,
         parent_death_signal: None,

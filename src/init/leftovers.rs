@@ -45,9 +45,11 @@ pub struct Scope {
     pub supervisor: i32,
     /// `serve`, which stays; `None` if it has ended.
     pub serve: Option<i32>,
+    /// The workers that PID 1 has started for `serve`.
+    pub workers: Vec<i32>,
     /// The run; `None` stands for all of them.
     pub run: Option<RunId>,
-    /// The run's worker, which stays. It counts only if it is a child of `serve`.
+    /// The run's worker, which stays. It counts only if it is a child of `serve` or one of `workers`.
     pub worker: Option<i32>,
 }
 
@@ -55,7 +57,9 @@ impl Scope {
     /// As arguments of the role that ends them.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec![self.supervisor.to_string(), self.serve.unwrap_or(NOBODY).to_string()];
+        let workers: Vec<String> = self.workers.iter().map(i32::to_string).collect();
+        let workers = if workers.is_empty() { NOBODY.to_string() } else { workers.join(",") };
+        let mut arguments = vec![self.supervisor.to_string(), self.serve.unwrap_or(NOBODY).to_string(), workers];
         arguments.extend(self.run.as_ref().map(RunId::to_string));
         arguments.extend(self.worker.filter(|_| self.run.is_some()).map(|pid| pid.to_string()));
         arguments
@@ -66,17 +70,23 @@ impl Scope {
     pub fn from_arguments(arguments: &[impl AsRef<OsStr>]) -> Option<Self> {
         let words: Option<Vec<&str>> = arguments.iter().map(|argument| argument.as_ref().to_str()).collect();
         let words = words?;
-        let (supervisor, serve, rest) = match words[..] {
-            [supervisor, serve, ref rest @ ..] if rest.len() <= 2 => (supervisor, serve, rest),
+        let (supervisor, serve, workers, rest) = match words[..] {
+            [supervisor, serve, workers, ref rest @ ..] if rest.len() <= 2 => (supervisor, serve, workers, rest),
             _ => return None,
         };
         Some(Self {
             supervisor: supervisor.parse().ok()?,
             serve: Some(serve.parse().ok()?).filter(|&serve| serve != NOBODY),
+            workers: workers_of(workers)?,
             run: rest.first().map(|run| run.parse()).transpose().ok()?,
             worker: rest.get(1).map(|pid| pid.parse()).transpose().ok()?,
         })
     }
+}
+
+fn workers_of(words: &str) -> Option<Vec<i32>> {
+    let pids: Result<Vec<i32>, _> = words.split(',').map(str::parse).collect();
+    Some(pids.ok()?.into_iter().filter(|&pid| pid != NOBODY).collect())
 }
 
 /// Ends them, TERM first, and says how many there were.
@@ -134,10 +144,9 @@ fn find(scope: &Scope, met: &HashSet<Name>) -> io::Result<Vec<Process>> {
     let is_alone = scope.serve == Some(std::process::id().cast_signed());
     let at_work: HashSet<i32> = scope
         .serve
-        .map(|serve| table::descendants_in(&table, serve))
         .into_iter()
-        .flatten()
-        .chain(scope.serve)
+        .flat_map(|serve| scope.workers.iter().copied().chain([serve]))
+        .flat_map(|root| table::descendants_in(&table, root).into_iter().chain([root]))
         .collect();
     for pid in table::descendants_in(&table, scope.supervisor) {
         let is_stray = || !is_alone && !at_work.contains(&pid) && mark::is_lowered(pid, scope.supervisor);
@@ -152,7 +161,10 @@ fn find(scope: &Scope, met: &HashSet<Name>) -> io::Result<Vec<Process>> {
 
 /// The processes in `table` that are to end, when `carriers` are known to belong to the run and `own` is this process.
 fn belonging(table: &[Process], scope: &Scope, carriers: &HashSet<i32>, own: i32) -> Vec<Process> {
-    let is_worker = |process: &&Process| Some(process.pid) == scope.worker && Some(process.parent) == scope.serve;
+    let is_worker = |process: &&Process| {
+        let is_known = Some(process.parent) == scope.serve || scope.workers.contains(&process.pid);
+        Some(process.pid) == scope.worker && is_known
+    };
     let worker = scope.serve.and_then(|_| table.iter().find(is_worker)).map(|process| process.pid);
     let mut stay: HashSet<i32> = [own, scope.supervisor, 1].into_iter().collect();
     stay.extend(scope.serve.into_iter().chain(worker));
@@ -246,6 +258,19 @@ mod tests {
         .to_vec()
     }
 
+    fn scope(serve: Option<i32>, workers: &[i32], run: Option<&str>) -> Scope {
+        let run = run.map(|run| run.parse().unwrap());
+        Scope { supervisor: 1, serve, workers: workers.to_vec(), run, worker: None }
+    }
+
+    #[test]
+    fn a_worker_of_pid_1s_stays_and_what_is_below_it_ends() {
+        let of_pid1 = Scope { worker: Some(13), ..scope(Some(5), &[13], None) };
+        let table = [table(), vec![process(15, 13)]].concat();
+        let found = belonging(&table, &of_pid1, &HashSet::new(), 14);
+        assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [15]);
+    }
+
     #[rstest]
     #[case::carriers_and_what_is_below_them(Some(5), None, &[11], &[11, 12])]
     #[case::the_workers_tree(Some(5), Some(6), &[], &[7, 8])]
@@ -262,20 +287,22 @@ mod tests {
         #[case] carriers: &[i32],
         #[case] expected: &[i32],
     ) {
-        let scope = Scope { supervisor: 1, serve, run: None, worker };
+        let scope = Scope { supervisor: 1, serve, workers: vec![], run: None, worker };
         let found = belonging(&table(), &scope, &carriers.iter().copied().collect(), 14);
         let pids: Vec<i32> = found.iter().map(|process| process.pid).collect();
         assert_eq!(pids, expected);
     }
 
     #[rstest]
-    #[case(&["1", "5", "r1", "6"], Some(Scope { supervisor: 1, serve: Some(5), run: "r1".parse().ok(), worker: Some(6) }))]
-    #[case(&["1", "5", "r1"], Some(Scope { supervisor: 1, serve: Some(5), run: "r1".parse().ok(), worker: None }))]
-    #[case(&["1", "0"], Some(Scope { supervisor: 1, serve: None, run: None, worker: None }))]
+    #[case(&["1", "5", "0", "r1", "6"], Some(Scope { worker: Some(6), ..scope(Some(5), &[], Some("r1")) }))]
+    #[case(&["1", "5", "6,9", "r1"], Some(scope(Some(5), &[6, 9], Some("r1"))))]
+    #[case(&["1", "0", "0"], Some(scope(None, &[], None)))]
     #[case(&["1"], None)]
-    #[case(&["1", "x"], None)]
-    #[case(&["1", "5", "a/b"], None)]
-    #[case(&["1", "5", "r1", "6", "7"], None)]
+    #[case(&["1", "0"], None)]
+    #[case(&["1", "x", "0"], None)]
+    #[case(&["1", "5", "x"], None)]
+    #[case(&["1", "5", "0", "a/b"], None)]
+    #[case(&["1", "5", "0", "r1", "6", "7"], None)]
     fn a_scope_travels_as_arguments(#[case] arguments: &[&str], #[case] scope: Option<Scope>) {
         assert_eq!(Scope::from_arguments(arguments), scope);
         assert!(scope.is_none_or(|scope| scope.arguments() == arguments));
@@ -285,7 +312,7 @@ mod tests {
     fn zombies_are_left_to_their_parents() {
         let mut table = table();
         table[7].state = 'Z';
-        let scope = Scope { supervisor: 1, serve: Some(5), run: None, worker: None };
+        let scope = Scope { supervisor: 1, serve: Some(5), workers: vec![], run: None, worker: None };
         let found = belonging(&table, &scope, &HashSet::from([11]), 14);
         assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [12]);
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::installer::Installer;
 use super::leftovers::Scope;
 use super::offline::OfflineModel;
-use super::plan::{child_of_box, plan_of_installer, plan_of_roots};
+use super::plan::{Changes, Side, child_of_box, plan_of_installer, plan_of_roots};
 use super::pulse::STOPPED_LIMIT;
 use super::service::{Action, Event, Notice, Service};
 use super::start::{StartError, base_environment};
@@ -58,23 +58,46 @@ fn show(name: &CStr) {
 }
 
 /// Starts `serve` in the box, again whenever it ends unasked, and stays until the box ends. `installer`: the command that makes
-/// sure that the CLI is there, where that is this box's business.
+/// sure that the CLI is there, where that is this box's business. `worker`: the one that carries out a run for `serve`.
 pub fn serve(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     env: &impl Environment,
     installer: Option<Vec<OsString>>,
+    worker: Vec<OsString>,
 ) -> Result<ExitCode, StartError> {
-    let (environment, model) = base_environment(supervisor, config, booted, env, booted.server_environment())?;
+    let (to_the_model, model) = base_environment(supervisor, config, booted, env, Vec::new())?;
+    let with = |environment: Changes| [environment, to_the_model.clone()].concat();
     keep::drop_the_rest().map_err(io::Error::other)?;
     let command = vec![own_executable().into_os_string(), SERVE.into()];
-    let mut plan = child_of_box(supervisor, config, booted, command, environment, Group::Session);
+    let mut plan = child_of_box(
+        supervisor,
+        config,
+        booted,
+        Side::Servers,
+        command,
+        with(booted.server_environment()),
+        Group::Session,
+    );
     plan.directory = "/".into();
+    let mut worker = child_of_box(
+        supervisor,
+        config,
+        booted,
+        Side::Worker,
+        worker,
+        with(booted.environment.clone()),
+        Group::Session,
+    );
+    worker.environment.push(("PWD".into(), None));
+    worker.directory = "/".into();
     let (service, first) = Service::begin(config.grace);
     let mut serving = Serving {
         supervisor,
         plan,
+        worker,
+        workers: Vec::new(),
         booted,
         service,
         serve: None,
@@ -96,6 +119,10 @@ struct Serving<'box_> {
     booted: &'box_ Booted,
     /// How to start `serve`.
     plan: Spawn,
+    /// How to start a worker, where it has a user whose programs `serve` may not start.
+    worker: Spawn,
+    /// The pids of those that live.
+    workers: Vec<i32>,
     service: Service,
     /// Its pid, while it lives.
     serve: Option<i32>,
@@ -206,6 +233,7 @@ impl Serving<'_> {
                 event = Event::RunsEnded { others };
             }
             self.sweeps.retain(|sweep| *sweep != pid);
+            self.workers.retain(|worker| *worker != pid);
         }
         self.pending.push(event);
     }
@@ -213,7 +241,7 @@ impl Serving<'_> {
     /// Takes what a `serve` that has ended said before: its end may be known first.
     fn hear_last_words(&mut self) {
         let Some(link) = self.link.take() else { return };
-        while let Ok(Some(message)) = link.try_receive() {
+        while let Ok(Some((message, _))) = link.try_receive() {
             if message == Message::Done {
                 self.pending.push(Event::Done);
             }
@@ -225,10 +253,11 @@ impl Serving<'_> {
         for _ in 0..MOST_MESSAGES {
             let Some(link) = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS) else { return };
             match link.try_receive() {
-                Ok(Some(Message::Ready)) => self.pending.push(Event::Ready),
-                Ok(Some(Message::Done)) => self.pending.push(Event::Done),
-                Ok(Some(Message::Pong)) => self.pending.push(Event::Pong),
-                Ok(Some(Message::End { run, worker })) => {
+                Ok(Some((Message::Ready, _))) => self.pending.push(Event::Ready),
+                Ok(Some((Message::Done, _))) => self.pending.push(Event::Done),
+                Ok(Some((Message::Pong, _))) => self.pending.push(Event::Pong),
+                Ok(Some((Message::Start { number }, descriptors))) => self.start_worker(number, descriptors),
+                Ok(Some((Message::End { run, worker }, _))) => {
                     let mut scope = self.scope();
                     (scope.run, scope.worker) = (Some(run), worker);
                     match link.as_fd().try_clone_to_owned().and_then(|link| self.sweep(&scope, link.into())) {
@@ -236,7 +265,7 @@ impl Serving<'_> {
                         Err(error) => tracing::warn!("what a run has left cannot be ended: {error}"),
                     }
                 }
-                Ok(Some(other)) => tracing::warn!("serve says {other:?}, which is not its to say"),
+                Ok(Some((other, _))) => tracing::warn!("serve says {other:?}, which is not its to say"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Ok(None) => {
                     tracing::debug!("serve has closed its link");
@@ -319,6 +348,27 @@ impl Serving<'_> {
         Ok(child.id().cast_signed())
     }
 
+    /// Starts a worker for `serve`, which hears of it.
+    fn start_worker(&mut self, number: u64, descriptors: Vec<OwnedFd>) {
+        let Some(link) = &self.link else { return };
+        let told = match launch(&self.worker, descriptors) {
+            Ok((pid, process)) => {
+                self.workers.push(pid);
+                link.try_send_with(&Message::Started { number, worker: pid }, &[process.as_fd()])
+            }
+            Err(error) => {
+                tracing::warn!("a worker cannot be started: {error}");
+                link.try_send_with(&Message::NotStarted { number }, &[])
+            }
+        };
+        match told {
+            Ok(()) => {}
+            // It has ended meanwhile, and its worker does with the pipes.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => tracing::debug!("a worker for nobody: {error}"),
+            Err(error) => tracing::warn!("serve is not told of its worker: {error}"),
+        }
+    }
+
     fn end_runs(&mut self) {
         match self.sweep(&self.scope(), Stdio::null()) {
             Ok(sweep) => self.clearing = Some(sweep),
@@ -330,7 +380,13 @@ impl Serving<'_> {
     }
 
     fn scope(&self) -> Scope {
-        Scope { supervisor: std::process::id().cast_signed(), serve: self.serve, run: None, worker: None }
+        Scope {
+            supervisor: std::process::id().cast_signed(),
+            serve: self.serve,
+            workers: self.workers.clone(),
+            run: None,
+            worker: None,
+        }
     }
 
     /// Starts ending what is in `scope`, as the user of this process.
@@ -341,6 +397,16 @@ impl Serving<'_> {
         let streams = Streams { stdin, stdout: Stdio::null(), stderr: Stdio::inherit() };
         Ok(spawn(&plan, streams)?.id().cast_signed())
     }
+}
+
+/// Starts a worker with these as standard input and output; its pid, and a descriptor of the process.
+fn launch(plan: &Spawn, descriptors: Vec<OwnedFd>) -> io::Result<(i32, OwnedFd)> {
+    let [stdin, stdout] =
+        <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::Error::other("it came without its pipes"))?;
+    let streams = Streams { stdin: stdin.into(), stdout: stdout.into(), stderr: Stdio::inherit() };
+    let pid = spawn(plan, streams)?.id().cast_signed();
+    // It is this process's child and not reaped yet: nobody else has its pid.
+    Ok((pid, sys::process_descriptor(pid)?))
 }
 
 fn tell(notice: Notice) {

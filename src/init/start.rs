@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::machine::Machine;
 use super::offline::OfflineModel;
-use super::plan::{Changes, child_of_box, plan_of_installer};
+use super::plan::{Changes, Side, child_of_box, plan_of_installer};
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::Config;
@@ -31,8 +31,10 @@ const OFFLINE_KEY: &str = "sk-ant-claudebox-offline-model";
 /// What the main child is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MainChild {
-    /// claudebox itself in another role, with these arguments.
+    /// claudebox itself in another role, with these arguments, as Claude's user.
     Role(&'static str, Vec<OsString>),
+    /// claudebox itself in the role that looks after one prompt, with these arguments.
+    Worker(&'static str, Vec<OsString>),
     /// The CLI, as the command names it, with these arguments.
     Claude(OsString, Vec<OsString>),
 }
@@ -60,14 +62,15 @@ pub fn start(
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
     let (environment, _) = base_environment(supervisor, config, booted, env, booted.environment.clone())?;
+    let side = if matches!(main, MainChild::Worker(..)) { Side::Worker } else { Side::Claude };
     let command = match main {
-        MainChild::Role(role, args) => {
+        MainChild::Role(role, args) | MainChild::Worker(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
         }
         MainChild::Claude(program, args) => std::iter::once(program).chain(args).cloned().collect(),
     };
     let child = spawn(
-        &child_of_box(supervisor, config, booted, command, environment, Group::Foreground),
+        &child_of_box(supervisor, config, booted, side, command, environment, Group::Foreground),
         Streams::inherited(),
     )?;
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
@@ -129,7 +132,8 @@ fn start_offline_model(
 ) -> Result<Waited<(String, OfflineModel)>, StartError> {
     let began = Instant::now();
     let command = vec![own_executable().into_os_string(), "offline-model".into()];
-    let mut plan = child_of_box(supervisor, config, booted, command, booted.environment.clone(), Group::Session);
+    let environment = booted.environment.clone();
+    let mut plan = child_of_box(supervisor, config, booted, Side::Claude, command, environment, Group::Session);
     // That the workspace cannot be entered is the main child's to say.
     plan.directory = "/".into();
     let streams = Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::inherit() };

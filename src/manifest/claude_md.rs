@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::AccessFlags;
 
 use super::markers::{Renewed, is_block_alone, renew};
 use crate::atomic_file;
+use crate::privilege::files;
 
 const NAME: &str = "CLAUDE.md";
 /// Longest CLAUDE.md that is read, bytes. A longer one gets no block of ours.
@@ -54,7 +55,7 @@ pub fn write_claude_md(workspace: &Path, block: &str) -> io::Result<Written> {
         Renewed::Broken => Ok(Written::Broken),
         Renewed::Same => Ok(Written::Unchanged),
         // A user who may write to the folder could replace a file that is read-only on purpose.
-        Renewed::Changed(_) if access(&path, AccessFlags::W_OK).is_err() => Ok(Written::NotReplaceable),
+        Renewed::Changed(_) if !files::may(&path, AccessFlags::W_OK) => Ok(Written::NotReplaceable),
         // It may be AGENTS.md by another name.
         Renewed::Changed(text) => atomic_file::replace_for_all_names(&path, &text, 0o644).map(|()| Written::Renewed),
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollTimeout, poll};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::AccessFlags;
 
 use super::probe::executable;
 use crate::boot::mounts::{self, FromOutside};
@@ -16,6 +16,7 @@ use crate::boot::remap::DOCKER_SOCKET;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::mode::Mode;
+use crate::privilege::files;
 use crate::sys;
 
 /// What this box is and allows.
@@ -98,7 +99,7 @@ const PAUSE_MILLISECONDS: u16 = 10;
 /// Looks at this box, from a process of the user Claude runs as.
 #[must_use]
 pub fn gather(config: &Config, env: &impl Environment, workspace: &Path, config_dir: &Path) -> Facts {
-    let uid = geteuid().as_raw();
+    let uid = files::uid();
     let name = users::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let is_installed = has_sudo(&env.get("PATH").unwrap_or_default());
@@ -152,7 +153,7 @@ fn docker(socket: &Path) -> Docker {
     if !fs::metadata(socket).is_ok_and(|file| file.file_type().is_socket()) {
         return Docker::Absent;
     }
-    if access(socket, AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
+    if !files::may(socket, AccessFlags::R_OK | AccessFlags::W_OK) {
         return Docker::Forbidden;
     }
     if is_listening(socket) { Docker::Socket } else { Docker::Dead }
@@ -220,7 +221,7 @@ fn is_zero(hex: &str) -> bool {
 
 fn scripts(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let executable = entries.filter(|entry| entry.path().is_file() && access(&entry.path(), AccessFlags::X_OK).is_ok());
+    let executable = entries.filter(|entry| entry.path().is_file() && files::may(&entry.path(), AccessFlags::X_OK));
     let mut names: Vec<String> = executable.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use caps::{CapSet, CapsHashSet};
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 
-use super::plan::{Credentials, Step, steps, steps_without_root};
+use super::plan::{Credentials, Kept, Step, steps, steps_without_root};
 use crate::config::mode::Mode;
 
 /// Why a drop failed. The process must end: it may be half-way.
@@ -36,8 +37,8 @@ pub enum DropError {
 pub trait Syscalls {
     /// Carries out one step.
     fn run(&mut self, step: &Step) -> io::Result<()>;
-    /// What the process may do now.
-    fn observe(&mut self) -> io::Result<Observed>;
+    /// What the process may do now. Whether it can become root again is tried if it is `to_be_powerless`.
+    fn observe(&mut self, to_be_powerless: bool) -> io::Result<Observed>;
 }
 
 /// What a process is after a drop.
@@ -60,12 +61,12 @@ pub struct Observed {
 }
 
 /// Drops to `credentials` and verifies the result.
-pub fn drop_to(system: &mut impl Syscalls, credentials: &Credentials, mode: Mode) -> Result<(), DropError> {
-    for step in steps(credentials, mode) {
+pub fn drop_to(system: &mut impl Syscalls, credentials: &Credentials, kept: Kept, mode: Mode) -> Result<(), DropError> {
+    for step in steps(credentials, kept, mode) {
         system.run(&step).map_err(|source| DropError::Refused { step, source })?;
     }
-    let observed = system.observe().map_err(|error| DropError::NotDropped(error.to_string()))?;
-    verify(&observed, credentials, mode).map_err(DropError::NotDropped)
+    let observed = system.observe(kept == Kept::Nothing).map_err(|error| DropError::NotDropped(error.to_string()))?;
+    verify(&observed, credentials, kept, mode).map_err(DropError::NotDropped)
 }
 
 /// Hardens this process, which is not root and stays who it is, and verifies the result.
@@ -77,12 +78,15 @@ pub fn harden(system: &mut impl Syscalls) -> Result<(), DropError> {
             done => done.map_err(|error| DropError::NotHardened(format!("{step:?} was refused: {error}")))?,
         }
     }
-    let observed = system.observe().map_err(|error| DropError::NotHardened(error.to_string()))?;
+    let observed = system.observe(true).map_err(|error| DropError::NotHardened(error.to_string()))?;
     let is_hardened = observed.capabilities == 0 && observed.no_new_privileges && !observed.root_again;
     if is_hardened { Ok(()) } else { Err(DropError::NotHardened(format!("{observed:?}"))) }
 }
 
-fn verify(observed: &Observed, credentials: &Credentials, mode: Mode) -> Result<(), String> {
+/// The sets of capabilities that a process holds or hands on.
+const SETS: [CapSet; 4] = [CapSet::Permitted, CapSet::Effective, CapSet::Inheritable, CapSet::Ambient];
+
+fn verify(observed: &Observed, credentials: &Credentials, kept: Kept, mode: Mode) -> Result<(), String> {
     let mut groups = credentials.groups.clone();
     groups.sort_unstable();
     groups.dedup();
@@ -90,13 +94,19 @@ fn verify(observed: &Observed, credentials: &Credentials, mode: Mode) -> Result<
     check(observed.uids == [credentials.uid; 3], "user id")?;
     check(observed.gids == [credentials.gid; 3], "group id")?;
     check(observed.groups == groups, "supplementary groups")?;
-    check(observed.capabilities == 0, "capabilities")?;
+    check(observed.capabilities == SETS.len() * kept.capabilities().len(), "capabilities")?;
     check(!observed.root_again, "root can be regained")?;
     if mode == Mode::Hardened {
         check(observed.bounding == 0, "bounding set")?;
         check(observed.no_new_privileges, "no_new_privs")?;
     }
     Ok(())
+}
+
+/// Puts exactly these capabilities into each of `sets`, of which the permitted one is first.
+pub(super) fn hold(capabilities: &[Capability], sets: &[CapSet]) -> Result<(), CapsError> {
+    let capabilities: CapsHashSet = capabilities.iter().copied().collect();
+    sets.iter().try_for_each(|&set| caps::set(None, set, &capabilities))
 }
 
 /// The real system. Affects the calling thread only where the kernel does: call it in a single-threaded process.
@@ -120,26 +130,28 @@ impl Syscalls for Kernel {
                 caps::clear(None, CapSet::Effective).map_err(io::Error::other)?;
                 caps::clear(None, CapSet::Permitted).map_err(io::Error::other)
             }
+            Step::MakeInheritable(kept) => hold(kept.capabilities(), &[CapSet::Inheritable]).map_err(io::Error::other),
+            Step::KeepPermitted => Ok(nix::sys::prctl::set_keepcaps(true)?),
+            Step::Keep(kept) => hold(kept.capabilities(), &SETS).map_err(io::Error::other),
             Step::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
         }
     }
 
-    fn observe(&mut self) -> io::Result<Observed> {
+    fn observe(&mut self, to_be_powerless: bool) -> io::Result<Observed> {
         let uids = nix::unistd::getresuid()?;
         let gids = nix::unistd::getresgid()?;
         let mut groups: Vec<u32> = getgroups()?.into_iter().map(Gid::as_raw).collect();
         groups.sort_unstable();
         groups.dedup();
         let count = |set| caps::read(None, set).map(|caps| caps.len()).map_err(io::Error::other);
-        let held = [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient];
         Ok(Observed {
             uids: [uids.real.as_raw(), uids.effective.as_raw(), uids.saved.as_raw()],
             gids: [gids.real.as_raw(), gids.effective.as_raw(), gids.saved.as_raw()],
             groups,
-            capabilities: held.into_iter().map(count).sum::<io::Result<usize>>()?,
+            capabilities: SETS.into_iter().map(count).sum::<io::Result<usize>>()?,
             bounding: count(CapSet::Bounding)?,
             no_new_privileges: nix::sys::prctl::get_no_new_privs()?,
-            root_again: nix::unistd::setuid(Uid::from_raw(0)).is_ok(),
+            root_again: to_be_powerless && nix::unistd::setuid(Uid::from_raw(0)).is_ok(),
         })
     }
 }
@@ -180,7 +192,7 @@ mod tests {
             Ok(())
         }
 
-        fn observe(&mut self) -> io::Result<Observed> {
+        fn observe(&mut self, _: bool) -> io::Result<Observed> {
             Ok(self.observed.clone())
         }
     }
@@ -192,8 +204,8 @@ mod tests {
     #[test]
     fn a_drop_that_took_is_accepted() {
         let mut system = system(dropped());
-        drop_to(&mut system, &credentials(), Mode::Sudo).unwrap();
-        assert_eq!(system.done, steps(&credentials(), Mode::Sudo));
+        drop_to(&mut system, &credentials(), Kept::Nothing, Mode::Sudo).unwrap();
+        assert_eq!(system.done, steps(&credentials(), Kept::Nothing, Mode::Sudo));
     }
 
     #[rstest]
@@ -203,16 +215,16 @@ mod tests {
     #[case::capabilities(Observed { capabilities: 1, ..dropped() })]
     #[case::root(Observed { root_again: true, ..dropped() })]
     fn a_drop_that_did_not_take_is_an_error(#[case] observed: Observed) {
-        let error = drop_to(&mut system(observed), &credentials(), Mode::Sudo).unwrap_err();
+        let error = drop_to(&mut system(observed), &credentials(), Kept::Nothing, Mode::Sudo).unwrap_err();
         assert!(matches!(error, DropError::NotDropped(_)), "{error}");
     }
 
     #[test]
     fn hardened_needs_an_empty_bounding_set_and_no_new_privileges() {
         let half = Observed { bounding: 0, ..dropped() };
-        assert!(drop_to(&mut system(half.clone()), &credentials(), Mode::Hardened).is_err());
+        assert!(drop_to(&mut system(half.clone()), &credentials(), Kept::Nothing, Mode::Hardened).is_err());
         let whole = Observed { no_new_privileges: true, ..half };
-        drop_to(&mut system(whole), &credentials(), Mode::Hardened).unwrap();
+        drop_to(&mut system(whole), &credentials(), Kept::Nothing, Mode::Hardened).unwrap();
     }
 
     #[test]
@@ -236,7 +248,7 @@ mod tests {
     #[test]
     fn a_refused_step_ends_the_drop_before_the_next_one() {
         let mut system = Recording { refuse: Some(Step::SetGid(1000)), ..system(dropped()) };
-        let error = drop_to(&mut system, &credentials(), Mode::Sudo).unwrap_err();
+        let error = drop_to(&mut system, &credentials(), Kept::Nothing, Mode::Sudo).unwrap_err();
         assert!(matches!(error, DropError::Refused { step: Step::SetGid(1000), .. }), "{error}");
         assert_eq!(system.done, [Step::SetGroups(vec![999, 1000])]);
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{DropError, Kernel, drop_to, harden};
 use super::exec::{self, ExecError};
-use super::plan::Credentials;
+use super::plan::{Credentials, Kept};
 use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::sys::{self, SignalState};
@@ -29,6 +29,9 @@ pub const ROLE: &str = "child";
 pub struct Plan {
     /// The user to become; `None` keeps the current one.
     pub credentials: Option<Credentials>,
+    /// What it can do beyond that user, for good or for a start.
+    #[serde(default)]
+    pub kept: Kept,
     /// How far the drop goes.
     pub mode: Mode,
     /// Which session and process group the program is in.
@@ -113,7 +116,7 @@ pub fn carry_out(plan: &Plan, program: &[CString], environment: Option<&[CString
     enter_group(plan.group)?;
     sys::close_on_exec_from(3).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     match (&plan.credentials, plan.mode) {
-        (Some(credentials), mode) => drop_to(&mut Kernel, credentials, mode)?,
+        (Some(credentials), mode) => drop_to(&mut Kernel, credentials, plan.kept, mode)?,
         (None, Mode::Hardened) => harden(&mut Kernel)?,
         (None, Mode::Sudo) => {}
     }
@@ -188,6 +191,7 @@ mod tests {
     fn a_plan_survives_the_command_line() {
         let plan = Plan {
             credentials: Some(Credentials { uid: 1000, gid: 1000, groups: vec![1000, 998] }),
+            kept: Kept::Warden,
             mode: Mode::Sudo,
             group: Group::Foreground,
             parent_death_signal: Some(15),

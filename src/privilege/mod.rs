@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod exec;
+pub mod files;
 pub mod helper;
 pub mod keep;
 pub mod plan;

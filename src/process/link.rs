@@ -47,6 +47,23 @@ pub enum Message {
         /// How many processes were ended.
         count: usize,
     },
+    /// From `serve`, with its worker's standard input and output: start a worker.
+    Start {
+        /// Stands for it in the answer.
+        number: u64,
+    },
+    /// To `serve`, with a descriptor of the process: it was started.
+    Started {
+        /// What stood for it.
+        number: u64,
+        /// Its pid.
+        worker: i32,
+    },
+    /// To `serve`: it was not.
+    NotStarted {
+        /// What stood for it.
+        number: u64,
+    },
     /// To `serve`: the CLI is there (`None`), or why it is not.
     Cli(Option<String>),
     /// To `serve`: shut down, as after TERM. It comes over the link too, because PID 1 may lack the capability to send a
@@ -107,6 +124,11 @@ impl Message {
             ["done"] => Some(Self::Done),
             ["ping"] => Some(Self::Ping),
             ["pong"] => Some(Self::Pong),
+            ["start", word] => Some(Self::Start { number: number(word)? }),
+            ["started", word, pid] => {
+                Some(Self::Started { number: number(word)?, worker: number(pid).filter(|&pid| pid > 1)? })
+            }
+            ["not-started", word] => Some(Self::NotStarted { number: number(word)? }),
             ["end", run] => Some(Self::End { run: run.parse().ok()?, worker: None }),
             ["end", run, pid] => {
                 let worker = number(pid).filter(|&pid| pid > 1)?;
@@ -131,6 +153,9 @@ impl fmt::Display for Message {
             Self::Done => out.write_str("done"),
             Self::Ping => out.write_str("ping"),
             Self::Pong => out.write_str("pong"),
+            Self::Start { number } => write!(out, "start {number}"),
+            Self::Started { number, worker } => write!(out, "started {number} {worker}"),
+            Self::NotStarted { number } => write!(out, "not-started {number}"),
             Self::Cli(None) => out.write_str("cli"),
             Self::Cli(Some(why)) => write!(out, "cli {why}"),
             Self::End { run, worker: None } => write!(out, "end {run}"),
@@ -139,6 +164,9 @@ impl fmt::Display for Message {
         }
     }
 }
+
+/// A message, and the descriptors that came with it.
+pub type Received = (Message, Vec<OwnedFd>);
 
 /// One end of the link.
 #[derive(Debug)]
@@ -176,25 +204,30 @@ impl Link {
         packet::send(&self.socket, message.to_string().as_bytes(), Wait::No)
     }
 
-    /// Waits for the next message; `None` once the other side has gone.
-    pub fn receive(&self) -> io::Result<Option<Message>> {
+    /// Sends a message and copies of these descriptors, three at most, or fails with [`io::ErrorKind::WouldBlock`].
+    pub fn try_send_with(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        packet::send_with(&self.socket, message.to_string().as_bytes(), descriptors, Wait::No)
+    }
+
+    /// Waits for the next message, and for what came with it; `None` once the other side has gone.
+    pub fn receive(&self) -> io::Result<Option<Received>> {
         self.next(Wait::Yes)
     }
 
-    /// The next message, or [`io::ErrorKind::WouldBlock`]; `None` once the other side has gone.
-    pub fn try_receive(&self) -> io::Result<Option<Message>> {
+    /// The next message and what came with it, or [`io::ErrorKind::WouldBlock`]; `None` once the other side has gone.
+    pub fn try_receive(&self) -> io::Result<Option<Received>> {
         self.next(Wait::No)
     }
 
-    fn next(&self, wait: Wait) -> io::Result<Option<Message>> {
+    fn next(&self, wait: Wait) -> io::Result<Option<Received>> {
         let mut buffer = [0; LONGEST];
         for _ in 0..MAX_INVALID_PACKETS {
-            let length = packet::receive(&self.socket, &mut buffer, wait)?;
+            let (length, descriptors) = packet::receive_with(&self.socket, &mut buffer, wait)?;
             if length == 0 {
                 return Ok(None);
             }
             if let Some(message) = buffer.get(..length).and_then(Message::parse) {
-                return Ok(Some(message));
+                return Ok(Some((message, descriptors)));
             }
             tracing::warn!("a packet of {length} bytes on the link between PID 1 and serve is no message");
         }
@@ -224,7 +257,32 @@ mod tests {
         id.parse().unwrap()
     }
 
+    /// A message without what came with it.
+    fn words(received: Option<Received>) -> Option<Message> {
+        received.map(|(message, _)| message)
+    }
+
+    #[test]
+    fn descriptors_come_with_their_message() {
+        let (one, other) = Link::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        one.try_send_with(&Message::Start { number: 7 }, &[writer.as_fd(), reader.as_fd()]).unwrap();
+        one.send(&Message::Ready).unwrap();
+        drop(writer);
+        let (message, descriptors) = other.receive().unwrap().unwrap();
+        assert_eq!((message, descriptors.len()), (Message::Start { number: 7 }, 2));
+        let writer = descriptors.into_iter().next().unwrap();
+        io::Write::write_all(&mut File::from(writer), b"through").unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        assert_eq!(text, "through");
+        assert!(other.receive().unwrap().unwrap().1.is_empty());
+    }
+
     #[rstest]
+    #[case("start 3", Message::Start { number: 3 })]
+    #[case("started 3 42", Message::Started { number: 3, worker: 42 })]
+    #[case("not-started 3", Message::NotStarted { number: 3 })]
     #[case("ready", Message::Ready)]
     #[case("stop", Message::Stop)]
     #[case("done", Message::Done)]
@@ -256,6 +314,8 @@ mod tests {
     #[case::too_big("end a 99999999999")]
     #[case::too_many("end a 2 3")]
     #[case::no_count("ended a")]
+    #[case::no_number_of_a_start("start x")]
+    #[case::started_as_pid_1("started 3 1")]
     #[case::not_text("end \u{e4}")]
     fn anything_else_is_none(#[case] text: &str) {
         assert_eq!(Message::parse(text.as_bytes()), None);
@@ -280,9 +340,9 @@ mod tests {
         one.send(&Message::Ready).unwrap();
         one.send(&Message::End { run: run("r"), worker: None }).unwrap();
         drop(one);
-        assert_eq!(other.receive().unwrap(), Some(Message::Ready));
-        assert_eq!(other.try_receive().unwrap(), Some(Message::End { run: run("r"), worker: None }));
-        assert_eq!(other.receive().unwrap(), None);
+        assert_eq!(words(other.receive().unwrap()), Some(Message::Ready));
+        assert_eq!(words(other.try_receive().unwrap()), Some(Message::End { run: run("r"), worker: None }));
+        assert_eq!(words(other.receive().unwrap()), None);
         assert_eq!(other.send(&Message::Stop).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
@@ -301,7 +361,7 @@ mod tests {
             packet::send(&one, nonsense, Wait::Yes).unwrap();
         }
         one.send(&Message::Stop).unwrap();
-        assert_eq!(other.try_receive().unwrap(), Some(Message::Stop));
+        assert_eq!(words(other.try_receive().unwrap()), Some(Message::Stop));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::{self, Group, Plan};
-use crate::privilege::plan::Credentials;
+use crate::privilege::plan::{Credentials, Kept};
 use crate::sys;
 
 /// A child to start.
@@ -26,6 +26,8 @@ pub struct Spawn {
     pub directory: PathBuf,
     /// User to run as; `None` keeps this process's.
     pub credentials: Option<Credentials>,
+    /// What it can do beyond that user.
+    pub kept: Kept,
     /// How far the drop goes.
     pub mode: Mode,
     /// Session and group.
@@ -108,6 +110,7 @@ pub fn fork(spawn: &Spawn) -> io::Result<Forked> {
 fn plan(spawn: &Spawn) -> Plan {
     Plan {
         credentials: spawn.credentials.clone(),
+        kept: spawn.kept,
         mode: spawn.mode,
         group: spawn.group,
         parent_death_signal: spawn.parent_death_signal,

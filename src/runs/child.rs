@@ -6,24 +6,25 @@
 //!
 //! This is the seam for warm processes: the engine asks for somebody to run a turn, and does not know who starts when.
 
+mod process;
+
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::config::name;
+use self::process::Process;
+pub use self::process::{ROLE, StartWorker};
 use crate::turn::protocol::{FromWorker, LONGEST_FROM_WORKER, Lines, ProtocolError, RunReport, ShellEnd, ToWorker};
 
-/// The hidden role's name on the command line.
-pub const ROLE: &str = "turn";
 /// How long a worker that was told to end its run has for that: TERM and KILL for the CLI, then for what it left.
 const LONGEST_CANCEL: Duration = Duration::from_secs(7);
 /// How long a worker has to exit after its report. It has nothing left to do.
@@ -38,6 +39,8 @@ pub struct Workers {
     program: PathBuf,
     /// Variables of this process that a worker does not get: the doors' secrets, and what is about this process alone.
     hidden: Vec<String>,
+    /// Who starts them in this process's place.
+    starter: Option<StartWorker>,
     /// Ends every process of a run, those below the worker with this pid too; how many there were.
     pub(super) end_tree: EndTree,
     ready: Arc<Mutex<Ready>>,
@@ -58,24 +61,25 @@ pub type EndTree = Arc<dyn Fn(Uuid, Option<u32>) -> Pin<Box<dyn Future<Output = 
 /// A worker that waits for its job. Dropped, it ends by itself: its standard input closes.
 #[derive(Debug)]
 pub struct Worker {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    process: Process,
+    input: Sender,
+    output: BufReader<Receiver>,
 }
 
 /// A worker that has nothing left to do but to exit.
 #[derive(Debug)]
 pub struct Leaving {
     run: Uuid,
-    child: Child,
+    process: Process,
 }
 
 impl Leaving {
     /// Waits until it is gone.
     pub async fn wait(mut self) {
-        if timeout(LONGEST_EXIT, self.child.wait()).await.is_err() {
+        if timeout(LONGEST_EXIT, self.process.wait()).await.is_err() {
             tracing::warn!("run {}: its worker did not exit after its report: killed", self.run);
-            let _ = self.child.kill().await;
+            self.process.kill();
+            self.process.wait().await;
         }
     }
 }
@@ -95,7 +99,13 @@ impl Workers {
     /// Workers of `program`, which is this one.
     #[must_use]
     pub fn new(program: PathBuf, hidden: Vec<String>, end_tree: EndTree) -> Self {
-        Self { program, hidden, end_tree, ready: Arc::default() }
+        Self { program, hidden, starter: None, end_tree, ready: Arc::default() }
+    }
+
+    /// The same, started by PID 1 if there is a `starter`: this process has not the rights that they need.
+    #[must_use]
+    pub fn started_by(self, starter: Option<StartWorker>) -> Self {
+        Self { starter, ..self }
     }
 
     /// The worker that is kept ready, or a new one.
@@ -110,7 +120,7 @@ impl Workers {
         };
         drop(ready);
         // Somebody may have killed it.
-        let alive = |worker: &mut Worker| matches!(worker.child.try_wait(), Ok(None));
+        let alive = |worker: &mut Worker| worker.process.is_alive();
         waiting.and_then(|mut worker| alive(&mut worker).then_some(worker)).map_or_else(|| self.spawn(), Ok)
     }
 
@@ -142,18 +152,14 @@ impl Workers {
     }
 
     fn spawn(&self) -> io::Result<Worker> {
-        let mut command = Command::new(&self.program);
-        command.arg(ROLE).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // A signal from a terminal is for `serve`, which ends its runs in order.
-        command.process_group(0);
-        for name in self.hidden.iter().map(String::as_str).chain([name::RUN_ID]) {
-            command.env_remove(name);
-        }
-        let mut child = command.spawn()?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("a child without pipes"));
+        let ((stdin, input), (output, stdout)) = (io::pipe()?, io::pipe()?);
+        let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
+        let process = match &self.starter {
+            Some(starter) => Process::ask(starter, stdin.as_fd(), stdout.as_fd())?,
+            None => Process::start(&self.program, &self.hidden, stdin, stdout)?,
         };
-        Ok(Worker { child, input, output: BufReader::with_capacity(BUFFER, output) })
+        let (input, output) = (Sender::from_owned_fd(input.into())?, Receiver::from_owned_fd(output.into())?);
+        Ok(Worker { process, input, output: BufReader::with_capacity(BUFFER, output) })
     }
 
     /// Lets `worker` carry out `job`, which belongs to `run`. `on_events` gets whole lines of events; once `cancel` is ready,
@@ -172,14 +178,13 @@ impl Workers {
             Ok(ended) => ended,
             Err(why) => {
                 // Its end goes first: what is below it belongs to PID 1 then, and can be told by the cookie alone.
-                let _ = worker.child.start_kill();
-                let reaped = (self.end_tree)(run, worker.child.id()).await;
-                let status = worker.child.wait().await;
-                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                worker.process.kill();
+                let reaped = (self.end_tree)(run, worker.process.id()).await;
+                let status = worker.process.wait().await;
                 WorkerEnd::Lost(reaped, format!("{why} ({status})"))
             }
         };
-        (ended, Leaving { run, child: worker.child })
+        (ended, Leaving { run, process: worker.process })
     }
 
     async fn converse(
@@ -194,7 +199,7 @@ impl Workers {
         drop(job);
         let lines = Lines::new(LONGEST_FROM_WORKER);
         let mut listener =
-            Listener { workers: self, run, pid: worker.child.id(), lines, ended: None, stuck: false, on_events };
+            Listener { workers: self, run, pid: worker.process.id(), lines, ended: None, stuck: false, on_events };
         let Worker { input, output, .. } = worker;
         // A prompt is longer than a pipe; the worker answers only once it has all of it.
         if let Err(error) = input.write_all(&text).await {
@@ -229,7 +234,7 @@ struct Listener<'run> {
 
 impl Listener<'_> {
     /// Listens until the worker has said how it ended. Can be dropped and called again: nothing that was read is lost.
-    async fn listen(&mut self, output: &mut BufReader<ChildStdout>) -> Result<WorkerEnd, String> {
+    async fn listen(&mut self, output: &mut BufReader<Receiver>) -> Result<WorkerEnd, String> {
         loop {
             if let Some(ended) = self.ended.take() {
                 return Ok(ended);

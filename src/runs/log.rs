@@ -29,6 +29,9 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// Their folder in the state folder.
+    pub const FOLDER: &str = "runs";
+
     /// The logs in `folder`, which is made if it is not there. `most` bytes of them are kept; a log that is written gets no
     /// longer than a quarter of that.
     pub fn open(folder: PathBuf, most: u64) -> io::Result<Self> {

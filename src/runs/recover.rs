@@ -82,19 +82,17 @@ impl StateLock {
 }
 
 impl Engine {
-    /// Starts the engine on `store`, in the state folder of `sessions`, which [`StateLock`] holds. Ends the runs that an
+    /// Starts the engine on `store` and `logs`, which [`StateLock`] keeps for this process. Ends the runs that an
     /// earlier server left running and marks them interrupted; takes up those that waited. `held`: [`Engine::hold`].
     pub async fn start(
         store: Arc<dyn Store>,
+        logs: Logs,
         config: EngineConfig,
         sessions: Sessions,
         workers: Workers,
         metrics: Metrics,
         held: Option<String>,
     ) -> Result<Self, StartError> {
-        let state_dir = sessions.state_dir.as_path();
-        let logs = Logs::open(state_dir.join("runs"), config.keep_bytes)
-            .map_err(|source| StartError::StateDir { path: state_dir.join("runs"), source })?;
         let mut queued = Vec::new();
         for run in store.unfinished().await? {
             // Without its variables it would be another run.

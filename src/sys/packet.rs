@@ -1,8 +1,14 @@
 //! Packets between two processes: a pair of `AF_UNIX` `SOCK_SEQPACKET` sockets. A packet arrives whole or not at all, in
 //! order, and the end of the other side is seen.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// No packet brings more descriptors.
+pub const DESCRIPTORS: usize = 3;
 
 /// Whether a call may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,22 +55,51 @@ pub fn send(fd: &impl AsFd, packet: &[u8], wait: Wait) -> io::Result<()> {
     again(|| unsafe { libc::send(fd.as_fd().as_raw_fd(), packet.as_ptr().cast(), packet.len(), flags) }).map(drop)
 }
 
-/// Receives one packet into `buffer`, and gives its full length: more than the buffer holds means that the rest is lost.
-/// 0 is the end: the other side has gone.
-pub fn receive(fd: &impl AsFd, buffer: &mut [u8], wait: Wait) -> io::Result<usize> {
-    let flags = libc::MSG_TRUNC | wait.flag();
-    let received = again(|| {
-        // SAFETY: `buffer` is valid for writing its length.
-        unsafe { libc::recv(fd.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) }
-    });
-    match received {
-        // It has gone and left packets of ours unread.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
-        other => other,
+/// Sends one packet, and with it copies of these descriptors, three at most.
+pub fn send_with(fd: &impl AsFd, packet: &[u8], descriptors: &[BorrowedFd<'_>], wait: Wait) -> io::Result<()> {
+    let raw: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights };
+    let flags = MsgFlags::MSG_NOSIGNAL | wait.flags();
+    let sent = || sendmsg::<()>(fd.as_fd().as_raw_fd(), &[IoSlice::new(packet)], rights, flags, None);
+    loop {
+        match sent() {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop).map_err(Into::into),
+        }
     }
 }
 
+/// Receives one packet into `buffer`, and gives its full length: more than the buffer holds means that the rest is lost.
+/// 0 is the end: the other side has gone. The descriptors that came with it too; of more than [`DESCRIPTORS`] the rest is closed.
+pub fn receive_with(fd: &impl AsFd, buffer: &mut [u8], wait: Wait) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([i32; DESCRIPTORS]);
+    let flags = MsgFlags::MSG_TRUNC | MsgFlags::MSG_CMSG_CLOEXEC | wait.flags();
+    let (length, raw) = loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg::<()>(fd.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            // It has gone and left packets of ours unread.
+            Err(Errno::ECONNRESET) => break (0, Vec::new()),
+            Err(error) => return Err(error.into()),
+            Ok(message) => {
+                let rights = message.cmsgs().into_iter().flatten().flat_map(|part| match part {
+                    ControlMessageOwned::ScmRights(raw) => raw,
+                    _ => Vec::new(),
+                });
+                break (message.bytes, rights.collect());
+            }
+        }
+    };
+    // SAFETY: the kernel has just made them for this process, and nobody else knows of them.
+    Ok((length, raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect()))
+}
+
 impl Wait {
+    const fn flags(self) -> MsgFlags {
+        MsgFlags::from_bits_retain(self.flag())
+    }
+
     const fn flag(self) -> i32 {
         match self {
             Self::Yes => 0,

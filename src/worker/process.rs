@@ -15,7 +15,10 @@ use super::pipe::{Line, Source, set_nonblocking};
 use crate::claude::outcome::Intervention;
 use crate::claude::transcript::Rest;
 use crate::config::mode::Mode;
+use crate::config::name;
+use crate::privilege::files;
 use crate::privilege::helper::Group;
+use crate::privilege::plan::Kept;
 use crate::process::events::{self, Interest, Signals};
 use crate::process::reaper::{self, Children};
 use crate::process::spawn::{self, Spawn};
@@ -178,11 +181,14 @@ struct Running<'run> {
 
 impl<'run> Running<'run> {
     fn start(launch: &'run Launch, control: Peer<'run>) -> io::Result<Self> {
+        let mut environment = launch.environment.clone();
+        environment.push((name::CLAUDE_IDS.into(), None));
         let plan = Spawn {
             command: launch.command.clone(),
-            environment: launch.environment.clone(),
+            environment,
             directory: launch.workspace.clone(),
-            credentials: None,
+            credentials: files::claude().cloned(),
+            kept: Kept::Nothing,
             mode: Mode::Sudo,
             group: Group::Session,
             parent_death_signal: Some(libc::SIGTERM),

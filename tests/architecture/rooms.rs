@@ -44,6 +44,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "manifest",
             "offline_model",
             "privilege",
+            "privilege::files",
             "process",
             "runs",
             "store",
@@ -126,7 +127,7 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "worker",
         what: "one prompt from start to the end of its process tree, in a process of its own; output formats",
-        may_use: &["claude", "config", "exit_code", "privilege", "process", "sys", "turn"],
+        may_use: &["claude", "config", "exit_code", "privilege", "privilege::files", "process", "sys", "turn"],
     },
     Room {
         path: "workspace",
@@ -138,7 +139,16 @@ pub(crate) const ROOMS: &[Room] = &[
         path: "claude",
         what: "the CLI as a typed thing: where it is (`store`: the versions that are installed), arguments, events, \
                transcript, outcome, sessions, its files, standing instructions, JSON Schemas",
-        may_use: &["atomic_file", "config", "exit_code", "json_file", "json_text", "plain_file", "process"],
+        may_use: &[
+            "atomic_file",
+            "config",
+            "exit_code",
+            "json_file",
+            "json_text",
+            "plain_file",
+            "privilege::files",
+            "process",
+        ],
     },
     Room {
         path: "init",
@@ -154,18 +164,23 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "manifest",
         what: "what is in the box: tools probed at image build, facts at start, the block in CLAUDE.md",
-        may_use: &["atomic_file", "boot", "config", "plain_file", "sys"],
+        may_use: &["atomic_file", "boot", "config", "plain_file", "privilege::files", "sys"],
     },
     Room {
         path: "boot",
         what: "the box before Claude: accounts, ids, ownership, hooks, environment, git and SSH",
-        may_use: &["atomic_file", "config", "privilege"],
+        may_use: &["atomic_file", "config", "privilege", "privilege::files"],
     },
     Room {
         path: "process",
         what: "reaping, signals as data, the process table, a run's mark, the link between PID 1 and `serve`, \
                starting a child",
         may_use: &["config", "exit_code", "privilege", "sys"],
+    },
+    Room {
+        path: "privilege::files",
+        what: "working on another user's files without being that user",
+        may_use: &["privilege"],
     },
     Room {
         path: "privilege",

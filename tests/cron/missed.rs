@@ -14,7 +14,7 @@ use crate::support::TestBox;
 fn was_there_until(testbox: &TestBox, job: &str, schedule: &str, until: DateTime<Utc>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let ledger = Sqlite::open(&testbox.path("home/.claude/claudebox/box")).unwrap();
+        let ledger = Sqlite::open(&testbox.path("var/lib/claudebox/boxes/box")).unwrap();
         let value = json!({"until": until.timestamp_millis(), "schedule": schedule, "timezone": "UTC"});
         // As the door itself writes it, or this test would prove nothing.
         let key = format!("last/{job}");

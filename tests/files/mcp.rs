@@ -20,6 +20,7 @@ use claudebox::doors::web::stack;
 use claudebox::fetch::Fetcher;
 use claudebox::runs::child::{EndTree, Workers};
 use claudebox::runs::engine::Engine;
+use claudebox::runs::log::Logs;
 use claudebox::runs::metrics::Metrics;
 use claudebox::store::sqlite::Sqlite;
 use http_body_util::BodyExt as _;
@@ -50,7 +51,10 @@ async fn engine(state: &Path) -> Engine {
     let store = Arc::new(Sqlite::open(state).unwrap());
     let sessions = Sessions { config_dir: state.to_owned(), state_dir: state.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    Engine::start(store, config, sessions, workers, Metrics::register(&mut Registry::default()), None).await.unwrap()
+    let logs = Logs::open(state.join(Logs::FOLDER), config.keep_bytes).unwrap();
+    Engine::start(store, logs, config, sessions, workers, Metrics::register(&mut Registry::default()), None)
+        .await
+        .unwrap()
 }
 
 /// The door.

@@ -1,18 +1,17 @@
 //! `claudebox run` and the local door where something is not as usual: no server, somebody else, the real CLI.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::local::{begin, launch, make_workspace, run, run_alone, run_by, runs, says, sleeps, start, stop};
 use crate::stubs::{ready, serve_of, servers};
 use crate::support::output::Stream;
-use crate::support::{TestBox, UID};
+use crate::support::{GUARD, TestBox, UID};
 
 #[test]
 fn a_dead_servers_socket_is_no_server() {
@@ -29,26 +28,37 @@ fn a_dead_servers_socket_is_no_server() {
     stop(running);
 }
 
-/// The mode of the socket keeps others out. Should somebody change it, the kernel still says who they are.
+/// The state folder keeps others out, Claude's own user among them. Should somebody open it, the kernel still says who they are.
 #[test]
 fn another_user_is_refused() {
     let Some(testbox) = TestBox::new() else { return };
     let running = start(&testbox);
-    let state = testbox.path("home/.claude/claudebox/default");
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&state), mode(&state.join("serve.sock"))), (0o700, 0o600));
-    for path in [&state.join("serve.sock"), &state, state.parent().unwrap(), &testbox.path("home/.claude")] {
-        fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
-    }
+    let inside = |script: &str| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &running.pid1().to_string(), "--pid", "--mount", "--", "sh", "-c", script]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let state = "/var/lib/claudebox/boxes/default";
+    let owners = inside(&format!("stat -c '%a %u %g' {state} {state}/serve.sock"));
+    assert_eq!(owners, format!("2770 0 {GUARD}\n600 {UID} {GUARD}\n"));
+    let enter = format!(r#"exec setpriv --reuid {UID} --regid {UID} --clear-groups "$@""#);
+    let mut command = run_by(&running, &testbox, &enter, &["touch closed"]);
+    command.env("CLAUDEBOX_WORKSPACE", testbox.path("workspaces/a"));
+    let (was, _, err) = says(&command.output().unwrap());
+    // There is no door for it, so it runs Claude by itself.
+    assert_eq!((was, runs(running.pid1()).len()), (Some(0), 0), "{err}");
+    inside(&format!("chmod 777 {state} {state}/serve.sock"));
     let refused = "claudebox: only root and the user of the servers may use this door\n";
-    for (uid, code, said) in [(4242, 77, refused), (UID, 0, "")] {
+    for (uid, code, said) in [(4242, 77, refused), (UID, 77, refused), (0, 0, "")] {
         let become_user = format!(r#"exec setpriv --reuid {uid} --regid {uid} --clear-groups "$@""#);
         let mut command = run_by(&running, &testbox, &become_user, &[&format!("touch by-{uid}")]);
-        let (was, _, err) = says(&command.env("CLAUDEBOX_STATE_DIR", &state).output().unwrap());
+        let (was, _, err) = says(&command.output().unwrap());
         assert_eq!((was, err.as_str()), (Some(code), said), "{uid}");
     }
     let there = |uid: u32| testbox.path(&format!("workspaces/a/by-{uid}")).exists();
-    assert_eq!((there(4242), there(UID)), (false, true));
+    assert_eq!((there(4242), there(UID), there(0)), (false, false, true));
     stop(running);
 }
 

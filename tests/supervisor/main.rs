@@ -25,6 +25,7 @@ mod real_cli;
 mod real_sessions;
 mod reaping;
 mod runs;
+mod sealed;
 mod serve;
 mod serve_runs;
 mod settings;

@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use crate::stubs::{SERVE_DOWN, SERVE_UP, cli, hook, ready, serve_of, servers, servers_with};
 use crate::support::process::Process;
-use crate::support::{NOT_PID1, Running, TestBox, UID};
+use crate::support::{GUARD, NOT_PID1, Running, TestBox, UID};
 
 const SAY_READY: &str = "syswrite($link, 'ready');";
 /// Every serve says that it is up and dies.
@@ -54,7 +54,9 @@ fn serve_runs_as_the_user_and_its_end_is_the_boxs() {
     let processes = running.processes();
     let serve = serve_of(&processes).unwrap();
     assert_eq!(serve.parent, processes[0].pid);
-    assert_eq!(serve.status("Uid"), format!("{UID}\t{UID}\t{UID}\t{UID}"));
+    // Its own user, who has Claude's ids with files alone and no rights beyond.
+    assert_eq!(serve.status("Uid"), format!("{GUARD}\t{GUARD}\t{GUARD}\t{UID}"));
+    assert_eq!(serve.status("CapPrm"), "0".repeat(16));
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", serve.pid)).unwrap().to_str(), Some("/"));
     assert_eq!(says(&exec(&running, &testbox, "healthcheck")), (Some(0), "healthy: the servers are ready\n".into()));
     let folder = fs::metadata(testbox.path("workspaces")).unwrap();
@@ -381,7 +383,10 @@ fn an_idle_pid_1_with_servers_never_wakes_up() {
     hook(&testbox, "1.sh", &format!("#!/bin/sh\nsetsid sh -c '{daemon}; exec sleep 1000' &\n"));
     let mut running = servers(&testbox).start();
     running.until("serve is ready", ready);
-    running.until("PID 1 waits", |processes| processes[0].state == 'S');
+    running.until("PID 1 waits, and so does the worker it has started", |processes| {
+        let idle = |process: &&Process| process.name == "claudebox" && process.state == 'S';
+        processes[0].state == 'S' && processes.iter().filter(idle).count() == 2
+    });
     let pid1 = running.processes().remove(0);
     let wakeups = || (pid1.status("voluntary_ctxt_switches"), pid1.status("nonvoluntary_ctxt_switches"));
     let before = wakeups();

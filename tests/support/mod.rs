@@ -31,6 +31,8 @@ pub(crate) static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
 
 /// The user that a box drops to.
 pub(crate) const UID: u32 = 1000;
+/// The user of what looks after Claude, in a box without one of that name.
+pub(crate) const GUARD: u32 = 64_198;
 /// How often something that raises no event is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 

@@ -31,6 +31,8 @@ pub(crate) fn without_cli<'box_>(testbox: &'box_ TestBox, api: &BotApi, settings
     let launch = launch.env("CLAUDEBOX_TELEGRAM_API_URL", &api.url).env("CLAUDEBOX_CONTAINER_NAME", "box");
     // Everything that is said is looked at for the token.
     let launch = launch.env("CLAUDEBOX_DEBUG", "1").env("CLAUDEBOX_WORKSPACE", "/no/such/folder");
+    // Not in /var: SQLite's locks on a file do not count on the layer below it, where a test reads the ledger.
+    let launch = launch.env("CLAUDEBOX_STATE_DIR", testbox.path("state").to_str().unwrap());
     launch.env("CLAUDEBOX_WORKSPACES_DIR", workspaces.to_str().unwrap())
 }
 
@@ -91,7 +93,7 @@ impl Bot {
     /// Waits until nothing is open in the ledger: an answer is seen here before the server can note that it was given,
     /// and one that is killed in between gives it again.
     pub(crate) fn settle(&mut self) {
-        let ledger = self.path("home/.claude/claudebox/box/runs.sqlite3");
+        let ledger = self.path("state/runs.sqlite3");
         let ledger = Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         let open = "SELECT count(*) FROM notes WHERE door = 'telegram' AND (key LIKE 'update:%' OR key LIKE 'owed:%')";
         self.until("nothing is open", |_| ledger.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0);

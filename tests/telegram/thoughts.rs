@@ -9,7 +9,7 @@ use crate::support::TestBox;
 
 /// The prompts of the ledger, the oldest first.
 pub(crate) fn prompts(bot: &Bot) -> Vec<String> {
-    let ledger = bot.path("home/.claude/claudebox/box/runs.sqlite3");
+    let ledger = bot.path("state/runs.sqlite3");
     let ledger = Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     let mut found = ledger.prepare("SELECT request FROM runs ORDER BY id").unwrap();
     let found = found.query_map([], |row| row.get::<_, String>(0)).unwrap();

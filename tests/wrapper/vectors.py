@@ -85,13 +85,15 @@ class Case(unittest.TestCase):
             first = label + [word for variable in reversed(of_call) for word in ("--env", variable)]
         else:
             first = []
+        volume = f"type=volume,source={name},target=/var/lib/claudebox/boxes"
+        state = [] if kind in ("session", "prog") else ["--mount", volume]
         self.assertEqual(
             words,
             ["run", "--detach", "--name", name, "--label", f"claudebox.workspace={place.workspace}"]
             + ["--label", f"claudebox.kind={kind}", "--label", f"claudebox.data={data}"]
             + ["--label", f"claudebox.user={os.getuid()}", "--label", f"claudebox.settings={hash_}"]
             + ["--env", f"CLAUDEBOX_HOST_SETTINGS={hash_}"] + first
-            + bind(place.workspace) + bind(data, "/home/claude/.claude") + ["--mount", CLI_VOLUME] + list(mounts)
+            + bind(place.workspace) + bind(data, "/home/claude/.claude") + ["--mount", CLI_VOLUME] + state + list(mounts)
             + ["--env", f"CLAUDEBOX_WORKSPACE={place.workspace}", "--env", f"CLAUDEBOX_WORKSPACES_DIR={place.workspace}"]
             + ["--env", f"CLAUDEBOX_CONTAINER_NAME={name}"]
             + [word for variable in env for word in ("--env", variable)]

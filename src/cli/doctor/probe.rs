@@ -18,6 +18,7 @@ use crate::boot::Booted;
 use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
+use crate::privilege::plan::Kept;
 use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
 
 /// Hidden role: says what this process is and may do.
@@ -108,6 +109,7 @@ pub(super) fn output(
         environment,
         directory: "/".into(),
         credentials: booted.identity.drop.then(|| booted.identity.credentials.clone()),
+        kept: Kept::Nothing,
         mode: config.mode,
         group: Group::Session,
         parent_death_signal: None,

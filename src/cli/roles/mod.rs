@@ -16,15 +16,27 @@ use crate::atomic_file;
 use crate::boot;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
+use crate::config::name;
 use crate::exit_code::ExitCode;
 use crate::manifest;
 use crate::offline_model;
+use crate::privilege::files;
+use crate::privilege::plan::Kept;
+
+/// Takes Claude's place with files, where PID 1 has started this process as somebody else, and goes on with `kept` of what it
+/// was given for that.
+pub(super) fn take_place(kept: Kept, env: &impl Environment) -> Result<(), Failure> {
+    let Some(claude) = env.get(name::CLAUDE_IDS) else { return Ok(()) };
+    let claude = claude.to_string_lossy().parse().map_err(|_| Failure::of_hidden_role())?;
+    files::take_place_of(claude, kept).map_err(Failure::internal)
+}
 
 /// `clear-session`: deletes what the workspace would go on with, as the user that this is called as.
 pub(super) fn clear_session(env: &impl Environment) -> Result<usize, Failure> {
     let config = configure(env)?;
     let config_dir = boot::config_dir(&config, env).map_err(Failure::config)?;
-    let sessions = Sessions { state_dir: config.state_folder(&config_dir), config_dir };
+    let state_dir = config.notes_folder(&config_dir);
+    let sessions = Sessions { config_dir, state_dir };
     sessions.clear(&config.workspace).map_err(Failure::internal)
 }
 

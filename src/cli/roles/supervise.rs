@@ -19,6 +19,7 @@ use crate::init::serving;
 use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
 use crate::init::supervise::Supervisor;
 use crate::process::spawn::own_executable;
+use crate::runs::child;
 
 /// `init`: PID 1.
 pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
@@ -103,7 +104,7 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
     let main = match intent {
         Intent::Passthrough(args) => MainChild::Claude(program(&source), args),
         Intent::Interactive(_) => MainChild::Role(launch::ROLE, args.to_vec()),
-        Intent::Prompt(_) => MainChild::Role(worker::ROLE, args.to_vec()),
+        Intent::Prompt(_) => MainChild::Worker(worker::ROLE, args.to_vec()),
     };
     ended(&supervisor, start(&supervisor, &main, config, &booted, env))
 }
@@ -144,7 +145,8 @@ fn supervise_servers(config: &Config, env: &impl Environment) -> Result<ExitCode
     serving::show_ready(false);
     let booted = boot(&supervisor, config, env, WorkingFolder::Workspaces)?;
     let installer = matches!(source(config, &booted, env), CliSource::Store(_)).then(|| ensure_command(true));
-    ended(&supervisor, serving::serve(&supervisor, config, &booted, env, installer))
+    let worker = vec![own_executable().into_os_string(), child::ROLE.into()];
+    ended(&supervisor, serving::serve(&supervisor, config, &booted, env, installer, worker))
 }
 
 /// Before the boot: the kernel throws away every signal that PID 1 neither blocks nor handles.

@@ -26,7 +26,7 @@ pub(super) struct Surroundings {
 impl Surroundings {
     pub(super) fn of_child(config: &Config) -> Result<Self, Failure> {
         let Some(config_dir) = config.config_dir.clone() else { return Err(Failure::of_hidden_role()) };
-        let state_dir = config.state_folder(&config_dir);
+        let state_dir = config.notes_folder(&config_dir);
         let sessions = Sessions { config_dir: config_dir.clone(), state_dir };
         Ok(Self { workspace: config.workspace.clone(), config_dir, sessions })
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::super::configure::configure_box;
 use super::super::failure::Failure;
 use super::surroundings::{Surroundings, time_left};
+use super::take_place;
 use crate::claude::binary;
 use crate::claude::outcome::Outcome;
 use crate::claude::sessions::OpenError;
@@ -19,6 +20,7 @@ use crate::claude::settings;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
+use crate::privilege::plan::Kept;
 use crate::process::events::Signals;
 use crate::process::mark;
 use crate::turn::protocol::{Prompt, ToWorker};
@@ -28,6 +30,9 @@ use crate::worker::{job, shell};
 
 /// `turn`: a run for `serve`, already the box's user.
 pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
+    // Nobody of Claude's user is to look into this process.
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
+    take_place(Kept::Warden, env)?;
     let config = configure_box(env)?;
     let signals = Signals::block_all().map_err(Failure::internal)?;
     nix::sys::prctl::set_child_subreaper(true).map_err(Failure::internal)?;

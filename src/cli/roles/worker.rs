@@ -10,6 +10,7 @@ use super::super::configure::configure;
 use super::super::failure::Failure;
 use super::super::run_args::RunArgs;
 use super::surroundings::{Surroundings, run_of, say_unwritable, settings_of, time_left};
+use super::take_place;
 use crate::claude::arguments::FromDoor;
 use crate::claude::binary;
 use crate::claude::cli_options;
@@ -18,6 +19,7 @@ use crate::config::call::Variables;
 use crate::config::environment::Environment;
 use crate::config::{Config, name};
 use crate::exit_code::ExitCode;
+use crate::privilege::plan::Kept;
 use crate::process::events::Signals;
 use crate::worker::one_shot::{self, OneShot};
 use crate::worker::output;
@@ -28,6 +30,8 @@ pub(in super::super) const ROLE: &str = "worker";
 
 /// `worker`: already the box's user, in the workspace.
 pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
+    take_place(Kept::Warden, env)?;
     let config = configure(env)?;
     let run = run_of(args)?;
     let signals = Signals::block_all().map_err(Failure::internal)?;

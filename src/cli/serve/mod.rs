@@ -24,16 +24,17 @@ use tokio_util::sync::CancellationToken;
 
 use self::cron::CronDoor;
 use self::ending::Helper;
-use self::state::{config_folder, state_folder};
+use self::state::{config_folder, state_folder, take_over_state};
 use self::web::Listening;
 use super::configure::configure_servers;
 use super::failure::Failure;
 use super::log;
+use super::roles::take_place;
 use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::CliSource;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
-use crate::config::server::ServerConfig;
+use crate::config::server::{EngineConfig, ServerConfig};
 use crate::config::spelling::door_secrets;
 use crate::config::{Config, DOOR_MODES, name};
 use crate::desk::Desk;
@@ -45,11 +46,14 @@ use crate::doors::{Closed, Door};
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
+use crate::privilege::files;
+use crate::privilege::plan::Kept;
 use crate::process::link::{Link, Message};
 use crate::process::spawn::own_executable;
 use crate::runs::child::Workers;
 use crate::runs::deliver::Deliverer;
 use crate::runs::engine::Engine;
+use crate::runs::log::Logs;
 use crate::runs::metrics::Metrics;
 use crate::runs::recover::{StartError, StateLock};
 use crate::runs::webhook::SigningKey;
@@ -68,12 +72,13 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
+    take_place(Kept::Nothing, env)?;
     let (config, server) = configure_servers(env)?;
     let Some(server) = server else {
         let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::config(detail));
     };
-    // What Claude runs has the same user: it must not find the doors' secrets in this process's environment or memory.
+    // What Claude runs may have the same user: it must not find the doors' secrets in this process's environment or memory.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
     let link = Link::from_stdin().map_err(Failure::internal)?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -111,6 +116,7 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
 
     let state_dir = state_folder(config)?;
     let _lock = StateLock::take(&state_dir).map_err(not_started)?;
+    take_over_state(config, &state_dir)?;
     let fetcher = Arc::new(Fetcher::new(server.fetch_allow.clone()));
     let key = server.webhook_secret.as_ref().map(SigningKey::new).transpose().map_err(Failure::config)?;
     let workspaces = open_workspaces(config)?;
@@ -122,13 +128,15 @@ async fn serve(config: &Config, server: &ServerConfig, link: Option<Arc<Link>>) 
     let metrics = Metrics::register(&mut registry);
     registry.register("build", "What claudebox this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     registry.register("serve_restarts", "How often the server was started again", ConstGauge::<i64>::new(restarts));
+    let starter = helper.clone().filter(|_| files::claude().is_some()).map(Helper::start_worker);
     let end_tree = helper.map_or_else(ending::alone, Helper::end_tree);
-    let workers = Workers::new(own_executable(), hidden_variables(), end_tree);
+    let workers = Workers::new(own_executable(), hidden_variables(), end_tree).started_by(starter);
     let config_dir = config_folder(config)?;
-    let sessions = Sessions { config_dir, state_dir: state_dir.clone() };
+    let notes_dir = if files::claude().is_some() { config.shared_folder(&config_dir) } else { state_dir.clone() };
+    let sessions = Sessions { config_dir, state_dir: notes_dir };
     let held = its_state.borrow().clone();
-    let store = open_store(&state_dir)?;
-    let engine = Engine::start(store, server.engine.clone(), sessions, workers.clone(), metrics, held).await;
+    let (store, logs) = (open_store(&state_dir)?, open_logs(&state_dir, &server.engine)?);
+    let engine = Engine::start(store, logs, server.engine.clone(), sessions, workers.clone(), metrics, held).await;
     let engine = engine.map_err(not_started)?;
     let telegram = server.telegram.as_ref().map(|telegram| {
         let folder = config_folder(config)?;
@@ -209,7 +217,6 @@ fn hidden_variables() -> Vec<String> {
     door_secrets().into_iter().chain([name::RESTARTS.to_owned(), "PWD".to_owned()]).collect()
 }
 
-/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
 /// The only place that chooses a store.
 fn open_store(state_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
     match Sqlite::open(state_dir) {
@@ -219,6 +226,12 @@ fn open_store(state_dir: &Path) -> Result<Arc<dyn Store>, Failure> {
     }
 }
 
+fn open_logs(state_dir: &Path, config: &EngineConfig) -> Result<Logs, Failure> {
+    let path = state_dir.join(Logs::FOLDER);
+    Logs::open(path.clone(), config.keep_bytes).map_err(|source| not_started(StartError::StateDir { path, source }))
+}
+
+/// A full disk may have room again soon, so PID 1 tries again; any other fault stays.
 fn not_started(error: StartError) -> Failure {
     Failure::new(if error.is_full() { ExitCode::Internal } else { ExitCode::Config }, error)
 }

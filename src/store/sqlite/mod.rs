@@ -26,7 +26,8 @@ use self::writer::Writer;
 use super::{Answer, Store, StoreError};
 
 /// The database's file in the state folder.
-const FILE: &str = "runs.sqlite3";
+/// Its name in the state folder.
+pub const FILE: &str = "runs.sqlite3";
 
 /// A store in a file. Clones are the same one.
 #[derive(Clone)]

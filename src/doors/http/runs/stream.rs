@@ -188,6 +188,7 @@ mod tests {
     use crate::config::server::EngineConfig;
     use crate::desk::ask::Ask;
     use crate::runs::child::{EndTree, Workers};
+    use crate::runs::log::Logs;
     use crate::runs::metrics::Metrics;
     use crate::runs::submission::Origin;
     use crate::store::record::{DoorName, Request, Requester};
@@ -211,7 +212,8 @@ mod tests {
         let sessions = Sessions { config_dir: state_dir.to_owned(), state_dir: state_dir.to_owned() };
         let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
         let metrics = Metrics::register(&mut Registry::default());
-        let engine = Engine::start(store, config, sessions, workers, metrics, None).await.unwrap();
+        let logs = Logs::open(state_dir.join(Logs::FOLDER), config.keep_bytes).unwrap();
+        let engine = Engine::start(store, logs, config, sessions, workers, metrics, None).await.unwrap();
         let request = Request::new("hi", OutputFormat::Json);
         let origin = Origin::unlimited(DoorName::Http, Requester::Token("me".into()));
         let id = Ask::new(origin, "/w".into(), request).stays(true).submit(&engine).await.unwrap().id;

@@ -22,6 +22,7 @@ use crate::config::server::EngineConfig;
 use crate::desk::ask::Ask;
 use crate::runs::child::{EndTree, Workers};
 use crate::runs::engine::Engine;
+use crate::runs::log::Logs;
 use crate::runs::metrics::Metrics;
 use crate::runs::submission::{Busy, Origin};
 use crate::store::Filter;
@@ -113,9 +114,11 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> (ChatReports, Prompts) {
     let store = Arc::new(Sqlite::open(folder).unwrap());
     let sessions = Sessions { config_dir: folder.to_owned(), state_dir: folder.to_owned() };
     let workers = Workers::new("/nowhere".into(), Vec::new(), end_tree);
-    let engine = Engine::start(store, config, sessions, workers, Metrics::register(&mut Registry::default()), None)
-        .await
-        .unwrap();
+    let logs = Logs::open(folder.join(Logs::FOLDER), config.keep_bytes).unwrap();
+    let engine =
+        Engine::start(store, logs, config, sessions, workers, Metrics::register(&mut Registry::default()), None)
+            .await
+            .unwrap();
     std::fs::write(folder.join("telegram.yml"), "").unwrap();
     let settings = ChatSettings::open(folder.join("telegram.yml")).unwrap();
     let (workspaces, notes) = (Workspaces::open(folder).unwrap(), Notes::new(engine.notes_to_keep()));
