@@ -298,10 +298,17 @@ def measure_ready(bench, folder, rounds):
     return times
 
 
+def of_the_cli_alone(bench, box):
+    """The environment of the CLI without a box: as root, it keeps its sessions where no box does."""
+    folder = box.log.parent / "alone"
+    folder.mkdir(exist_ok=True)
+    return bench.environment | {"BENCH_CHILD": "answer", "CLAUDE_CONFIG_DIR": str(folder)}
+
+
 def measure_runs(bench, box, rounds):
     """Milliseconds of a prompt, by turns straight to the CLI and through POST /run."""
     times = {"the CLI alone": [], "POST /run": []}
-    environment = bench.environment | {"BENCH_CHILD": "answer"}
+    environment = of_the_cli_alone(bench, box)
     with box.connection() as connection:
         for number in range(rounds + 5):
             begin = time.monotonic_ns()
@@ -320,7 +327,7 @@ def measure_runs(bench, box, rounds):
 def measure_pieces(bench, box):
     """Milliseconds from a piece's print by the CLI to its arrival, by turns over a pipe and through the OpenAI door."""
     times = {name: {"first": [], "later": []} for name in ("the CLI alone", THE_DOOR)}
-    environment = bench.environment | {"BENCH_CHILD": "answer"}
+    environment = of_the_cli_alone(bench, box)
     for _ in range(STREAM_ROUNDS):
         cli = subprocess.Popen([bench.child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
         cli.stdin.write(b"stream")
