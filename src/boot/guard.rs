@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::remap::is_mapped;
 use crate::config::Config;
 use crate::privilege::plan::{Credentials, Kept};
+use crate::sys;
 
 /// The user's name in an image.
 const USER: &str = "claudebox";
@@ -44,6 +45,9 @@ impl Guard {
                 return Err(format!("this box has no {capability}"));
             }
         }
+        // Without such descriptors nobody could tell a worker of PID 1's from whoever gets its pid next.
+        sys::process_descriptor(std::process::id().cast_signed())
+            .map_err(|error| format!("this system has no descriptors of processes: {error}"))?;
         let named = accounts.user(USER).map(|user| (user.uid, user.gid));
         let is_anothers =
             |&(uid, gid): &(u32, u32)| uid != 0 && gid != 0 && uid != claude.uid && !claude.groups.contains(&gid);

@@ -198,7 +198,13 @@ pub fn before_its_user(config: &Config, env: &impl Environment, place: WorkingFo
 
 /// Resolves the user and the workspace of a box that is up.
 pub fn resolve(config: &Config, env: &impl Environment, place: WorkingFolder) -> Result<Booted, BootError> {
-    resolve_with(config, env, &Accounts::read(Path::new(ACCOUNTS)), place)
+    let accounts = Accounts::read(Path::new(ACCOUNTS));
+    let mut booted = resolve_with(config, env, &accounts, place)?;
+    if booted.identity.drop {
+        // Who has booted the box has said why, if there is none.
+        booted.guard = Guard::of_box(config, &accounts, &booted.identity.credentials).ok();
+    }
+    Ok(booted)
 }
 
 /// The CLI's own folder in a box with these settings.
@@ -243,8 +249,7 @@ fn resolve_with(
     }
     let config_dir = config.config_dir.clone().unwrap_or_else(|| identity.home.join(".claude"));
     let environment = child_environment(&identity, &workspace, &config_dir, env);
-    let guard = identity.drop.then(|| Guard::of_box(config, accounts, &identity.credentials).ok()).flatten();
-    Ok(Booted { identity, workspace, config_dir, guard, environment })
+    Ok(Booted { identity, workspace, config_dir, guard: None, environment })
 }
 
 fn child_environment(

@@ -169,7 +169,7 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "boot",
         what: "the box before Claude: accounts, ids, ownership, hooks, environment, git and SSH",
-        may_use: &["atomic_file", "config", "privilege", "privilege::files"],
+        may_use: &["atomic_file", "config", "privilege", "privilege::files", "sys"],
     },
     Room {
         path: "process",
