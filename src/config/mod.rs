@@ -126,7 +126,6 @@ impl OnError {
 
 impl Config {
     /// Where claudebox's state is: one folder for each container. `config_dir` is the CLI's own folder.
-    #[must_use]
     pub fn state_folder(&self, config_dir: &Path) -> PathBuf {
         self.state_dir.clone().unwrap_or_else(|| config_dir.join("claudebox").join(&self.container_name))
     }

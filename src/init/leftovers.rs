@@ -53,7 +53,6 @@ pub struct Scope {
 
 impl Scope {
     /// As arguments of the role that ends them.
-    #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![self.supervisor.to_string(), self.serve.unwrap_or(NOBODY).to_string()];
         arguments.extend(self.run.as_ref().map(RunId::to_string));
@@ -62,7 +61,6 @@ impl Scope {
     }
 
     /// Reads such arguments; `None` if they are others.
-    #[must_use]
     pub fn from_arguments(arguments: &[impl AsRef<OsStr>]) -> Option<Self> {
         let words: Option<Vec<&str>> = arguments.iter().map(|argument| argument.as_ref().to_str()).collect();
         let words = words?;

@@ -35,7 +35,6 @@ pub enum Step {
 }
 
 /// The steps that turn root into `credentials`.
-#[must_use]
 pub fn steps(credentials: &Credentials, mode: Mode) -> Vec<Step> {
     let hardened = mode == Mode::Hardened;
     let mut steps = Vec::new();
@@ -49,7 +48,6 @@ pub fn steps(credentials: &Credentials, mode: Mode) -> Vec<Step> {
 }
 
 /// The steps that harden a process that is not root, and stays who it is.
-#[must_use]
 pub const fn steps_without_root() -> [Step; 4] {
     [Step::EmptyBoundingSet, Step::ClearInherited, Step::DropCapabilities, Step::NoNewPrivileges]
 }
