@@ -1,30 +1,24 @@
 //! A run's end as messages.
 
 use super::markdown;
-use super::progress::italic;
 use super::text::{LONGEST_MESSAGE, Text, cut};
 use crate::claude::background;
 use crate::store::record::{Run, State};
 
 /// Answers of more messages than this come as their beginning and a file.
 const MOST_MESSAGES: usize = 5;
-/// Files that one answer may send.
 const MOST_FILES: usize = 20;
 const MARKER: &str = "[SEND_FILE:";
 
-/// One message of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Text.
     Text(Text),
     /// The whole answer, as a file.
     Whole(String),
-    /// A file of the workspace.
     File(String),
 }
 
-/// The messages of a run that has ended. The first is always text. `so_far`: what was written of an answer that was
-/// never finished.
+/// The messages of a run that has ended, the first always text. `so_far`: what was written of an unfinished answer.
 pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
     let end = run.end.as_ref();
     let result = end.and_then(|end| end.result["result"].as_str()).unwrap_or_default();
@@ -36,13 +30,13 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
         if !text.text.is_empty() {
             text.append(&Text::plain("\n\n"));
         }
-        text.append(&italic(note));
+        text.append(&Text::italic(note));
         vec![Part::Text(text)]
     };
     match run.state {
         State::Succeeded => {
             let ended = end.and_then(|end| background::notice(&end.result["backgroundEnded"]));
-            let note = ended.map(|ended| Part::Text(italic(&cut(&format!("⏹ Note: {ended}."), 1000))));
+            let note = ended.map(|ended| Part::Text(Text::italic(cut(&format!("⏹ Note: {ended}."), 1000))));
             said(result).into_iter().chain(note).collect()
         }
         State::Cancelled => partial("✋ Cancelled."),
@@ -58,7 +52,6 @@ pub(super) fn parts(run: &Run, so_far: &str) -> Vec<Part> {
     }
 }
 
-/// The messages of an answer.
 pub(super) fn said(markdown: &str) -> Vec<Part> {
     said_below(Text::default(), markdown)
 }
@@ -80,7 +73,7 @@ pub(super) fn said_below(head: Text, markdown: &str) -> Vec<Part> {
             head = head.split(room).swap_remove(0);
         }
         head.append(&Text::plain("\n\n"));
-        head.append(&italic("… the whole answer is in the file below."));
+        head.append(&Text::italic("… the whole answer is in the file below."));
         parts.extend([Part::Text(head), Part::Whole(rest)]);
     } else {
         parts.extend(messages.into_iter().map(Part::Text));
@@ -121,8 +114,7 @@ fn without_files(markdown: &str) -> (String, Vec<String>) {
     (text, files)
 }
 
-/// Where the answer goes on after a mark that ends at `end`. A list's or quote's sign that stood before it alone goes with
-/// it: nothing is left that it could be the sign of.
+/// Where the answer goes on after a mark that ends at `end`. A list's or quote's sign alone before it goes with it.
 fn after_mark(text: &mut String, markdown: &str, end: usize) -> usize {
     let rest = &markdown[end..];
     let line_end = rest.find('\n').map_or(rest.len(), |at| at + 1);

@@ -6,91 +6,73 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWrite;
 
-use super::incoming::{Incoming, Me};
+use super::incoming::{Incoming, Key, Me, Message};
 use super::text::Text;
 
-/// What a call comes to.
-pub(super) type Answer<'call, T> = BoxFuture<'call, Result<T, ApiError>>;
+pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
 
 /// The Bot API, as far as it is used.
 pub(super) trait BotApi: Send + Sync {
-    /// Who the bot is.
     fn me(&self) -> Answer<'_, Me>;
     /// Takes a webhook off that is left over, so that updates can be asked for; they are kept.
     fn delete_webhook(&self) -> Answer<'_, ()>;
     /// Sets the menu: commands and what each does.
     fn set_commands(&self, commands: &[(&'static str, &'static str)]) -> Answer<'_, ()>;
     /// The updates from `offset` on; waits for some. Those before it are confirmed, and never come again.
-    fn updates<'call>(&'call self, offset: i64, me: &'call Me) -> Answer<'call, Vec<Incoming>>;
-    /// Sends a message; its id.
-    fn send<'call>(&'call self, place: Place, text: &'call Text, buttons: &'call Buttons) -> Answer<'call, i32>;
-    /// Changes a message of the bot's.
-    fn edit<'call>(
-        &'call self,
-        chat: i64,
-        message: i32,
-        text: &'call Text,
-        buttons: &'call Buttons,
-    ) -> Answer<'call, ()>;
-    /// Deletes a message of the bot's.
+    fn updates<'a>(&'a self, offset: i64, me: &'a Me) -> Answer<'a, Vec<Incoming>>;
+    fn send<'a>(&'a self, place: Place, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, i32>;
+    fn edit<'a>(&'a self, chat: i64, message: i32, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, ()>;
     fn delete(&self, chat: i64, message: i32) -> Answer<'_, ()>;
     /// Shows for some seconds that the bot is at work.
     fn typing(&self, place: Place) -> Answer<'_, ()>;
     /// Ends the waiting state of a pressed button, with a short note if there is something to say.
-    fn answer_press<'call>(&'call self, press: &'call str, note: &'call str) -> Answer<'call, ()>;
+    fn answer_press<'a>(&'a self, press: &'a str, note: &'a str) -> Answer<'a, ()>;
     /// Sends a file; the message's id.
-    fn send_file<'call>(&'call self, place: Place, file: Attachment<'call>) -> Answer<'call, i32>;
+    fn send_file<'a>(&'a self, place: Place, file: Attachment<'a>) -> Answer<'a, i32>;
     /// Writes a file that somebody sent to `out`.
-    fn download<'call>(
-        &'call self,
-        file: &'call str,
-        out: &'call mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Answer<'call, ()>;
+    fn download<'a>(&'a self, file: &'a str, out: &'a mut (dyn AsyncWrite + Unpin + Send)) -> Answer<'a, ()>;
 }
-
-/// A chat, or a topic in one.
-pub(super) type Key = (i64, Option<i32>);
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic in it.
     pub(super) thread: Option<i32>,
     /// The message that is answered.
     pub(super) reply_to: Option<i32>,
 }
 
+impl Place {
+    /// Where an answer to a message goes.
+    pub(super) const fn answering(message: &Message) -> Self {
+        Self { chat: message.chat, thread: message.thread, reply_to: Some(message.id) }
+    }
+
+    /// The conversation there.
+    pub(super) const fn key(&self) -> Key {
+        (self.chat, self.thread)
+    }
+}
+
 /// Rows of buttons: what each says, and what comes back when it is pressed.
 pub(super) type Buttons = Vec<Vec<(String, String)>>;
 
-/// A file to send.
-pub(super) struct Attachment<'call> {
-    /// How it is shown.
+pub(super) struct Attachment<'a> {
     pub(super) kind: AttachmentKind,
-    /// Its name.
-    pub(super) name: &'call str,
-    /// What is in it.
+    pub(super) name: &'a str,
     pub(super) content: Content,
-    /// Text below it.
-    pub(super) caption: &'call str,
+    pub(super) caption: &'a str,
 }
 
-/// What a sent file holds.
 pub(super) enum Content {
-    /// An open file.
     Open(File),
-    /// These bytes.
     Bytes(Vec<u8>),
 }
 
-/// How a sent file is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttachmentKind {
     /// As a picture, which Telegram scales down.
     Photo,
-    /// As a video.
     Video,
     /// As a file, untouched.
     Document,
@@ -99,25 +81,26 @@ pub(super) enum AttachmentKind {
 /// Why a call failed. No text holds the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
-    /// Too much at once.
     #[error("Telegram asks to wait {} s", .0.as_secs())]
     Wait(Duration),
     /// The network, or a fault of Telegram's.
     #[error("{0}")]
     Network(String),
-    /// The token is not one.
     #[error("Telegram does not know this token")]
     Token,
-    /// Somebody else asks for this bot's updates.
     #[error("another program asks for this bot's updates")]
     Conflict,
-    /// The message is as it was to become.
     #[error("the message is like that already")]
     Unchanged,
-    /// The group has another id now.
     #[error("the group has become chat {0}")]
     Moved(i64),
-    /// Telegram will never do that.
     #[error("{0}")]
     Refused(String),
+}
+
+impl ApiError {
+    /// Whether there is no use in trying again.
+    pub(super) const fn is_final(&self) -> bool {
+        !matches!(self, Self::Network(_) | Self::Wait(_))
+    }
 }

@@ -198,7 +198,7 @@ impl BotApi for TelegramBot {
         Box::pin(async { self.call(self.calls.set_my_commands(commands)).await.map(drop) })
     }
 
-    fn updates<'call>(&'call self, offset: i64, me: &'call Me) -> Answer<'call, Vec<Incoming>> {
+    fn updates<'a>(&'a self, offset: i64, me: &'a Me) -> Answer<'a, Vec<Incoming>> {
         Box::pin(async move {
             let updates =
                 GetUpdates { offset, timeout: POLL.as_secs(), allowed_updates: ["message", "callback_query"] };
@@ -207,7 +207,7 @@ impl BotApi for TelegramBot {
         })
     }
 
-    fn send<'call>(&'call self, place: Place, text: &'call Text, buttons: &'call Buttons) -> Answer<'call, i32> {
+    fn send<'a>(&'a self, place: Place, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, i32> {
         Box::pin(async move {
             let request = self.calls.send_message(ChatId(place.chat), &text.text).entities(text.entities.clone());
             let mut request = to!(request.link_preview_options(no_preview()), place);
@@ -218,13 +218,7 @@ impl BotApi for TelegramBot {
         })
     }
 
-    fn edit<'call>(
-        &'call self,
-        chat: i64,
-        message: i32,
-        text: &'call Text,
-        buttons: &'call Buttons,
-    ) -> Answer<'call, ()> {
+    fn edit<'a>(&'a self, chat: i64, message: i32, text: &'a Text, buttons: &'a Buttons) -> Answer<'a, ()> {
         Box::pin(async move {
             let request = self.calls.edit_message_text(ChatId(chat), MessageId(message), &text.text);
             let request = request.entities(text.entities.clone()).link_preview_options(no_preview());
@@ -248,7 +242,7 @@ impl BotApi for TelegramBot {
         })
     }
 
-    fn answer_press<'call>(&'call self, press: &'call str, note: &'call str) -> Answer<'call, ()> {
+    fn answer_press<'a>(&'a self, press: &'a str, note: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let request = self.calls.answer_callback_query(CallbackQueryId(press.to_owned()));
             let request = if note.is_empty() { request } else { request.text(note) };
@@ -256,7 +250,7 @@ impl BotApi for TelegramBot {
         })
     }
 
-    fn send_file<'call>(&'call self, place: Place, file: Attachment<'call>) -> Answer<'call, i32> {
+    fn send_file<'a>(&'a self, place: Place, file: Attachment<'a>) -> Answer<'a, i32> {
         Box::pin(async move {
             let content = match file.content {
                 Content::Open(open) => InputFile::read(tokio::fs::File::from_std(open)),
@@ -280,11 +274,7 @@ impl BotApi for TelegramBot {
         })
     }
 
-    fn download<'call>(
-        &'call self,
-        file: &'call str,
-        out: &'call mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Answer<'call, ()> {
+    fn download<'a>(&'a self, file: &'a str, out: &'a mut (dyn AsyncWrite + Unpin + Send)) -> Answer<'a, ()> {
         Box::pin(async move {
             let found = self.call(self.calls.get_file(FileId(file.to_owned()))).await?;
             self.transfers.download_file(&found.path, out).await.map_err(|error| match error {

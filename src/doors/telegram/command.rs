@@ -28,7 +28,6 @@ pub(super) const MENU: [(&str, &str); 18] = [
     ("queue", "Same as /status"),
 ];
 
-/// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     Help,
@@ -37,7 +36,6 @@ pub(super) enum Command {
     Cancel {
         all: bool,
     },
-    /// Of one run.
     CancelRun(Uuid),
     Config,
     Reload,
@@ -177,7 +175,6 @@ fn text_change(argument: &str) -> Change<String> {
     }
 }
 
-/// The names of the efforts.
 pub(super) fn efforts() -> Vec<&'static str> {
     Field::Effort.option().form.names()
 }

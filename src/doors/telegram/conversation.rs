@@ -1,33 +1,55 @@
 //! One chat, or one topic of it: its prompts one after the other. What stops or only asks waits for none of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Inside;
-use super::api::{Key, Place};
-use super::command::{self, Command};
-use super::errands::Kind;
+use super::addressing::Addressing;
+use super::command::Command;
+use super::commands::Commands;
+use super::errands::{Errands, Kind};
 use super::gather::{Gathering, Part, Sort, Thought, seam};
-use super::incoming::{Author, Incoming, Message, What};
+use super::handled::{Handled, Outcome};
+use super::incoming::{Incoming, Key, Message, What};
+use super::notes::Notes;
+use super::prompt::Prompts;
 use super::sender::Backoff;
-use super::settings::Groups;
 use super::text::line;
-use crate::store::StoreError;
 
-/// What became of a message.
-pub(super) enum Handled {
-    /// It is dealt with.
-    Done,
-    /// It stays: for the next server, or until a command has ended.
-    Kept,
+/// Deals with each conversation's messages in order, a task for each.
+pub(super) struct Conversations {
+    pub(super) addressing: Addressing,
+    pub(super) notes: Notes,
+    pub(super) errands: Errands,
+    pub(super) commands: Commands,
+    pub(super) prompts: Prompts,
+    /// Where each takes its updates from.
+    pub(super) lanes: Mutex<HashMap<Key, UnboundedSender<Incoming>>>,
 }
 
-impl Inside {
+impl Conversations {
+    /// Gives an update to the conversation it belongs to.
+    pub(super) fn hand_over(self: &Arc<Self>, incoming: Incoming) {
+        let key = match &incoming.what {
+            What::Message(message) => message.key(),
+            What::Press(press) => (press.chat, press.thread),
+            What::Nothing => return,
+        };
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.entry(key).or_insert_with(|| {
+            let (lane, updates) = unbounded_channel();
+            tokio::spawn(Arc::clone(self).converse(key, updates));
+            lane
+        });
+        // Its receiver lives as long as this process.
+        let _ = lane.send(incoming);
+    }
+
     /// Deals with a conversation's messages for ever.
-    pub(super) async fn converse(self: Arc<Self>, key: Key, mut receiver: UnboundedReceiver<Incoming>) {
+    async fn converse(self: Arc<Self>, key: Key, mut receiver: UnboundedReceiver<Incoming>) {
         let (lane, thoughts) = unbounded_channel();
         tokio::spawn(Arc::clone(&self).in_order(key, thoughts));
         let mut gathering = Gathering::default();
@@ -42,91 +64,65 @@ impl Inside {
             };
             let Some(Incoming { update, what, closed }) = next else { return };
             match what {
-                What::Message(message) if !self.is_urgent(&message) => {
-                    let sort = self.sort(&message);
-                    let part = Part { update, closed, sort, message: *message };
+                What::Message(message) if !self.addressing.is_urgent(&message) => {
+                    let part = self.addressing.part(update, closed, *message);
                     if !gathering.is_continued_by(&part) {
                         self.note_prompt(key, &part);
                     }
                     hand_on(&lane, gathering.add(part, Instant::now()));
                 }
-                what => drop(tokio::spawn(Arc::clone(&self).at_once(key, update, what))),
+                what => drop(tokio::spawn(Arc::clone(&self).at_once(update, what))),
             }
         }
     }
 
-    /// What a message is.
-    pub(super) fn sort(&self, message: &Message) -> Sort {
-        if self.command(message).is_some() { Sort::Command } else { Sort::Prompt }
-    }
-
-    /// The command in a message. What was said by somebody else commands nothing here, whoever hands it on.
-    fn command(&self, message: &Message) -> Option<Command> {
-        let own = message.file.is_none() && message.forwarded.is_none();
-        command::parse(&message.text, self.bot_name()).filter(|_| own)
-    }
-
-    /// Whether it is dealt with at once: it stops something, or shows something that the order does not change.
-    fn is_urgent(&self, message: &Message) -> bool {
-        self.is_for_bot([message]) && self.command(message).is_some_and(|command| command.is_urgent())
-    }
-
-    /// Whether any of these is for the bot, in a group where not all messages are.
-    fn is_for_bot<'part>(&self, messages: impl IntoIterator<Item = &'part Message>) -> bool {
-        messages.into_iter().any(|message| {
-            let groups = self.settings().chat(message.chat, &self.overrides.of(message.chat)).groups;
-            !message.group || groups == Groups::All || message.addressed || message.by == Author::LinkedChannel
-        })
-    }
-
     /// From here on `/cancel` and `/status` know of a prompt.
     fn note_prompt(&self, key: Key, part: &Part) {
-        if part.sort == Sort::Prompt && self.is_for_bot([&part.message]) {
+        if part.sort == Sort::Prompt && self.addressing.is_for_bot([&part.message]) {
             self.errands.begin(key, part.message.id, Kind::Prompt, line(&part.message.text, 80));
         }
     }
 
     /// Deals with a press, or with a command that waits for nothing.
-    async fn at_once(self: Arc<Self>, key: Key, update: i64, what: What) {
+    async fn at_once(self: Arc<Self>, update: i64, what: What) {
         match what {
             What::Message(message) => {
-                let part = Part { update, closed: true, sort: Sort::Command, message: *message };
-                self.take(key, vec![part]).await;
+                let part = self.addressing.part(update, true, *message);
+                self.take(vec![part]).await;
             }
             What::Press(press) => {
-                self.press(&press).await;
-                self.forget(&[update]).await;
+                self.commands.press(&press).await;
+                self.notes.cross_off(&[update]).await;
             }
-            What::Nothing => self.forget(&[update]).await,
+            What::Nothing => self.notes.cross_off(&[update]).await,
         }
     }
 
     async fn in_order(self: Arc<Self>, key: Key, mut thoughts: UnboundedReceiver<Thought>) {
         while let Some(thought) = thoughts.recv().await {
             let prompt = thought.first().filter(|part| part.sort == Sort::Prompt).map(|part| part.message.id);
-            self.take(key, thought).await;
+            self.take(thought).await;
             if let Some(prompt) = prompt {
                 self.errands.end(key, prompt);
             }
         }
     }
 
-    /// Deals with a thought.
-    async fn take(self: &Arc<Self>, key: Key, thought: Thought) {
+    async fn take(&self, thought: Thought) {
         let updates: Vec<i64> = thought.iter().map(|part| part.update).collect();
         let (Some(&update), Some(first)) = (updates.first(), thought.first().map(|part| &part.message)) else { return };
-        if !self.is_for_bot(thought.iter().map(|part| &part.message)) {
-            return self.forget(&updates).await;
+        if !self.addressing.is_for_bot(thought.iter().map(|part| &part.message)) {
+            return self.notes.cross_off(&updates).await;
         }
-        let cancel = self.errands.token(key, first.id).unwrap_or_default();
+        let cancel = self.errands.token(first.key(), first.id).unwrap_or_default();
         let mut backoff = Backoff::default();
         loop {
             let handled = match self.whole_command(&thought) {
-                Some(command) => self.obey(update, key, first, command).await,
+                Some(command) => self.commands.obey(update, first, command).await,
                 None => self.ask_whole(&thought, &cancel).await,
             };
             match handled {
-                Ok(Handled::Done) => return self.forget(&updates).await,
+                Ok(Handled::Done) => return self.notes.cross_off(&updates).await,
                 Ok(Handled::Kept) => return,
                 Err(error) => {
                     tracing::error!("a message of chat {} waits: {error}", first.chat);
@@ -145,27 +141,16 @@ impl Inside {
             message.text.extend([seam(before), part.message.text.as_str()]);
             before = &part.message;
         }
-        self.command(&message).filter(|_| first.sort == Sort::Command)
+        self.addressing.command(&message).filter(|_| first.sort == Sort::Command)
     }
 
-    async fn ask_whole(self: &Arc<Self>, thought: &[Part], cancel: &CancellationToken) -> Outcome {
+    async fn ask_whole(&self, thought: &[Part], cancel: &CancellationToken) -> Outcome {
         if let Some(last) = thought.last().filter(|last| !last.closed) {
             let what = What::Message(Box::new(last.message.clone()));
             self.notes.keep(&Incoming { update: last.update, what, closed: true }).await?;
         }
         let messages: Vec<Message> = thought.iter().map(|part| part.message.clone()).collect();
-        self.ask(&messages, cancel).await
-    }
-
-    /// Crosses updates off, the last first: after a kill in between, what is left begins with the message that its run is
-    /// known by.
-    pub(super) async fn forget(&self, updates: &[i64]) {
-        for &update in updates.iter().rev() {
-            if let Err(error) = self.notes.done(update).await {
-                // It is dealt with again by the next server, which finds its run by its key.
-                tracing::error!("a message is not crossed off: {error}");
-            }
-        }
+        self.prompts.ask(&messages, cancel).await
     }
 }
 
@@ -175,11 +160,3 @@ fn hand_on(lane: &UnboundedSender<Thought>, thoughts: Vec<Thought>) {
         let _ = lane.send(thought);
     }
 }
-
-/// Where an answer to a message goes.
-pub(super) const fn answer_to(message: &Message) -> Place {
-    Place { chat: message.chat, thread: message.thread, reply_to: Some(message.id) }
-}
-
-/// What dealing with a message comes to; an error of the ledger's passes.
-pub(super) type Outcome = Result<Handled, StoreError>;

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::api::Key;
+use super::handled::Handled;
+use super::incoming::{Key, Message};
+use super::notes::Notes;
 
-/// Something under way.
 #[derive(Debug, Clone)]
-struct Errand {
+pub(super) struct Errand {
     kind: Kind,
     about: String,
     cancel: CancellationToken,
@@ -28,13 +30,37 @@ pub(super) enum Kind {
     Prompt,
 }
 
-/// All of it, by the messages that asked for it.
-#[derive(Debug, Default)]
+/// All of it, by the messages that asked for it. Clones are the same one.
+#[derive(Clone)]
 pub(super) struct Errands {
-    all: Mutex<BTreeMap<(Key, i32), Errand>>,
+    pub(super) all: Arc<Mutex<BTreeMap<(Key, i32), Errand>>>,
+    pub(super) notes: Notes,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
 impl Errands {
+    /// Does what a message asks for in a task of its own. The message stays until `work`, which is given what cancels it
+    /// and what stops the door, says that it is dealt with.
+    pub(super) fn spawn<W: Future<Output = Handled> + Send + 'static>(
+        &self,
+        update: i64,
+        message: &Message,
+        kind: Kind,
+        about: String,
+        work: impl FnOnce(CancellationToken, CancellationToken) -> W,
+    ) -> Handled {
+        let (errands, key, id) = (self.clone(), message.key(), message.id);
+        let work = work(self.begin(key, id, kind, about), self.stop.clone());
+        self.tasks.spawn(async move {
+            if work.await == Handled::Done {
+                errands.notes.cross_off(&[update]).await;
+                errands.end(key, id);
+            }
+        });
+        Handled::Kept
+    }
+
     /// Notes what a message has begun; what ends it.
     pub(super) fn begin(&self, key: Key, message: i32, kind: Kind, about: String) -> CancellationToken {
         let cancel = CancellationToken::new();
@@ -47,7 +73,6 @@ impl Errands {
         self.all().get(&(key, message)).map(|errand| errand.cancel.clone())
     }
 
-    /// It has ended.
     pub(super) fn end(&self, key: Key, message: i32) {
         self.all().remove(&(key, message));
     }
@@ -59,12 +84,10 @@ impl Errands {
         found.take(most).inspect(|(_, errand)| errand.cancel.cancel()).count()
     }
 
-    /// How many of a kind there are.
     pub(super) fn count(&self, key: Key, kind: Kind) -> usize {
         self.all().iter().filter(|((of, _), errand)| *of == key && errand.kind == kind).count()
     }
 
-    /// A line for each.
     pub(super) fn listed(&self, key: Key) -> String {
         let mut text = String::new();
         let shells = self.count(key, Kind::Shell);

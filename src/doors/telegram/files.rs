@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
+use tokio::task::spawn_blocking;
 
-use super::api::{ApiError, AttachmentKind};
+use super::api::{ApiError, AttachmentKind, BotApi, Place};
 use super::incoming::FileRef;
+use super::sender::Sender;
+use super::settings::Chat;
 use crate::workspace::{ClientPath, PathError, Precondition, Upload, Workspace, Workspaces};
 
 /// Most that a bot may send, bytes.
@@ -32,7 +35,6 @@ pub(super) struct Own {
     place: String,
 }
 
-/// A file to send.
 pub(super) struct Found {
     pub(super) file: File,
     pub(super) name: String,
@@ -41,16 +43,30 @@ pub(super) struct Found {
 }
 
 impl Own {
-    /// The workspace of this name; it is made if it is not there. Blocks.
-    pub(super) fn open(workspaces: &Workspaces, name: &str) -> Result<Self, PathError> {
-        let workspace = workspaces.create(name)?;
-        Ok(Self::of(workspaces, workspace))
+    /// A chat's workspace; it is made if it is not there.
+    pub(super) async fn of_chat(workspaces: &Workspaces, chat: &Chat) -> Result<Self, String> {
+        let (workspaces, name) = (workspaces.clone(), chat.workspace.clone());
+        let made = spawn_blocking(move || Ok(Self::of(&workspaces, workspaces.create(&name)?))).await;
+        made.map_err(|error| error.to_string())?.map_err(|error: PathError| error.to_string())
+    }
+
+    /// The same; `None`: it cannot be used, and that is said.
+    pub(super) async fn usable(workspaces: &Workspaces, chat: &Chat, sender: &Sender, place: Place) -> Option<Self> {
+        match Self::of_chat(workspaces, chat).await {
+            Ok(own) => Some(own),
+            Err(why) => {
+                sender.say(place, format!("❌ The workspace cannot be used: {why}")).await;
+                None
+            }
+        }
     }
 
     /// A workspace that is there already; `None`: it is not below the workspaces folder.
-    pub(super) fn at(workspaces: &Workspaces, path: &Path) -> Option<Self> {
+    pub(super) async fn at(workspaces: &Workspaces, path: &Path) -> Option<Self> {
         let name = path.strip_prefix(workspaces.root()).ok()?.to_str()?.to_owned();
-        Some(Self::of(workspaces, workspaces.resolve(&name).ok()?))
+        let workspaces = workspaces.clone();
+        let found = spawn_blocking(move || Some(Self::of(&workspaces, workspaces.resolve(&name).ok()?))).await;
+        found.ok().flatten()
     }
 
     fn of(workspaces: &Workspaces, workspace: Workspace) -> Self {
@@ -64,7 +80,6 @@ impl Own {
         Self { workspaces: workspaces.guarded(Arc::new(guard)), workspace, place }
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> PathBuf {
         self.workspace.path.clone()
     }
@@ -95,7 +110,6 @@ impl Own {
     }
 }
 
-/// How a file is shown.
 fn kind_of(name: &str, size: u64) -> AttachmentKind {
     let extension = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
@@ -131,23 +145,21 @@ fn safe_name(file: &FileRef) -> String {
 
 /// Why a file did not come into the workspace.
 pub(super) enum NotSaved {
-    /// It can be tried again.
     Later(String),
-    /// Never.
     Never(String),
 }
 
 /// The path of a file from the chat that has come into the workspace before.
 pub(super) async fn already_there(own: &Own, file: &FileRef) -> Option<String> {
     let (own, path) = (own.clone(), path_of(file));
-    let found = tokio::task::spawn_blocking(move || own.find(&path).ok().map(|_| path)).await;
+    let found = spawn_blocking(move || own.find(&path).ok().map(|_| path)).await;
     found.ok().flatten()
 }
 
 /// Puts a file from the chat into the workspace; its path there.
-pub(super) async fn save(api: &dyn super::api::BotApi, own: &Own, file: &FileRef) -> Result<String, NotSaved> {
+pub(super) async fn save(api: &dyn BotApi, own: &Own, file: &FileRef) -> Result<String, NotSaved> {
     let (place, wanted) = (own.clone(), file.clone());
-    let begun = tokio::task::spawn_blocking(move || place.begin(&wanted)).await;
+    let begun = spawn_blocking(move || place.begin(&wanted)).await;
     let broken = |why: &dyn std::fmt::Display| NotSaved::Later(why.to_string());
     let (path, upload) = begun.map_err(|error| broken(&error))?.map_err(|error| NotSaved::Never(error.to_string()))?;
     let mut incoming = Receiving { upload: Some(upload), failed: None };
@@ -160,7 +172,7 @@ pub(super) async fn save(api: &dyn super::api::BotApi, own: &Own, file: &FileRef
         Err(error) => return Err(NotSaved::Later(error.to_string())),
     }
     let Some(upload) = incoming.upload else { return Err(NotSaved::Never("it could not be written".into())) };
-    let committed = tokio::task::spawn_blocking(move || upload.commit(&Precondition::default())).await;
+    let committed = spawn_blocking(move || upload.commit(&Precondition::default())).await;
     committed.map_err(|error| broken(&error))?.map_err(|error| NotSaved::Never(error.to_string()))?;
     Ok(path)
 }

@@ -23,13 +23,10 @@ const APART: i64 = 2;
 /// A message, and what its update is known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The update's number.
     pub(super) update: i64,
     /// Whether an earlier server took it as the last one of its thought.
     pub(super) closed: bool,
-    /// What it is.
     pub(super) sort: Sort,
-    /// The message.
     pub(super) message: Message,
 }
 
@@ -115,7 +112,6 @@ pub(super) const fn seam(before: &Message) -> &'static str {
     if before.length >= LONGEST_MESSAGE { "" } else { "\n" }
 }
 
-/// Whether a text may have been cut.
 const fn may_be_cut(message: &Message) -> bool {
     message.length >= MAY_BE_CUT && message.file.is_none()
 }

@@ -9,56 +9,46 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::read::read;
 
+/// A chat, or a topic in one.
+pub(super) type Key = (i64, Option<i32>);
+
 /// Who the bot is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Me {
-    /// Its user id.
     pub(super) id: u64,
     /// Its name, without the `@`.
     pub(super) username: String,
 }
 
-/// An update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Incoming {
-    /// Its number; they count up.
     pub(super) update: i64,
-    /// What it is.
     pub(super) what: What,
     /// Whether it has been taken as the last part of its thought: what comes after it is another one.
     #[serde(default)]
     pub(super) closed: bool,
 }
 
-/// What an update is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum What {
-    /// A message.
     Message(Box<Message>),
-    /// A button that was pressed.
     Press(Press),
     /// Nothing for this bot: an edit, a member who joined, something Telegram has invented since.
     Nothing,
 }
 
-/// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic, in a group that has topics.
     pub(super) thread: Option<i32>,
-    /// Its id, unique in the chat.
     pub(super) id: i32,
     /// When it was sent, seconds since 1970.
     #[serde(default)]
     pub(super) date: i64,
-    /// Who wrote it.
     pub(super) user: Option<u64>,
     /// Their name, on one line.
     #[serde(default)]
     pub(super) author: String,
-    /// What kind of author that is.
     #[serde(default)]
     pub(super) by: Author,
     /// Who said first what was forwarded here.
@@ -68,42 +58,41 @@ pub(super) struct Message {
     pub(super) group: bool,
     /// Whether it is meant for the bot: it names it, or replies to it.
     pub(super) addressed: bool,
-    /// The text, or what stands below a file; the bot's name taken off its beginning. Hidden links are written out,
-    /// unless it is a command.
+    /// Text or caption without the bot's name before it; hidden links are written out, unless it is a command.
     pub(super) text: String,
     /// How long the text was as it was sent, units.
     #[serde(default)]
     pub(super) length: usize,
-    /// The file it brings.
     pub(super) file: Option<FileRef>,
-    /// The album it is part of.
     pub(super) album: Option<String>,
-    /// What it replies to.
     pub(super) reply: Option<Reply>,
     /// What it is, if that is nothing this bot can use.
     pub(super) useless: Option<String>,
 }
 
-/// What kind of author a message has.
+impl Message {
+    /// The conversation it is part of.
+    pub(super) const fn key(&self) -> Key {
+        (self.chat, self.thread)
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Author {
     /// Somebody, also one who writes as a channel or as an anonymous admin.
     #[default]
     Person,
-    /// Another bot.
     Bot,
     /// The channel that the group is linked to: Telegram brings its posts.
     LinkedChannel,
 }
 
-/// A file at Telegram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileRef {
     /// `file_id`: downloads it.
     pub(super) id: String,
     /// `file_unique_id`: the same for every sending of a file.
     pub(super) unique: String,
-    /// What kind of file, for a person.
     pub(super) kind: String,
     /// A name for it, made up if it has none.
     pub(super) name: String,
@@ -111,17 +100,13 @@ pub(super) struct FileRef {
     pub(super) size: u64,
 }
 
-/// What a message replies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reply {
-    /// That message's id.
     pub(super) id: i32,
     /// Its text, or the part of it that was picked out.
     pub(super) text: String,
-    /// Who said it.
     #[serde(default)]
     pub(super) of: Speaker,
-    /// The file it brought.
     #[serde(default)]
     pub(super) file: Option<FileRef>,
 }
@@ -134,25 +119,16 @@ pub(super) enum Speaker {
     Unknown,
     /// Whoever quotes it.
     Asker,
-    /// This bot.
     Bot,
-    /// Somebody of this name.
     Other(String),
 }
 
-/// A button that was pressed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Press {
-    /// Callback query id.
     pub(super) id: String,
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic.
     pub(super) thread: Option<i32>,
-    /// The message with the button.
     pub(super) message: i32,
-    /// Who pressed it.
     pub(super) user: u64,
-    /// What the button stands for.
     pub(super) data: String,
 }

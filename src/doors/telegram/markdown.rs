@@ -12,7 +12,6 @@ use super::text::{Text, units};
 
 const OPTIONS: Options = Options::ENABLE_STRIKETHROUGH.union(Options::ENABLE_TABLES).union(Options::ENABLE_TASKLISTS);
 
-/// The text of some Markdown.
 pub(super) fn to_text(markdown: &str) -> Text {
     let mut writer = Writer::default();
     for event in Parser::new_ext(markdown, OPTIONS) {

@@ -4,9 +4,12 @@
 //! of its message, and an answer that is owed is written down until it has gone out. So after any kill nothing is lost
 //! and nothing is asked twice. Everything that speaks to Telegram stands behind a trait (`api`).
 
+mod addressing;
 mod answer;
 mod api;
 mod bot;
+mod chat_runs;
+mod chat_settings;
 mod command;
 mod commands;
 mod conversation;
@@ -14,14 +17,14 @@ mod errands;
 mod files;
 mod follow;
 mod gather;
+mod handled;
 mod incoming;
 mod markdown;
 mod notes;
-mod others;
-mod overrides;
 mod poll;
 mod progress;
 mod prompt;
+mod replies;
 mod reports;
 mod sender;
 mod settings;
@@ -32,33 +35,36 @@ mod tests;
 mod text;
 mod wording;
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 pub use self::bot::UnusableBot;
 pub use self::settings::SettingsError;
 
-use self::api::{ApiError, BotApi, Buttons, Key, Place};
+use self::addressing::Addressing;
+use self::api::BotApi;
 use self::bot::TelegramBot;
+use self::chat_runs::ChatRuns;
+use self::chat_settings::ChatSettings;
+use self::commands::Commands;
+use self::conversation::Conversations;
 use self::errands::Errands;
-use self::gather::Part;
-use self::incoming::{Incoming, Me};
-use self::notes::{Notes, Owed};
-use self::overrides::OverridesFile;
-use self::sender::{Patience, Sender};
-use self::settings::Settings;
-use self::text::Text;
+use self::follow::Followers;
+use self::notes::Notes;
+use self::poll::{ClosedBecause, Intake};
+use self::prompt::Prompts;
+use self::reports::ChatReports;
+use self::sender::Sender;
+use self::shell::{Sendings, Shells};
 use crate::config::server::TelegramConfig;
+use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::doors::{self, Door, Serving};
 use crate::runs::engine::Engine;
-use crate::store::StoreError;
 use crate::workspace::Workspaces;
 
 /// The settings file's name in the CLI's folder.
@@ -67,7 +73,10 @@ const FILE: &str = "telegram.yml";
 /// The door. Clones are the same one.
 #[derive(Clone)]
 pub struct Telegram {
-    inside: Arc<Inside>,
+    intake: Arc<Intake>,
+    reports: Arc<ChatReports>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// Why the door cannot be made.
@@ -81,40 +90,11 @@ pub enum NotOpened {
     Bot(#[from] UnusableBot),
 }
 
-/// Why the door has closed by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum Closed {
-    /// The token.
-    #[error(
-        "Telegram does not know the token in CLAUDEBOX_TELEGRAM_BOT_TOKEN: give the one that @BotFather shows for the bot"
-    )]
-    Token,
-    /// The ledger.
-    #[error("the Telegram door: {0}")]
-    Ledger(#[from] StoreError),
-}
-
-struct Inside {
-    engine: Engine,
-    workspaces: Workspaces,
-    notes: Notes,
-    api: Arc<dyn BotApi>,
-    sender: Sender,
-    settings_file: PathBuf,
-    settings: RwLock<Arc<Settings>>,
-    overrides: OverridesFile,
-    me: OnceLock<Me>,
-    /// Answers that are owed, by their runs.
-    owed: Mutex<HashMap<Uuid, Owed>>,
-    conversations: Mutex<HashMap<Key, UnboundedSender<Incoming>>>,
-    errands: Errands,
-    /// The last message for the bot in each conversation of a group where not all are: what goes on with it is for the
-    /// bot as well.
-    latest: Mutex<HashMap<Key, Part>>,
-    /// Chats that were turned away, so that the log names each once.
-    strangers: Mutex<HashSet<i64>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+/// A service with clones of what it needs, and what is its own.
+macro_rules! service {
+    ($service:ident { $($needs:ident),* } $($own:ident: $value:expr),*) => {
+        $service { $($needs: $needs.clone(),)* $($own: $value),* }
+    };
 }
 
 impl Telegram {
@@ -125,40 +105,42 @@ impl Telegram {
         engine: Engine,
         workspaces: Workspaces,
     ) -> Result<Self, NotOpened> {
-        let api = Arc::new(TelegramBot::new(config)?);
-        let settings_file = config.file.clone().unwrap_or_else(|| config_dir.join(FILE));
-        let settings = Settings::read(&settings_file)?;
-        let overrides = settings_file.with_file_name(overrides::FILE);
-        Ok(Self {
-            inside: Arc::new(Inside {
-                notes: Notes::new(engine.notes_to_keep()),
-                engine,
-                workspaces,
-                sender: Sender::new(Arc::clone(&api) as Arc<dyn BotApi>),
-                api,
-                settings_file,
-                settings: RwLock::new(Arc::new(settings)),
-                overrides: OverridesFile::open(overrides),
-                me: OnceLock::new(),
-                owed: Mutex::default(),
-                conversations: Mutex::default(),
-                errands: Errands::default(),
-                latest: Mutex::default(),
-                strangers: Mutex::default(),
-                tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
-            }),
-        })
+        let api: Arc<dyn BotApi> = Arc::new(TelegramBot::new(config)?);
+        let settings = config.file.clone().unwrap_or_else(|| config_dir.join(FILE));
+        let settings = ChatSettings::open(settings)?;
+        let notes = Notes::new(engine.notes_to_keep());
+        let sender = Sender::new(Arc::clone(&api));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let errands = service!(Errands { notes, tasks, stop } all: Arc::default());
+        let addressing = service!(Addressing { settings } me: Arc::default());
+        let followers = service!(Followers { engine, workspaces, notes, sender, tasks } owed: Arc::default());
+        let runs = service!(ChatRuns { engine, workspaces, settings, followers, errands, sender });
+        let shells = service!(Shells { engine, workspaces, settings, notes, sender, errands });
+        let sendings = service!(Sendings { workspaces, settings, sender, errands });
+        let commands = service!(Commands { settings, notes, sender } runs: runs, shells: shells, sendings: sendings);
+        let reports = service!(ChatReports { workspaces, notes, sender });
+        let prompts = service!(Prompts { settings, notes, sender, followers } engine: engine, workspaces: workspaces);
+        let lanes = Mutex::default();
+        let conversations = Arc::new(Conversations {
+            addressing: addressing.clone(),
+            errands,
+            notes: notes.clone(),
+            commands,
+            prompts,
+            lanes,
+        });
+        let (latest, strangers) = (Mutex::default(), Mutex::default());
+        let intake = Intake { api, addressing, settings, notes, followers, conversations, latest, strangers };
+        Ok(Self { intake: Arc::new(intake), reports: Arc::new(reports), tasks, stop })
     }
 
     /// Answers chats until `stop`, then for `grace` those that wait for the end of a run. An error: it cannot go on.
-    async fn answer(self, stop: CancellationToken, grace: Duration) -> Result<(), Closed> {
-        let inside = &self.inside;
-        let served = stop.run_until_cancelled(Arc::clone(inside).answer_chats()).await;
-        inside.stop.cancel();
-        inside.tasks.close();
+    async fn answer(self, stop: CancellationToken, grace: Duration) -> Result<(), ClosedBecause> {
+        let served = stop.run_until_cancelled(self.intake.answer_chats()).await;
+        self.stop.cancel();
+        self.tasks.close();
         // What is not told by then is owed, and told by the next server.
-        let _ = tokio::time::timeout(grace, inside.tasks.wait()).await;
+        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
         match served {
             Some(Err(closed)) => Err(closed),
             Some(Ok(never)) => match never {},
@@ -170,48 +152,13 @@ impl Telegram {
 impl Door for Telegram {
     fn serve(self: Box<Self>, stop: CancellationToken, grace: Duration) -> Serving {
         let closed =
-            |closed: Closed| doors::Closed { why: closed.to_string(), for_good: matches!(closed, Closed::Token) };
+            |why: ClosedBecause| doors::Closed { why: why.to_string(), for_good: matches!(why, ClosedBecause::Token) };
         Box::pin(async move { self.answer(stop, grace).await.map_err(closed) })
     }
 }
 
-impl Inside {
-    fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+impl Chats for Telegram {
+    fn report(&self, report: ChatReport) -> Pin<Box<dyn Future<Output = Result<(), ChatError>> + Send + '_>> {
+        Box::pin(self.reports.tell(report))
     }
-
-    fn bot_name(&self) -> &str {
-        self.me.get().map_or("", |me| me.username.as_str())
-    }
-
-    /// Says something that nobody owes: a few attempts, and a line in the log.
-    async fn say(&self, place: Place, text: &Text) {
-        self.say_with(place, text, &Vec::new()).await;
-    }
-
-    async fn say_with(&self, place: Place, text: &Text, buttons: &Buttons) {
-        let messages = text.split(text::LONGEST_MESSAGE);
-        let count = messages.len();
-        for (number, message) in messages.iter().enumerate() {
-            let none = Vec::new();
-            let buttons = if number + 1 == count { buttons } else { &none };
-            if let Err(error) = self.sender.send(place, message, buttons, Patience::Some(6)).await {
-                tracing::warn!("chat {} is not told: {error}", place.chat);
-                return;
-            }
-        }
-    }
-
-    async fn say_markdown(&self, place: Place, markdown: &str) {
-        self.say(place, &markdown::to_text(markdown)).await;
-    }
-
-    fn owed(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Owed>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether there is no use in trying again.
-fn is_final(error: &ApiError) -> bool {
-    !matches!(error, ApiError::Network(_) | ApiError::Wait(_))
 }

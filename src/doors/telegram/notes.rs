@@ -26,9 +26,7 @@ const MOST_UPLOADS: usize = 20;
 /// An answer that is owed: written before the run can end, removed when the answer has gone out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owed {
-    /// The chat.
     pub(super) chat: i64,
-    /// The topic in it.
     pub(super) thread: Option<i32>,
     /// The message that asked.
     pub(super) asked: i32,
@@ -51,7 +49,7 @@ impl Owed {
 
 /// The sessions of a chat or a topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sessions {
+pub(super) struct ChatSessions {
     /// The one that prompts go to; the first of `known`.
     pub(super) current: String,
     /// The latest, with what each began with.
@@ -61,20 +59,16 @@ pub(super) struct Sessions {
 /// A session as a list shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownSession {
-    /// What it is called.
     pub(super) name: String,
     /// The beginning of its first prompt; empty before there is one.
     pub(super) title: String,
-    /// When it was last used.
     pub(super) used_at: i64,
 }
 
 /// Which run a sent message reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
-    /// The run.
+pub(super) struct ReportLink {
     pub(super) run: Uuid,
-    /// The job.
     pub(super) job: String,
     /// The conversation about it.
     pub(super) conversation: String,
@@ -85,11 +79,8 @@ pub(super) struct Told {
 /// A report that a chat got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recent {
-    /// The run.
     pub(super) run: Uuid,
-    /// The job.
     pub(super) job: String,
-    /// When.
     pub(super) at: i64,
     /// The beginning of what it said.
     pub(super) beginning: String,
@@ -100,7 +91,6 @@ pub(super) struct Recent {
 /// A file that is in the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Saved {
-    /// Its path there.
     pub(super) path: String,
     /// What it is, for Claude.
     pub(super) about: String,
@@ -138,9 +128,15 @@ impl Notes {
         Ok(self.all("update:").await?.into_iter().map(|(_, incoming)| incoming).collect())
     }
 
-    /// An update has been dealt with.
-    pub(super) async fn done(&self, update: i64) -> Result<(), StoreError> {
-        self.ledger.remove_note(DoorName::Telegram, &update_key(update)).await
+    /// Crosses updates off, the last first: after a kill in between, what is left begins with the message that its run is
+    /// known by.
+    pub(super) async fn cross_off(&self, updates: &[i64]) {
+        for &update in updates.iter().rev() {
+            if let Err(error) = self.ledger.remove_note(DoorName::Telegram, &update_key(update)).await {
+                // The next server deals with it again, and finds its run by its key.
+                tracing::error!("a message is not crossed off: {error}");
+            }
+        }
     }
 
     /// Says that the shell command of an update begins. `false`: it has begun before, whatever became of it.
@@ -167,27 +163,25 @@ impl Notes {
     }
 
     /// The sessions of a chat; the first is made if there is none.
-    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
+    pub(super) async fn sessions(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.sessions_now(chat, thread).await
     }
 
-    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
-        let found: Option<Sessions> = self.get(&sessions_key(chat, thread)).await?;
-        match found {
-            Some(sessions) => Ok(sessions),
-            None => self.begin_session_now(chat, thread).await,
+    async fn sessions_now(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
+        if let Some(sessions) = self.get(&sessions_key(chat, thread)).await? {
+            return Ok(sessions);
         }
+        self.begin_session_now(chat, thread).await
     }
 
-    /// Begins a session.
-    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
+    pub(super) async fn begin_session(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
         let _held = self.sessions.lock().await;
         self.begin_session_now(chat, thread).await
     }
 
-    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<Sessions, StoreError> {
-        let mut sessions: Sessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
+    async fn begin_session_now(&self, chat: i64, thread: Option<i32>) -> Result<ChatSessions, StoreError> {
+        let mut sessions: ChatSessions = self.get(&sessions_key(chat, thread)).await?.unwrap_or_default();
         let name = Uuid::now_v7().to_string();
         // One that was never used is not worth listing.
         sessions.known.retain(|session| !session.title.is_empty());
@@ -226,12 +220,12 @@ impl Notes {
     }
 
     /// Notes that a message tells of a run.
-    pub(super) async fn tell(&self, chat: i64, message: i32, told: &Told) -> Result<(), StoreError> {
+    pub(super) async fn tell(&self, chat: i64, message: i32, told: &ReportLink) -> Result<(), StoreError> {
         let key = format!("told:{chat}:{message}");
         self.put(&key, told, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
-    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<Told>, StoreError> {
+    pub(super) async fn told(&self, chat: i64, message: i32) -> Result<Option<ReportLink>, StoreError> {
         self.get(&format!("told:{chat}:{message}")).await
     }
 
@@ -261,8 +255,17 @@ impl Notes {
         self.set_recent(chat, &all).await
     }
 
-    pub(super) async fn set_recent(&self, chat: i64, all: &Vec<Recent>) -> Result<(), StoreError> {
-        self.put(&format!("recent:{chat}"), all, Some(run::now() + REPORT_DAYS * DAY)).await
+    /// Claude knows of these reports of a chat now.
+    pub(super) async fn mark_known(&self, chat: i64, told: &[Recent]) -> Result<(), StoreError> {
+        let mut all = self.recent(chat).await?;
+        for report in &mut all {
+            report.known |= told.iter().any(|told| told.run == report.run);
+        }
+        self.set_recent(chat, &all).await
+    }
+
+    async fn set_recent(&self, chat: i64, all: &[Recent]) -> Result<(), StoreError> {
+        self.put(&format!("recent:{chat}"), &all, Some(run::now() + REPORT_DAYS * DAY)).await
     }
 
     /// Files that have come without a word: the next prompt is about them.

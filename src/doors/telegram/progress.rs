@@ -1,7 +1,6 @@
 //! What the growing message shows of a run that goes on.
 
 use serde_json::Value;
-use teloxide::types::{MessageEntity, MessageEntityKind};
 
 use super::markdown;
 use super::text::{LONGEST_MESSAGE, Text, line};
@@ -45,14 +44,13 @@ impl Progress {
         news
     }
 
-    /// What has been written so far.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
     /// The growing message: the end of the text, and what is being done. Empty: nothing yet.
     pub(super) fn message_text(&self) -> Text {
-        let line = self.line.as_deref().map(italic);
+        let line = self.line.as_deref().map(Text::italic);
         let room = LONGEST_MESSAGE - line.as_ref().map_or(0, |line| line.units() + 2) - 8;
         let mut shown = markdown::to_text(&self.text).tail(room);
         if let Some(line) = line {
@@ -63,14 +61,6 @@ impl Progress {
         }
         shown
     }
-}
-
-/// A line in italics.
-pub(super) fn italic(line: &str) -> Text {
-    let mut text = Text::plain(line);
-    let length = text.units();
-    text.entities.push(MessageEntity { kind: MessageEntityKind::Italic, offset: 0, length });
-    text
 }
 
 /// A tool's use in a line: its name and what it is about.

@@ -1,39 +1,47 @@
 //! Messages to a run.
 
-use std::sync::Arc;
-
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::api::Place;
-use super::conversation::{Handled, Outcome, answer_to};
+use super::chat_settings::ChatSettings;
 use super::files::{self, NotSaved, Own};
+use super::follow::Followers;
+use super::handled::{Handled, Outcome};
 use super::incoming::{FileRef, Message};
-use super::notes::Saved;
-use super::notes::{Owed, Recent};
-use super::sender::Backoff;
+use super::notes::{Notes, Owed, Saved};
+use super::sender::{Backoff, Sender};
 use super::settings::Chat;
-use super::text::Text;
 use super::wording::{self, Asked};
-use super::{Inside, follow};
 use crate::claude::arguments::{FromDoor, Options, OutputFormat};
 use crate::desk::ask::Ask;
-use crate::runs::submission::Origin;
-use crate::runs::submission::SubmitError;
+use crate::runs::engine::Engine;
+use crate::runs::submission::{Origin, SubmitError};
 use crate::store::StoreError;
 use crate::store::record::{Cancel, DoorName, Request, Requester};
+use crate::workspace::Workspaces;
 
 /// How often a download is tried.
 const DOWNLOADS: u32 = 5;
 
-impl Inside {
+/// Makes runs of prompts.
+pub(super) struct Prompts {
+    pub(super) engine: Engine,
+    pub(super) workspaces: Workspaces,
+    pub(super) settings: ChatSettings,
+    pub(super) notes: Notes,
+    pub(super) sender: Sender,
+    pub(super) followers: Followers,
+}
+
+impl Prompts {
     /// Makes a run of a thought's messages, unless `cancel` comes first.
-    pub(super) async fn ask(self: &Arc<Self>, messages: &[Message], cancel: &CancellationToken) -> Outcome {
+    pub(super) async fn ask(&self, messages: &[Message], cancel: &CancellationToken) -> Outcome {
         let Some(first) = messages.first() else { return Ok(Handled::Done) };
-        let chat = self.settings().chat(first.chat, &self.overrides.of(first.chat));
-        let place = answer_to(first);
+        let chat = self.settings.of(first.chat);
+        let place = Place::answering(first);
         if let Some(useless) = messages.iter().find_map(|message| message.useless.as_ref()) {
-            self.say(place, &Text::plain(format!("I cannot read a {useless}. Send text or files."))).await;
+            self.sender.say(place, format!("I cannot read a {useless}. Send text or files.")).await;
             return Ok(Handled::Done);
         }
         let told = match &first.reply {
@@ -41,14 +49,18 @@ impl Inside {
             None => None,
         };
         // The session of this moment: files take their time.
-        let conversation = match &told {
-            Some(told) => told.conversation.clone(),
-            None => conversation(first, &self.notes.sessions(first.chat, first.thread).await?.current),
+        let conversation = if let Some(told) = &told {
+            told.conversation.clone()
+        } else {
+            let session = self.notes.sessions(first.chat, first.thread).await?.current;
+            format!("telegram:{}:{session}", first.chat)
         };
-        let Some(own) = self.usable_workspace(place, &chat).await else { return Ok(Handled::Done) };
+        let Some(own) = Own::usable(&self.workspaces, &chat, &self.sender, place).await else {
+            return Ok(Handled::Done);
+        };
         let saved = cancel.run_until_cancelled(self.save_files(messages, &own)).await;
         let Some(saved) = saved.filter(|_| !cancel.is_cancelled()) else {
-            self.say(place, &Text::plain("✋ Cancelled. Nothing was asked.")).await;
+            self.sender.say(place, "✋ Cancelled. Nothing was asked.").await;
             return Ok(Handled::Done);
         };
         let Some(saved) = saved else { return Ok(Handled::Done) };
@@ -59,11 +71,14 @@ impl Inside {
             let list: Vec<String> = saved.iter().map(|file| format!("`{}`", file.path)).collect();
             files.extend(saved);
             self.notes.set_uploads(first.chat, first.thread, &files).await?;
-            self.say_markdown(place, &format!("Saved as {}. Now say what to do with it.", list.join(", "))).await;
+            self.sender
+                .say_markdown(place, &format!("Saved as {}. Now say what to do with it.", list.join(", ")))
+                .await;
             return Ok(Handled::Done);
         }
         files.extend(saved);
-        let recent = if told.is_none() { self.unknown_reports(first.chat).await? } else { Vec::new() };
+        let mut recent = if told.is_none() { self.notes.recent(first.chat).await? } else { Vec::new() };
+        recent.retain(|report| !report.known);
         let about = match &told {
             Some(told) if told.report => self.engine.get(told.run).await?.map(|run| (told.job.clone(), run)),
             _ => None,
@@ -80,7 +95,7 @@ impl Inside {
             Err(SubmitError::Closed) => return Ok(Handled::Kept),
             Err(SubmitError::Ledger(error)) => return Err(error),
             Err(error) => {
-                self.say(place, &Text::plain(refused(&error))).await;
+                self.sender.say(place, refused(&error)).await;
                 return Ok(Handled::Done);
             }
         };
@@ -90,7 +105,7 @@ impl Inside {
             self.engine.cancel(run, Cancel::Asked).await?;
         }
         if !recent.is_empty() {
-            self.mark_known(first.chat, &recent).await?;
+            self.notes.mark_known(first.chat, &recent).await?;
         }
         if waited {
             self.notes.set_uploads(first.chat, first.thread, &Vec::new()).await?;
@@ -100,53 +115,27 @@ impl Inside {
 
     /// From here on the answer is owed, whatever becomes of this process.
     async fn owe(
-        self: &Arc<Self>,
+        &self,
         run: Uuid,
         first: &Message,
         about: Option<(Uuid, String)>,
         text: &str,
     ) -> Result<(), StoreError> {
-        if self.owed().contains_key(&run) {
+        if self.followers.has(run) {
             return Ok(());
         }
+        let &Message { chat, thread, id: asked, group, .. } = first;
         let apart = about.is_some();
-        let owed = Owed {
-            chat: first.chat,
-            thread: first.thread,
-            asked: first.id,
-            group: first.group,
-            growing: None,
-            sent: 0,
-            about,
-        };
+        let owed = Owed { chat, thread, asked, group, growing: None, sent: 0, about };
         self.notes.owe(run, &owed).await?;
         if !apart {
-            self.notes.used(first.chat, first.thread, text).await?;
+            self.notes.used(chat, thread, text).await?;
         }
-        follow::begin(self, run, owed, None);
+        self.followers.begin(run, owed);
         Ok(())
     }
 
-    /// The chat's workspace, made if it is not there.
-    pub(super) async fn own_workspace(&self, chat: &Chat) -> Result<Own, String> {
-        let (workspaces, name) = (self.workspaces.clone(), chat.workspace.clone());
-        let opened = tokio::task::spawn_blocking(move || Own::open(&workspaces, &name)).await;
-        opened.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-    }
-
-    /// The same; `None`: it cannot be used, and that is said.
-    pub(super) async fn usable_workspace(&self, place: Place, chat: &Chat) -> Option<Own> {
-        match self.own_workspace(chat).await {
-            Ok(own) => Some(own),
-            Err(why) => {
-                self.say(place, &Text::plain(format!("❌ The workspace cannot be used: {why}"))).await;
-                None
-            }
-        }
-    }
-
-    /// Puts the files of messages into the workspace, and that of the message they reply to. `None`: that failed, and is
-    /// said.
+    /// Saves the files of messages, and that of the message replied to. `None`: that failed, and is said.
     async fn save_files(&self, messages: &[Message], own: &Own) -> Option<Vec<Saved>> {
         let mut saved: Vec<Saved> = Vec::new();
         let replied = messages.first().and_then(|first| Some((first, first.reply.as_ref()?.file.as_ref()?)));
@@ -172,7 +161,7 @@ impl Inside {
         let (mut backoff, mut tries) = (Backoff::default(), 0);
         let why = loop {
             tries += 1;
-            match files::save(self.api.as_ref(), own, file).await {
+            match files::save(self.sender.api.as_ref(), own, file).await {
                 Ok(path) => return Some(path),
                 Err(NotSaved::Later(why)) if tries < DOWNLOADS => {
                     tracing::warn!("a file of chat {} is not here yet: {why}", message.chat);
@@ -182,26 +171,9 @@ impl Inside {
             }
         };
         let text = format!("❌ The {} was not saved: {why}. Nothing was asked.", file.kind);
-        self.say(answer_to(message), &Text::plain(text)).await;
+        self.sender.say(Place::answering(message), text).await;
         None
     }
-
-    async fn unknown_reports(&self, chat: i64) -> Result<Vec<Recent>, StoreError> {
-        Ok(self.notes.recent(chat).await?.into_iter().filter(|report| !report.known).collect())
-    }
-
-    async fn mark_known(&self, chat: i64, told: &[Recent]) -> Result<(), StoreError> {
-        let mut all = self.notes.recent(chat).await?;
-        for report in &mut all {
-            report.known |= told.iter().any(|told| told.run == report.run);
-        }
-        self.notes.set_recent(chat, &all).await
-    }
-}
-
-/// What a chat's session is called where sessions are remembered.
-fn conversation(message: &Message, session: &str) -> String {
-    format!("telegram:{}:{session}", message.chat)
 }
 
 fn request(chat: &Chat, prompt: String, conversation: String, about_report: bool) -> Request {

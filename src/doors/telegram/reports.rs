@@ -1,38 +1,34 @@
 //! What other doors tell a chat.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use sha2::{Digest, Sha256};
 
 use super::answer::{self, Part};
 use super::api::{ApiError, Place};
 use super::files::Own;
-use super::notes::{Recent, Told};
-use super::sender::Patience;
+use super::notes::{Notes, Recent, ReportLink};
+use super::sender::{Patience, Sender};
 use super::text::{Text, line};
-use super::{Inside, Telegram};
-use crate::desk::chats::{ChatError, ChatReport, Chats};
+use crate::desk::chats::{ChatError, ChatReport};
 use crate::store::StoreError;
 use crate::store::record as run;
+use crate::workspace::Workspaces;
 
 /// How much of a report is given to the chat's next prompt.
 const LONGEST_BEGINNING: usize = 300;
 
-impl Chats for Telegram {
-    fn report(&self, report: ChatReport) -> Pin<Box<dyn Future<Output = Result<(), ChatError>> + Send + '_>> {
-        Box::pin(async move { self.inside.report(report).await })
-    }
+/// Tells chats what other doors report to them.
+pub(super) struct ChatReports {
+    pub(super) workspaces: Workspaces,
+    pub(super) notes: Notes,
+    pub(super) sender: Sender,
 }
 
-impl Inside {
-    async fn report(&self, report: ChatReport) -> Result<(), ChatError> {
+impl ChatReports {
+    /// Tells one chat; returns when it has it.
+    pub(super) async fn tell(&self, report: ChatReport) -> Result<(), ChatError> {
         let place = Place { chat: report.chat, thread: None, reply_to: None };
-        let own = {
-            let (workspaces, path) = (self.workspaces.clone(), report.workspace.clone());
-            tokio::task::spawn_blocking(move || Own::at(&workspaces, &path)).await.ok().flatten()
-        };
-        let told = Told {
+        let own = Own::at(&self.workspaces, &report.workspace).await;
+        let told = ReportLink {
             run: report.run,
             job: report.job.clone(),
             conversation: format!("telegram:{}:report:{}", report.chat, report.run),
@@ -42,14 +38,14 @@ impl Inside {
         let sent = self.notes.reported(&progress).await.map_err(later)?;
         for (number, part) in parts(&report).into_iter().enumerate().skip(sent) {
             let message = match &part {
-                Part::Text(text) => self.sender.send(place, text, &Vec::new(), Patience::Some(4)).await.map(Some),
-                part => self.send_part(place, part, own.as_ref()).await,
+                Part::Text(text) => self.sender.send(place, text, &Vec::new(), Patience::Some(4)).await,
+                part => self.sender.send_part(place, part, own.as_ref()).await,
             };
             match message {
                 Ok(message) => {
                     // What has gone out does not go out again, whatever follows.
                     self.notes.set_reported(&progress, number + 1).await.map_err(later)?;
-                    if let Some(message) = message.filter(|_| !report.run.is_nil()) {
+                    if !report.run.is_nil() {
                         self.notes.tell(report.chat, message, &told).await.map_err(later)?;
                     }
                 }

@@ -15,7 +15,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
-/// Waits longer each time.
 #[derive(Debug)]
 pub(super) struct Backoff(backoff::Backoff);
 
@@ -26,7 +25,6 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits, and longer the next time.
     pub(super) async fn wait(&mut self) {
         sleep(self.0.next_delay()).await;
     }
@@ -41,53 +39,46 @@ pub(super) enum Patience {
     Some(u32),
 }
 
-/// How a call passes its chat's gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// It stays shut until the call is done.
-    Held,
-    /// It shuts for a moment only.
-    Passed,
-}
-
-/// Sends for one bot.
+/// Sends for one bot. Clones are the same one.
+#[derive(Clone)]
 pub(super) struct Sender {
-    api: Arc<dyn BotApi>,
+    pub(super) api: Arc<dyn BotApi>,
     /// When each chat may be written to again; held while it is.
-    gates: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<Instant>>>>,
+    gates: Arc<Mutex<HashMap<i64, Arc<tokio::sync::Mutex<Instant>>>>>,
 }
 
 impl Sender {
     pub(super) fn new(api: Arc<dyn BotApi>) -> Self {
-        Self { api, gates: Mutex::default() }
+        Self { api, gates: Arc::default() }
     }
 
     /// Makes a call about a chat until it works, or never will.
-    pub(super) async fn call<'call, T>(
+    pub(super) async fn call<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
-        call: impl FnMut() -> Answer<'call, T>,
+        call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
-        self.insist(chat, patience, Gate::Held, call).await
+        self.insist(chat, patience, true, call).await
     }
 
     /// The same for a file, which may be minutes on its way: what else is said in the chat does not wait for it.
-    pub(super) async fn transfer<'call, T>(
+    pub(super) async fn transfer<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
-        call: impl FnMut() -> Answer<'call, T>,
+        call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
-        self.insist(chat, patience, Gate::Passed, call).await
+        self.insist(chat, patience, false, call).await
     }
 
-    async fn insist<'call, T>(
+    /// `held`: the chat's gate stays shut until the call is done.
+    async fn insist<'a, T>(
         &self,
         chat: i64,
         patience: Patience,
-        through: Gate,
-        mut call: impl FnMut() -> Answer<'call, T>,
+        held: bool,
+        mut call: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, ApiError> {
         let mut backoff = Backoff::default();
         let mut failures = 0;
@@ -95,7 +86,7 @@ impl Sender {
             let gate = self.gate(chat);
             let mut free_at = gate.lock().await;
             sleep_until(*free_at).await;
-            let answer = if through == Gate::Held {
+            let answer = if held {
                 call().await
             } else {
                 *free_at = Instant::now() + PAUSE;
@@ -176,16 +167,17 @@ impl Sender {
                 *free_at = Instant::now() + pause;
                 false
             }
-            Err(ApiError::Network(why)) => {
-                tracing::debug!("a message of chat {chat}: {why}");
-                false
-            }
-            Err(error) if error != ApiError::Unchanged => {
+            Ok(()) | Err(ApiError::Unchanged) => true,
+            Err(error) => {
                 tracing::debug!("a message of chat {chat}: {error}");
-                true
+                error.is_final()
             }
-            _ => true,
         }
+    }
+
+    /// Shows for some seconds that the bot is at work; a failure is not worth a word.
+    pub(super) async fn typing(&self, place: Place) {
+        let _ = self.api.typing(place).await;
     }
 
     fn gate(&self, chat: i64) -> Arc<tokio::sync::Mutex<Instant>> {

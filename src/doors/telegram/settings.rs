@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -20,11 +19,9 @@ const BASH_SECONDS: u64 = 120;
 /// The longest that can be set: an hour.
 const LONGEST_BASH_SECONDS: u64 = 3600;
 
-/// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
-    /// Chats that may use the bot.
+pub(super) struct SettingsFile {
     #[serde(default)]
     allowed_chats: Vec<i64>,
     /// Lets every chat in that is there.
@@ -32,16 +29,16 @@ pub(super) struct Settings {
     allow_everyone: Option<bool>,
     /// What holds where a chat has nothing of its own.
     #[serde(default)]
-    default: ChatSettings,
-    /// Settings of single chats.
+    default: Section,
+    /// Sections of single chats.
     #[serde(default, deserialize_with = "unique")]
-    chats: BTreeMap<i64, ChatSettings>,
+    chats: BTreeMap<i64, Section>,
 }
 
-/// Settings of a chat. What is not set is the default's.
+/// A chat's section. What is not set is the default's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChatSettings {
+struct Section {
     workspace: Option<String>,
     model: Option<String>,
     effort: Option<Effort>,
@@ -60,7 +57,7 @@ struct ChatSettings {
     bash_timeout: Option<u64>,
 }
 
-impl ChatSettings {
+impl Section {
     /// The options of runs in it that a type alone does not check.
     fn options(&self) -> [(Field, Result<(), Wrong>); 4] {
         let text = |text: &Option<String>, check: fn(&str) -> Result<(), Wrong>| text.as_deref().map_or(Ok(()), check);
@@ -95,16 +92,12 @@ pub(super) enum Groups {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Overrides {
-    /// The model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<String>,
-    /// The effort.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) effort: Option<Effort>,
-    /// The system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) system_prompt: Option<String>,
-    /// What is added to the system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) append_system_prompt: Option<String>,
 }
@@ -167,8 +160,7 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
-    /// Reads a file.
+impl SettingsFile {
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SettingsError::Missing { path: path.to_owned() },
@@ -177,7 +169,7 @@ impl Settings {
         Self::parse(&text).map_err(|(at, why)| SettingsError::Wrong { path: path.to_owned(), at, why })
     }
 
-    /// Settings from YAML, or where in it what is wrong.
+    /// From YAML, or where in it what is wrong.
     fn parse(text: &str) -> Result<Self, (String, String)> {
         let text = yaml::without_mark(text);
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
@@ -221,17 +213,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether nobody can use the bot.
     pub(super) const fn shut_out_all(&self) -> bool {
         self.allowed_chats.is_empty() && !self.lets_everyone_in()
     }
 
-    /// Whether everybody can.
     pub(super) const fn lets_everyone_in(&self) -> bool {
         matches!(self.allow_everyone, Some(true))
     }
 
-    /// How many chats are named.
     pub(super) const fn allowed(&self) -> usize {
         self.allowed_chats.len()
     }
@@ -250,11 +239,11 @@ impl Settings {
 
     /// What holds for a chat that has changed `overrides` for itself.
     pub(super) fn chat(&self, chat: i64, overrides: &Overrides) -> Chat {
-        let nothing = ChatSettings::default();
+        let nothing = Section::default();
         let (own, default) = (self.chats.get(&chat).unwrap_or(&nothing), &self.default);
         // The workspaces folder itself would hold all chats'.
-        let named = |settings: &ChatSettings| settings.workspace.clone().filter(|name| !name.trim().is_empty());
-        let text = |name: fn(&ChatSettings) -> &Option<String>| name(own).clone().or_else(|| name(default).clone());
+        let named = |settings: &Section| settings.workspace.clone().filter(|name| !name.trim().is_empty());
+        let text = |name: fn(&Section) -> &Option<String>| name(own).clone().or_else(|| name(default).clone());
         let busy = own.busy.or(default.busy).unwrap_or(WhenBusy::Queue);
         Chat {
             workspace: named(own).or_else(|| named(default)).unwrap_or_else(|| format!("chat_{chat}")),
@@ -277,14 +266,10 @@ impl Settings {
 }
 
 /// A map with each key once.
-fn unique<'de, D, V>(deserializer: D) -> Result<BTreeMap<i64, V>, D::Error>
-where
-    D: Deserializer<'de>,
-    V: Deserialize<'de>,
-{
-    struct Unique<V>(PhantomData<V>);
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
-        type Value = BTreeMap<i64, V>;
+fn unique<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Section>, D::Error> {
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<i64, Section>;
 
         fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             out.write_str("chat ids and their settings")
@@ -305,7 +290,7 @@ where
             Ok(found)
         }
     }
-    deserializer.deserialize_any(Unique(PhantomData))
+    deserializer.deserialize_any(Unique)
 }
 
 #[cfg(test)]

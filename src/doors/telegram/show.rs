@@ -3,21 +3,19 @@
 use std::fmt::Write as _;
 
 use super::api::Buttons;
-use super::command::MENU;
-use super::follow;
-use super::notes::Sessions;
+use super::command::{self, MENU};
+use super::notes::ChatSessions;
 use super::settings::{Chat, Groups, Overrides};
 use super::text::{Text, cut, line};
 use crate::claude::arguments::Effort;
+use crate::desk::options::form::MODELS;
 use crate::runs::submission::Busy;
 use crate::store::record::{self as run, Run, State};
 
-/// What /start says.
 pub(super) const START: &str = "**Hello, this is Claude Code.**\n\nWrite what is to be done, or send a file and say \
                                 what to do with it in its caption. Everything happens in this chat's own workspace.\n\n\
                                 /help lists what else there is.";
 
-/// What /help says.
 pub(super) fn help() -> String {
     let mut text =
         "Write a prompt, or send files with a caption. While one runs, others wait their turn.\n\n**Commands**\n"
@@ -29,26 +27,31 @@ pub(super) fn help() -> String {
     text
 }
 
-/// A setting and its value, in bold.
-pub(super) fn titled(title: &str, value: &str) -> Text {
-    let mut text = Text::plain(title);
-    text.append(&Text::bold(value));
-    text
+/// The model, with buttons for a choice.
+pub(super) fn models(chat: &Chat) -> (Text, Buttons) {
+    choice("Model: ", "model", &MODELS, chat.model.as_deref())
 }
 
-/// Buttons for a choice, three in a row; the one that holds is marked.
-pub(super) fn choice(what: &str, options: &[&str], now: Option<&str>) -> Buttons {
+/// The effort, with buttons for a choice.
+pub(super) fn efforts(chat: &Chat) -> (Text, Buttons) {
+    choice("Effort: ", "effort", &command::efforts(), chat.effort.map(Effort::name))
+}
+
+/// A setting's value in bold, and buttons, three in a row; the one that holds is marked.
+fn choice(title: &str, what: &str, options: &[&str], now: Option<&str>) -> (Text, Buttons) {
+    let mut text = Text::plain(title);
+    text.append(&Text::bold(now.unwrap_or("the CLI's default")));
     let button = |option: &&str| {
         let label = if now == Some(option) { format!("✓ {option}") } else { (*option).to_owned() };
         (label, format!("{what}:{option}"))
     };
     let mut rows: Buttons = options.chunks(3).map(|row| row.iter().map(button).collect()).collect();
     rows.push(vec![("Reset".to_owned(), format!("{what}:reset"))]);
-    rows
+    (text, rows)
 }
 
 /// The conversation's sessions, a button each.
-pub(super) fn sessions(sessions: &Sessions) -> (Text, Buttons) {
+pub(super) fn sessions(sessions: &ChatSessions) -> (Text, Buttons) {
     let now = run::now();
     let rows = sessions.known.iter().map(|session| {
         let title = if session.title.is_empty() { "(nothing yet)" } else { &session.title };
@@ -58,7 +61,6 @@ pub(super) fn sessions(sessions: &Sessions) -> (Text, Buttons) {
     (Text::plain("Sessions of this chat. Press one to go on with it; /new begins a fresh one."), rows.collect())
 }
 
-/// What /config says.
 pub(super) fn config(chat: &Chat, overrides: &Overrides) -> String {
     let own = |set: bool| if set { " (set here)" } else { "" };
     let code = |text: &str| format!("`{}`", text.replace('`', "'"));
@@ -98,7 +100,7 @@ pub(super) fn listed(run: &Run) -> String {
         State::Queued => "🕒",
         State::Running => "▶️",
     };
-    let (ago, state) = (age(run::now() - run.created_at), follow::name_of(run.state));
+    let (ago, state) = (age(run::now() - run.created_at), state_name(run.state));
     format!("{mark} {ago} ago, {state}{cost}\n{prompt}\n{}", run.id)
 }
 
@@ -107,6 +109,18 @@ pub(super) fn running_for(run: &Run, ahead: Option<usize>) -> String {
     match (run.state, ahead) {
         (State::Queued, Some(ahead)) => format!("🕒 waiting, {ahead} before it"),
         _ => format!("▶️ running for {}", age(run::now() - run.started_at.unwrap_or(run.created_at))),
+    }
+}
+
+/// A state for a person.
+pub(super) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Queued => "waiting",
+        State::Running => "running",
+        State::Succeeded => "done",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+        State::Interrupted => "interrupted",
     }
 }
 

@@ -7,35 +7,43 @@ pub(super) const LONGEST_MESSAGE: usize = 4096;
 /// Entities of one message; Telegram leaves the rest out.
 const MOST_ENTITIES: usize = 100;
 
-/// A text and what its parts are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text {
-    /// The text.
     pub(super) text: String,
     /// Its entities, by where they begin.
     pub(super) entities: Vec<MessageEntity>,
 }
 
+impl<T: Into<String>> From<T> for Text {
+    fn from(text: T) -> Self {
+        Self::plain(text)
+    }
+}
+
 impl Text {
-    /// Text without entities.
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), entities: Vec::new() }
     }
 
-    /// Bold text, whatever stands in it.
-    pub(super) fn bold(text: impl Into<String>) -> Self {
-        let mut bold = Self::plain(text);
-        let length = bold.units();
-        bold.entities.push(MessageEntity { kind: MessageEntityKind::Bold, offset: 0, length });
-        bold
+    /// Text that is one thing as a whole, whatever stands in it.
+    pub(super) fn marked(text: impl Into<String>, kind: MessageEntityKind) -> Self {
+        let plain = Self::plain(text);
+        let entity = MessageEntity { kind, offset: 0, length: plain.units() };
+        Self { entities: vec![entity], ..plain }
     }
 
-    /// How long it is.
+    pub(super) fn bold(text: impl Into<String>) -> Self {
+        Self::marked(text, MessageEntityKind::Bold)
+    }
+
+    pub(super) fn italic(text: impl Into<String>) -> Self {
+        Self::marked(text, MessageEntityKind::Italic)
+    }
+
     pub(super) fn units(&self) -> usize {
         units(&self.text)
     }
 
-    /// Appends another text.
     pub(super) fn append(&mut self, other: &Self) {
         let offset = self.units();
         self.text.push_str(&other.text);
@@ -141,7 +149,6 @@ const fn is_low(unit: u16) -> bool {
     unit >> 10 == 0b11_0111
 }
 
-/// How long a text is for Telegram.
 pub(super) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }

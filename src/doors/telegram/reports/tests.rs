@@ -5,15 +5,16 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::io::AsyncWrite;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::super::api::{Answer, Attachment, BotApi, Buttons};
-use super::super::errands::Errands;
+use super::super::chat_settings::ChatSettings;
+use super::super::follow::Followers;
 use super::super::incoming::{Author, Incoming, Me, Message, Reply, Speaker};
 use super::super::notes::Notes;
-use super::super::overrides::OverridesFile;
+use super::super::prompt::Prompts;
 use super::super::sender::Sender;
-use super::super::settings::Settings;
 use super::*;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::sessions::Sessions;
@@ -37,7 +38,7 @@ struct Chat {
 }
 
 impl BotApi for Chat {
-    fn send<'call>(&'call self, _: Place, text: &'call Text, _: &'call Buttons) -> Answer<'call, i32> {
+    fn send<'a>(&'a self, _: Place, text: &'a Text, _: &'a Buttons) -> Answer<'a, i32> {
         Box::pin(async move {
             let mut told = self.told.lock().unwrap();
             if let Some((_, error)) = self.refuses.lock().unwrap().take_if(|(after, _)| *after == told.len()) {
@@ -52,7 +53,7 @@ impl BotApi for Chat {
         Box::pin(async { Ok(()) })
     }
 
-    fn edit<'call>(&'call self, _: i64, _: i32, _: &'call Text, _: &'call Buttons) -> Answer<'call, ()> {
+    fn edit<'a>(&'a self, _: i64, _: i32, _: &'a Text, _: &'a Buttons) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
@@ -72,19 +73,19 @@ impl BotApi for Chat {
         unreachable!("nobody asks")
     }
 
-    fn updates<'call>(&'call self, _: i64, _: &'call Me) -> Answer<'call, Vec<Incoming>> {
+    fn updates<'a>(&'a self, _: i64, _: &'a Me) -> Answer<'a, Vec<Incoming>> {
         unreachable!("nobody asks")
     }
 
-    fn answer_press<'call>(&'call self, _: &'call str, _: &'call str) -> Answer<'call, ()> {
+    fn answer_press<'a>(&'a self, _: &'a str, _: &'a str) -> Answer<'a, ()> {
         unreachable!("nobody presses")
     }
 
-    fn send_file<'call>(&'call self, _: Place, _: Attachment<'call>) -> Answer<'call, i32> {
+    fn send_file<'a>(&'a self, _: Place, _: Attachment<'a>) -> Answer<'a, i32> {
         unreachable!("no file is sent")
     }
 
-    fn download<'call>(&'call self, _: &'call str, _: &'call mut (dyn AsyncWrite + Unpin + Send)) -> Answer<'call, ()> {
+    fn download<'a>(&'a self, _: &'a str, _: &'a mut (dyn AsyncWrite + Unpin + Send)) -> Answer<'a, ()> {
         unreachable!("no file is sent")
     }
 }
@@ -95,8 +96,8 @@ fn new_run() -> Ask {
     Ask::new(origin, "/w".into(), request).busy(Busy::Queue).stays(true)
 }
 
-/// A door in front of an engine in which every run waits for ever.
-async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
+/// What tells chats and what asks for them, in front of an engine in which every run waits for ever.
+async fn door(folder: &Path, chat: &Arc<Chat>) -> (ChatReports, Prompts) {
     let config = EngineConfig {
         runs: 0,
         queue: 10,
@@ -115,27 +116,20 @@ async fn door(folder: &Path, chat: &Arc<Chat>) -> Telegram {
     let engine = Engine::start(store, config, sessions, workers, Metrics::register(&mut Registry::default()), None)
         .await
         .unwrap();
-    let api = Arc::clone(chat) as Arc<dyn BotApi>;
-    Telegram {
-        inside: Arc::new(Inside {
-            notes: Notes::new(engine.notes_to_keep()),
-            engine,
-            workspaces: Workspaces::open(folder).unwrap(),
-            sender: Sender::new(Arc::clone(&api)),
-            api,
-            settings_file: folder.join("telegram.yml"),
-            settings: std::sync::RwLock::new(Arc::new(Settings::default())),
-            overrides: OverridesFile::open(folder.join("overrides.json")),
-            me: std::sync::OnceLock::new(),
-            owed: Mutex::default(),
-            conversations: Mutex::default(),
-            errands: Errands::default(),
-            latest: Mutex::default(),
-            strangers: Mutex::default(),
-            tasks: tokio_util::task::TaskTracker::new(),
-            stop: CancellationToken::new(),
-        }),
-    }
+    std::fs::write(folder.join("telegram.yml"), "").unwrap();
+    let settings = ChatSettings::open(folder.join("telegram.yml")).unwrap();
+    let (workspaces, notes) = (Workspaces::open(folder).unwrap(), Notes::new(engine.notes_to_keep()));
+    let sender = Sender::new(Arc::clone(chat) as Arc<dyn BotApi>);
+    let reports = ChatReports { workspaces: workspaces.clone(), notes: notes.clone(), sender: sender.clone() };
+    let followers = Followers {
+        engine: engine.clone(),
+        workspaces: workspaces.clone(),
+        notes: notes.clone(),
+        sender: sender.clone(),
+        owed: Arc::default(),
+        tasks: TaskTracker::new(),
+    };
+    (reports, Prompts { engine, workspaces, settings, notes, sender, followers })
 }
 
 fn report(run: Uuid, text: &str) -> ChatReport {
@@ -146,30 +140,30 @@ fn report(run: Uuid, text: &str) -> ChatReport {
 async fn a_report_that_comes_again_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let chat = Arc::new(Chat::default());
-    let telegram = door(folder.path(), &chat).await;
+    let (reports, _) = door(folder.path(), &chat).await;
     let run = Uuid::now_v7();
     let long = (0..300).map(|number| format!("Line {number} of the report.\n\n")).collect::<Vec<_>>().concat();
     let told = || chat.told.lock().unwrap().clone();
     *chat.refuses.lock().unwrap() = Some((1, ApiError::Conflict));
-    let first = telegram.report(report(run, &long)).await;
+    let first = reports.tell(report(run, &long)).await;
     assert!(matches!(first, Err(ChatError::Later(_))), "{first:?}");
     assert_eq!(told().len(), 1);
     for _ in 0..3 {
-        telegram.report(report(run, &long)).await.unwrap();
+        reports.tell(report(run, &long)).await.unwrap();
         let all = told();
         assert!(all.len() == 2 && all[0].starts_with("⏰ nightly *check*\n\nLine 0 of"), "{all:?}");
         assert!(all[1].ends_with("Line 299 of the report."), "{all:?}");
     }
     // Another one of the same run is another one; without a run, the same words are news each time.
-    telegram.report(report(run, "It is tried again.")).await.unwrap();
+    reports.tell(report(run, "It is tried again.")).await.unwrap();
     for _ in 0..2 {
-        telegram.report(report(Uuid::nil(), "It could not start.")).await.unwrap();
+        reports.tell(report(Uuid::nil(), "It could not start.")).await.unwrap();
     }
     assert_eq!(told().len(), 5);
     *chat.refuses.lock().unwrap() = Some((5, ApiError::Refused("Forbidden: bot was blocked by the user".into())));
-    let refused = telegram.report(report(run, "another")).await;
+    let refused = reports.tell(report(run, "another")).await;
     assert!(matches!(refused, Err(ChatError::Never(_))), "{refused:?}");
-    let recent = telegram.inside.notes.recent(5).await.unwrap();
+    let recent = reports.notes.recent(5).await.unwrap();
     assert_eq!(recent.len(), 1, "a run is listed once: {recent:?}");
 }
 
@@ -177,10 +171,9 @@ async fn a_report_that_comes_again_goes_on_where_it_stopped() {
 async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let chat = Arc::new(Chat::default());
-    let telegram = door(folder.path(), &chat).await;
-    let inside = &telegram.inside;
-    let run = new_run().submit(&inside.engine).await.unwrap().id;
-    telegram.report(report(run, "Two **errors** were found.")).await.unwrap();
+    let (reports, prompts) = door(folder.path(), &chat).await;
+    let run = new_run().submit(&prompts.engine).await.unwrap().id;
+    reports.tell(report(run, "Two **errors** were found.")).await.unwrap();
     let message = |id: i32, text: &str, reply: Option<i32>| Message {
         chat: 5,
         thread: None,
@@ -200,10 +193,10 @@ async fn a_reply_to_a_report_asks_about_its_run_in_a_session_of_its_own() {
         useless: None,
     };
     let asked = async |message: Message| {
-        assert!(inside.ask(&[message], &CancellationToken::new()).await.is_ok());
+        assert!(prompts.ask(&[message], &CancellationToken::new()).await.is_ok());
         let filter = Filter { requester: Some(Requester::Chat(5)), limit: 10, ..Filter::default() };
-        let newest = inside.engine.list(filter).await.unwrap().remove(0).id;
-        inside.engine.get(newest).await.unwrap().unwrap().request
+        let newest = prompts.engine.list(filter).await.unwrap().remove(0).id;
+        prompts.engine.get(newest).await.unwrap().unwrap().request
     };
     let about = asked(message(100, "Which ones?", Some(1))).await;
     assert!(

@@ -7,14 +7,14 @@ const OWN: [&str; 5] = ["allowed_users", "groups", "channel_posts", "bash", "bas
 
 #[test]
 fn the_keys_are_those_of_the_table_of_options() {
-    let (_, why) = Settings::parse("default:\n  zzzzzzzzz: 1\n").unwrap_err();
+    let (_, why) = SettingsFile::parse("default:\n  zzzzzzzzz: 1\n").unwrap_err();
     let (_, keys) = why.split_once(", expected one of ").unwrap_or_else(|| panic!("{why}"));
     let keys = keys.split('\'').skip(1).step_by(2).filter(|key| !OWN.contains(key));
     assert_eq!(keys.collect::<BTreeSet<_>>(), options::at(Place::Telegram).map(|(name, _)| name).collect());
 }
 
-fn parse(text: &str) -> Settings {
-    Settings::parse(text).unwrap_or_else(|(at, why)| panic!("{text:?}{at}: {why}"))
+fn parse(text: &str) -> SettingsFile {
+    SettingsFile::parse(text).unwrap_or_else(|(at, why)| panic!("{text:?}{at}: {why}"))
 }
 
 /// A Windows editor's byte order mark, and the switches of YAML 1.1.
@@ -28,9 +28,9 @@ fn a_file_is_read_as_people_write_it() {
         let chat = settings.chat(5, &Overrides::default());
         assert_eq!((settings.lets_everyone_in(), chat.bash, chat.continues), (on, on, on), "{word}");
     }
-    let (at, why) = Settings::parse("default:\n  bash: maybe\n").unwrap_err();
+    let (at, why) = SettingsFile::parse("default:\n  bash: maybe\n").unwrap_err();
     assert_eq!((at.as_str(), why.contains("true or false")), (":2:9", true), "{why}");
-    assert_eq!(parse("\u{feff}"), Settings::default());
+    assert_eq!(parse("\u{feff}"), SettingsFile::default());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("- 1\n", ":1:1", "invalid type: sequence"),
     ];
     for (text, at, why) in cases {
-        let (found, said) = Settings::parse(text).expect_err(text);
+        let (found, said) = SettingsFile::parse(text).expect_err(text);
         assert!(found == at && said.contains(why), "{text:?}: {found} {said}");
     }
 }
@@ -126,6 +126,6 @@ fn what_is_wrong_is_named_with_its_place() {
 #[test]
 fn a_file_that_is_not_there_is_told_as_such() {
     let path = Path::new("/nowhere/telegram.yml");
-    let error = Settings::read(path).unwrap_err().to_string();
+    let error = SettingsFile::read(path).unwrap_err().to_string();
     assert!(error.contains("/nowhere/telegram.yml") && error.contains("allowed_chats"), "{error}");
 }
