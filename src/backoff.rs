@@ -27,7 +27,6 @@ impl Backoff {
     }
 
     /// The delay after a failure that so many came before, whatever was counted.
-    #[must_use]
     pub fn delay_after(&self, failures: u32) -> Duration {
         // Beyond that the product is saturated for any delay of a millisecond or more.
         self.first.saturating_mul(1 << failures.min(31)).min(self.longest)
@@ -39,7 +38,6 @@ impl Backoff {
     }
 
     /// Failures since the last success.
-    #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
     }
@@ -47,7 +45,6 @@ impl Backoff {
 
 /// A delay between `least` and `most` times the nominal one. `chance`, 0.0 to 1.0, is the random part: those that failed
 /// together do not all come again together.
-#[must_use]
 pub fn spread(nominal: Duration, least: f64, most: f64, chance: f64) -> Duration {
     nominal.mul_f64(least + (most - least) * chance.clamp(0.0, 1.0))
 }

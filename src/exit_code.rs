@@ -50,7 +50,6 @@ pub enum ExitCode {
 
 impl ExitCode {
     /// The number the operating system sees.
-    #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,

@@ -58,19 +58,16 @@ impl Accounts {
     }
 
     /// The user with this name.
-    #[must_use]
     pub fn user(&self, name: &str) -> Option<User> {
         self.passwd.lines().filter_map(parse_user).find(|user| user.name == name)
     }
 
     /// The first user with this id.
-    #[must_use]
     pub fn user_with_id(&self, uid: u32) -> Option<User> {
         self.passwd.lines().filter_map(parse_user).find(|user| user.uid == uid)
     }
 
     /// The ids of all groups of `user`, its primary one included, sorted.
-    #[must_use]
     pub fn groups_of(&self, user: &User) -> Vec<u32> {
         let is_member = |line: &&str| field(line, MEMBERS).split(',').any(|member| member == user.name);
         let groups = self.group.lines().filter(is_member).filter_map(|line| field(line, GROUP_GID).parse().ok());

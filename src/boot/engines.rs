@@ -27,7 +27,6 @@ const ADDRESSES: [&str; 3] = ["DOCKER_HOST", "CONTAINER_HOST", "CONTAINERD_ADDRE
 
 /// The engines' sockets that are found: in their own places, in what is mounted from outside, and where the engines' own
 /// variables lead.
-#[must_use]
 pub fn sockets(env: &impl Environment) -> Vec<PathBuf> {
     let mut candidates: Vec<PathBuf> = FOLDERS.iter().flat_map(|folder| places_in(Path::new(folder))).collect();
     if let Some(folder) = env.get("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {

@@ -27,7 +27,6 @@ pub struct Hook {
 /// The hooks in `folder`, in the byte order of their names: `*.sh`, and executables whose names are letters, digits, `-` and
 /// `_`, as `run-parts` has it. What editors, copies and other systems leave has other names, also where every file is
 /// executable.
-#[must_use]
 pub fn find(folder: &Path) -> Vec<Hook> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
@@ -92,7 +91,6 @@ fn is_plain_text(path: &Path) -> bool {
 
 /// The PATH of a hook: the system's folders, then what else is on the box's PATH. What the box's user can write to is left
 /// out: root must not run a program of Claude's because it has a name that a hook uses.
-#[must_use]
 pub fn path_of_root(booted: &Booted) -> OsString {
     let own = booted.environment.iter().rev().find(|(name, _)| name == "PATH").and_then(|(_, value)| value.clone());
     let own: Vec<PathBuf> = std::env::split_paths(&own.unwrap_or_default()).collect();
@@ -129,7 +127,6 @@ impl Done {
     }
 
     /// Whether `hook` has succeeded before.
-    #[must_use]
     pub fn has(&self, hook: &Hook) -> bool {
         self.names.contains(&hook.name)
     }

@@ -46,7 +46,6 @@ pub struct Booted {
 
 impl Booted {
     /// The environment of the servers: they alone get the secrets of their doors.
-    #[must_use]
     pub fn server_environment(&self) -> Vec<(String, Option<OsString>)> {
         let secrets = door_secrets();
         let mut changes = self.environment.clone();
@@ -57,14 +56,12 @@ impl Booted {
     }
 
     /// What a child sees under this name, if it is something.
-    #[must_use]
     pub fn variable(&self, name: &str, env: &impl Environment) -> Option<OsString> {
         let change = self.environment.iter().rev().find(|(changed, _)| changed == name);
         change.map_or_else(|| env.get(name), |(_, value)| value.clone()).filter(|value| !value.is_empty())
     }
 
     /// Where the credentials of this box come from: a variable's name, or the file of somebody who signed in.
-    #[must_use]
     pub fn credentials(&self, env: &impl Environment) -> Option<String> {
         let set = CREDENTIALS.into_iter().find(|name| self.variable(name, env).is_some());
         let stored = self.config_dir.join(".credentials.json");
@@ -91,27 +88,19 @@ impl WorkingFolder {
 
 /// Why the box cannot start. Each message is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum BootError {
-    /// The user is missing or unusable.
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
-    /// The workspace is missing.
     #[error("the workspace {} does not exist: mount one (-v \"$PWD:/workspace\") or set {}", .0.display(), name::WORKSPACE)]
     NoWorkspace(PathBuf),
-    /// The workspace is something else.
     #[error("the workspace {} is not a folder: set {} to one", .0.display(), name::WORKSPACE)]
     NotAFolder(PathBuf),
-    /// The folder of the servers' workspaces is missing.
     #[error(
         "the workspaces' folder {path} cannot be used ({source}): mount one (-v \"$PWD:/workspaces\") or set {var}",
         path = .path.display(), var = name::WORKSPACES_DIR
     )]
-    NoWorkspaces {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    NoWorkspaces { path: PathBuf, source: io::Error },
     /// Root without the capabilities of root.
     #[error(
         "this box runs as root without the capability {0} (--cap-drop?), so it cannot become {1}: add SETUID, SETGID, \

@@ -20,13 +20,11 @@ impl Mounts {
     }
 
     /// Whether something is mounted on `path`.
-    #[must_use]
     pub fn has(&self, path: &Path) -> bool {
         self.0.iter().any(|mount| mount == path)
     }
 
     /// The folders between `folder` and the mount points below it: the engine makes those, as root.
-    #[must_use]
     pub fn folders_on_the_way(&self, folder: &Path) -> Vec<PathBuf> {
         let below = self.0.iter().filter(|mount| mount.starts_with(folder) && *mount != folder);
         let ways = below.flat_map(|mount| mount.ancestors().skip(1).take_while(|way| *way != folder));
@@ -47,13 +45,11 @@ pub struct FromOutside {
 }
 
 /// What is mounted into this box from outside, by path.
-#[must_use]
 pub fn from_outside() -> Vec<FromOutside> {
     parse_outside(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
 }
 
 /// What is mounted on something else than a folder: its path in the file system that it comes from, and here.
-#[must_use]
 pub fn mounted_files() -> Vec<(PathBuf, PathBuf)> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let fields = mountinfo.lines().filter_map(|line| {

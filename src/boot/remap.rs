@@ -113,7 +113,6 @@ fn ranges(uid_map: &str) -> impl Iterator<Item = (u64, u64, u64)> {
 }
 
 /// The group of the mounted Docker socket, if there is one.
-#[must_use]
 pub fn docker_socket_group() -> Option<u32> {
     let found = fs::metadata(DOCKER_SOCKET).ok()?;
     found.file_type().is_socket().then(|| found.gid())

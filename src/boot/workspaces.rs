@@ -51,7 +51,6 @@ pub(super) fn take_over_new(path: &Path, owner: Owner) -> io::Result<bool> {
 
 /// Why the user of this process cannot write in `folder`, and what to do; `None`: they can, or it is mounted read-only,
 /// which is somebody's will.
-#[must_use]
 pub fn why_not_writable(folder: &Path) -> Option<String> {
     let errno =
         files::check(folder, AccessFlags::W_OK | AccessFlags::X_OK).err().filter(|errno| *errno != Errno::EROFS)?;
@@ -68,7 +67,6 @@ pub fn why_not_writable(folder: &Path) -> Option<String> {
 }
 
 /// Why no workspace below `root` can be written in, nor another be made; `None`: one can.
-#[must_use]
 pub fn why_none_is_writable(root: &Path) -> Option<String> {
     let why = why_not_writable(root)?;
     let mut folders = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());

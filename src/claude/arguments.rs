@@ -83,13 +83,11 @@ pub struct FromDoor {
 
 impl FromDoor {
     /// Whether it says nothing.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// What the CLI reads on standard input for this prompt: one message of stream-json.
-    #[must_use]
     pub fn input(&self, prompt: &str) -> String {
         let mut content = self.attachments.clone();
         content.push(json!({"type": "text", "text": prompt}));
@@ -123,7 +121,6 @@ pub enum Effort {
 
 impl Effort {
     /// Its name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -189,7 +186,6 @@ impl Session {
     }
 
     /// The id of the session whose file is written to, if it is known before the CLI has started.
-    #[must_use]
     pub fn writes(&self) -> Option<&str> {
         match self {
             Self::Fresh | Self::Picked(_) => None,
@@ -198,7 +194,6 @@ impl Session {
     }
 
     /// Whether a new session does as well, should there be no such session.
-    #[must_use]
     pub const fn is_replaceable(&self) -> bool {
         matches!(self, Self::Continue(_) | Self::Fork { is_named: false, .. })
     }
@@ -216,7 +211,6 @@ impl Session {
 
 /// Arguments of a one-shot run with these standing instructions and settings. The prompt is not among them: it goes
 /// through standard input, because one argument holds at most 131,071 bytes.
-#[must_use]
 pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
     let mode: &[&str] = if cli_options::sets_permissions(&options.cli) { &[] } else { &[SKIP_PERMISSIONS] };
     let stream = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
@@ -239,7 +233,6 @@ pub fn one_shot(options: &Options, session: &Session, standing: Option<&Path>, s
 }
 
 /// Arguments of the interactive CLI.
-#[must_use]
 pub fn interactive(options: &Options, session: &Session, standing: Option<&Path>, settings: &str) -> Vec<OsString> {
     let is_restricted = options.cli.iter().any(|word| word == "--restricted");
     let mode: &[&str] = match (cli_options::sets_permissions(&options.cli), is_restricted) {

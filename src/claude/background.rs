@@ -132,19 +132,16 @@ impl Background {
     }
 
     /// Whether somebody works whose report belongs into the answer.
-    #[must_use]
     pub fn has_reporters(&self) -> bool {
         self.open.iter().any(|work| work.kind == WorkKind::Agent)
     }
 
     /// Whether nothing is left.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
     /// What is left, as the result says what was ended: `[{id, kind, command, seconds}]`, `seconds` how long it has been there.
-    #[must_use]
     pub fn to_json(&self, now: Instant) -> Value {
         let work = self.open.iter().map(|Work { id, kind, command, since }| {
             let tenths = (now.duration_since(*since).as_secs_f64() * 10.0).round();
@@ -155,7 +152,6 @@ impl Background {
 }
 
 /// One line for a person about the `backgroundEnded` of a result. `None`: nothing was ended.
-#[must_use]
 pub fn notice(ended: &Value) -> Option<String> {
     let work: Vec<String> = ended
         .as_array()?

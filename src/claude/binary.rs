@@ -20,23 +20,20 @@ use crate::privilege::files;
 
 /// Why the CLI cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum BinaryError {
-    /// It is not there.
     #[error(
         "cannot find the Claude CLI {0:?}: set CLAUDEBOX_CLAUDE_BIN to its path, or leave it out to have one installed"
     )]
     NotFound(String),
-    /// The store does not have it, or not yet.
     #[error("the Claude CLI {0} is not installed in {folder}: claudebox cli install, as root", folder = .1.display())]
     NotInstalled(Version, PathBuf),
-    /// It is there, and cannot be run.
     #[error("the Claude CLI {} is not executable: chmod +x it, or set CLAUDEBOX_CLAUDE_BIN to another", .0.display())]
     NotExecutable(PathBuf),
 }
 
 impl BinaryError {
     /// 127 or 126, as a shell; 69 for one that is to be installed.
-    #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotFound(_) => ExitCode::NotFound,
@@ -102,7 +99,6 @@ fn on_path(path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Whether this is an image's link in the CLI's place.
-#[must_use]
 pub fn leads_into_store(path: &Path) -> bool {
     fs::read_link(path).is_ok_and(|target| target.starts_with(DEFAULT_FOLDER))
 }

@@ -172,7 +172,6 @@ pub const HIDDEN: &[CliOption] = &[
 ];
 
 /// The option of this name.
-#[must_use]
 pub fn find(name: &str) -> Option<&'static CliOption> {
     OPTIONS.iter().chain(HIDDEN).find(|option| option.names.contains(&name))
 }
@@ -206,22 +205,14 @@ pub struct ForCli {
 
 /// An option that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OptionError {
-    /// It would break a promise.
     #[error("{name} of the CLI cannot be used here: {why}")]
-    Unusable {
-        /// The option.
-        name: String,
-        /// Why.
-        why: &'static str,
-    },
-    /// It lacks its value.
+    Unusable { name: String, why: &'static str },
     #[error("{0} needs a value")]
     NoValue(String),
-    /// It has a value and takes none.
     #[error("{0} takes no value")]
     NoneTaken(String),
-    /// A list to choose from, beside a prompt.
     #[error(
         "{0} needs the id of a session beside a prompt (an answer with --output-format json names it, sessionId); without an id it \
          opens a list, on a terminal and without a prompt"
@@ -295,7 +286,6 @@ pub fn for_cli(given: Vec<Given>, interactive: bool) -> Result<ForCli, OptionErr
 
 /// The option of `passed` that took the last word of the command line, should it take any number of words: the prompt may have
 /// been one of them.
-#[must_use]
 pub fn greedy(passed: &[String]) -> Option<&str> {
     let name = passed.iter().rev().find(|word| word.starts_with('-'))?;
     let takes_more = find(name).is_some_and(|option| matches!(option.takes, Many | Optional));
@@ -303,7 +293,6 @@ pub fn greedy(passed: &[String]) -> Option<&str> {
 }
 
 /// Whether what is passed sets the permissions by itself: the CLI would prefer ours, which skip all of them.
-#[must_use]
 pub fn sets_permissions(passed: &[String]) -> bool {
     passed
         .iter()

@@ -18,7 +18,6 @@ const OPAQUE: [&str; 6] =
 const KEYED_BY_DATA: [&str; 3] = ["modelUsage", "model_usage_since_last_result", "by_type"];
 
 /// An event or result of the CLI with our keys in camelCase.
-#[must_use]
 pub fn camel_case(value: &Value) -> Value {
     match value {
         Value::Object(object) => Value::Object(camel_case_object(object)),
@@ -63,7 +62,6 @@ fn camel_case_key(key: &str) -> String {
 }
 
 /// The result of a run that has none of the CLI's: `outcome` and `why` say how it ended instead.
-#[must_use]
 pub fn without_result(run: Uuid, workspace: &Path, outcome: &str, why: &str) -> Value {
     serde_json::json!({
         "type": "result", "subtype": "error_no_result", "isError": true, "outcome": outcome, "result": null,
@@ -72,7 +70,6 @@ pub fn without_result(run: Uuid, workspace: &Path, outcome: &str, why: &str) -> 
 }
 
 /// One assistant message's turn in the verbose format: its texts and tool calls, the calls' input as it came.
-#[must_use]
 pub fn assistant_turn(content: &[Value]) -> Option<Value> {
     let pick = |kind: &str, keys: &[&str]| -> Vec<Value> {
         let blocks = content.iter().filter(|block| block["type"] == kind);
@@ -84,7 +81,6 @@ pub fn assistant_turn(content: &[Value]) -> Option<Value> {
 }
 
 /// One tool results' turn in the verbose format; long results are cut and say how long they were.
-#[must_use]
 pub fn tool_result_turn(content: &[Value]) -> Option<Value> {
     let results = content.iter().filter(|block| block["type"] == "tool_result");
     let parts: Vec<Value> = results.map(tool_result).collect();
@@ -124,7 +120,6 @@ fn result_text(content: &Value) -> String {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         use std::fmt::Write;

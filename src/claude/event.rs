@@ -67,7 +67,6 @@ impl Event {
     }
 
     /// The event as JSON.
-    #[must_use]
     pub const fn json(&self) -> &Value {
         &self.0
     }
@@ -93,13 +92,11 @@ impl Event {
     }
 
     /// The session it belongs to.
-    #[must_use]
     pub fn session_id(&self) -> Option<&str> {
         self.text("session_id")
     }
 
     /// What it is.
-    #[must_use]
     pub fn kind(&self) -> Kind<'_> {
         match (self.text("type").unwrap_or_default(), self.text("subtype").unwrap_or_default()) {
             ("system", "init") => Kind::Init,
@@ -123,7 +120,6 @@ impl Event {
     }
 
     /// The tool call it belongs to, if a sub-agent says it.
-    #[must_use]
     pub fn parent_tool_use_id(&self) -> Option<&str> {
         self.text("parent_tool_use_id")
     }

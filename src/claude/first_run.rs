@@ -14,16 +14,10 @@ const KEY_TAIL_CHARS: usize = 20;
 
 /// Why the files could not be prepared. The CLI still starts, and asks.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum FirstRunError {
-    /// The CLI's folder is missing and cannot be made.
     #[error("cannot create {}: {source}", .path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file.
+    Folder { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     File(#[from] JsonFileError),
 }

@@ -20,7 +20,6 @@ const OF_THE_ORGANIZATION: &str = "/etc/claude-code/managed-settings.json";
 
 /// The model to name for a session that goes on. `None`: the CLI finds it, in the environment. `of_command_line` is the value of its
 /// `--settings`.
-#[must_use]
 pub fn of_resumed(
     of_command_line: &str,
     workspace: &Path,

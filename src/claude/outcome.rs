@@ -161,7 +161,6 @@ impl Outcome {
     }
 
     /// The outcome of this name, with what only some have as an envelope has it: `resetsAt`, `signal`, `hungBecause`.
-    #[must_use]
     pub fn from_envelope(name: &str, envelope: &Value) -> Option<Self> {
         let signal = envelope["signal"].as_i64().and_then(|signal| i32::try_from(signal).ok());
         let all = [
@@ -182,7 +181,6 @@ impl Outcome {
     }
 
     /// When the rate limit resets that ended the run, in seconds since 1970.
-    #[must_use]
     pub const fn resets_at(self) -> Option<u64> {
         match self {
             Self::RateLimited { resets_at } => resets_at,
@@ -191,7 +189,6 @@ impl Outcome {
     }
 
     /// Its stable name in JSON.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -210,7 +207,6 @@ impl Outcome {
     }
 
     /// The exit code of a process whose run ended so.
-    #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self {
             Self::Ok => ExitCode::Ok,

@@ -45,13 +45,11 @@ impl PromptFiles {
     }
 
     /// The file that is added to the system prompt, if a text was too long; else `standing`.
-    #[must_use]
     pub fn append<'file>(&'file self, standing: Option<&'file Path>) -> Option<&'file Path> {
         self.append.as_deref().or(standing)
     }
 
     /// The arguments that name the system prompt's file.
-    #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
         self.system.iter().flat_map(|file| ["--system-prompt-file".into(), file.into()]).collect()
     }

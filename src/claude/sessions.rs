@@ -91,7 +91,6 @@ impl Sessions {
     }
 
     /// Notes the choice as the last session of its workspace and of its conversation.
-    #[must_use]
     pub fn note(&self, choice: Choice) -> Choice {
         let Some(id) = choice.session.writes() else { return choice };
         let replaced = self.intend(&choice.keys, id).unwrap_or_else(|error| {

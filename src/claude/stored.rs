@@ -144,7 +144,6 @@ pub struct CacheCreation {
 
 impl<'line> Stored<'line> {
     /// The event of a line, if it can be one of those that are read again: most lines are none, and some are long.
-    #[must_use]
     pub fn of_line(line: &'line [u8]) -> Option<Self> {
         // In a text, quotes are escaped: these words stand in a type's place.
         const TYPES: [&[u8]; 3] = [br#""stream_event""#, br#""assistant""#, br#""api_retry""#];

@@ -122,7 +122,6 @@ impl Transcript {
     }
 
     /// What is left to do.
-    #[must_use]
     pub fn rest(&self) -> Rest {
         match self.results.last() {
             None => Rest::Work,
@@ -136,20 +135,17 @@ impl Transcript {
     }
 
     /// Whether the CLI has said that it has nothing to do, and has nothing left: no other result can follow.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.idle == Some(true) && self.rest() == Rest::Nothing
     }
 
     /// Whether the last result is the answer: nothing that was to change it is left, or was left when the CLI was ended.
-    #[must_use]
     pub fn settled(&self) -> bool {
         self.cut.as_ref().is_some_and(|cut| cut.settled) || self.rest() != Rest::Work
     }
 
     /// The run's result: the last one, with the usage and the turns of all of them. `None`: there is none, or it is not
     /// the answer.
-    #[must_use]
     pub fn result(&self) -> Option<Value> {
         self.sum().filter(|_| self.settled())
     }
@@ -195,19 +191,16 @@ impl Transcript {
     }
 
     /// The session the run belongs to, once it is known.
-    #[must_use]
     pub fn session_id(&self) -> Option<&str> {
         self.session_id.as_deref()
     }
 
     /// Whether a tool was called that has not answered yet.
-    #[must_use]
     pub fn waits_for_a_tool(&self) -> bool {
         !self.open_calls.is_empty()
     }
 
     /// How the run ended.
-    #[must_use]
     pub fn outcome(&self, end: &ProcessEnd<'_>) -> Outcome {
         Outcome::decide(&Evidence {
             result: self.answer(),
@@ -222,21 +215,18 @@ impl Transcript {
     }
 
     /// What went wrong, in the CLI's own words: the result's errors, else its standard error.
-    #[must_use]
     pub fn error_text(&self, stderr: &str) -> String {
         let errors: Vec<&str> = self.answer().into_iter().flat_map(error_texts).collect();
         if errors.is_empty() { stderr.trim().to_owned() } else { errors.join("; ") }
     }
 
     /// Why the answer was rejected, if it missed its schema.
-    #[must_use]
     pub fn schema_errors(&self) -> String {
         let errors = self.results.last().and_then(|result| result["errors"].as_array());
         errors.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
     }
 
     /// The result as one JSON object, our keys in camelCase. A run without a result gets one that says so.
-    #[must_use]
     pub fn envelope(&self, outcome: &Outcome, end: &ProcessEnd<'_>) -> Value {
         // What people read first, first.
         let mut envelope = json!({"type": null, "subtype": null, "isError": null, "outcome": null, "result": null});
@@ -298,7 +288,6 @@ impl Transcript {
     }
 
     /// The background work that was ended with the CLI: `[{id, kind, command, seconds}]`. `None`: there was none.
-    #[must_use]
     pub fn background_ended(&self) -> Option<&Value> {
         let ended = &self.cut.as_ref()?.background;
         ended.as_array().is_some_and(|work| !work.is_empty()).then_some(ended)

@@ -6,27 +6,19 @@ use crate::exit_code::ExitCode;
 
 /// Why no intent can be read from the arguments.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Misread {
     /// A wrong flag or value; also `--help`, which is no error to its reader.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    /// An option of the CLI that cannot be had.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// An option that refers to what is not there.
     #[error("--fork-session needs --resume ID or --continue: it goes on in a copy of that session")]
     NothingToFork,
-    /// Words that are no text.
     #[error("an argument is not UTF-8 text: {0}")]
     NotText(String),
-    /// A single word that is nearly a command.
     #[error("unknown command '{word}': did you mean {command}? to send it as a prompt: -p {word}")]
-    Typo {
-        /// The word.
-        word: String,
-        /// The command it is nearly.
-        command: String,
-    },
+    Typo { word: String, command: String },
 }
 
 impl Misread {

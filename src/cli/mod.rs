@@ -184,7 +184,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
 
 /// The code to exit with. A process that a signal has ended does not return: it ends by that signal's default action, so that
 /// whoever waits for it sees the true status.
-#[must_use]
 pub fn end(code: ExitCode) -> std::process::ExitCode {
     // The kernel does nothing by default to PID 1, and a core would lie in somebody's workspace.
     if let ExitCode::Signal(signal) = code

@@ -32,7 +32,6 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// The words of the command line, as one text.
-    #[must_use]
     pub fn prompt_words(&self) -> String {
         self.words.join(" ")
     }

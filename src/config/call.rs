@@ -68,13 +68,11 @@ impl Variables {
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// `env` with these.
-    #[must_use]
     pub fn over<'env, E>(&'env self, env: &'env E) -> Over<'env, E> {
         Over { variables: self, env }
     }

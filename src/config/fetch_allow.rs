@@ -41,7 +41,6 @@ impl Allow {
     }
 
     /// Whether a connection to `host` may go to `address`, although it is not public.
-    #[must_use]
     pub fn permits(&self, host: &str, address: IpAddr) -> bool {
         // 127.0.0.1 written as ::ffff:127.0.0.1 is the same machine.
         let address = address.to_canonical();

@@ -128,26 +128,22 @@ impl OnError {
 
 impl Config {
     /// Where the servers' state is: one folder for each container. `config_dir` is the CLI's own folder.
-    #[must_use]
     pub fn state_folder(&self, config_dir: &Path) -> PathBuf {
         let sealed = || Some(self.sealed_folder()).filter(|sealed| sealed.join(".").exists());
         self.state_dir.clone().or_else(sealed).unwrap_or_else(|| self.shared_folder(config_dir))
     }
 
     /// Where that is in a box that root has booted: Claude cannot enter it.
-    #[must_use]
     pub fn sealed_folder(&self) -> PathBuf {
         Path::new(STATE).join(&self.container_name)
     }
 
     /// Where the notes and files are that Claude's own user works with.
-    #[must_use]
     pub fn notes_folder(&self, config_dir: &Path) -> PathBuf {
         self.state_dir.clone().filter(|named| is_open(named)).unwrap_or_else(|| self.shared_folder(config_dir))
     }
 
     /// Where both are in boxes without a guard, unless told otherwise.
-    #[must_use]
     pub fn shared_folder(&self, config_dir: &Path) -> PathBuf {
         config_dir.join("claudebox").join(&self.container_name)
     }

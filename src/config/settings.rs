@@ -391,7 +391,6 @@ settings! {
 }
 
 /// The setting with this canonical name.
-#[must_use]
 pub fn find(canonical: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.name == canonical)
 }

@@ -12,7 +12,6 @@ const OLD_PREFIX: &str = "CLAUDE_";
 const LATER_PREFIX: &str = "AICODEBOX_";
 
 /// The spellings under which the setting `canonical` is accepted, the one that wins first.
-#[must_use]
 pub fn spellings(canonical: &str) -> Vec<String> {
     let setting = settings::find(canonical);
     let mut names = vec![canonical.to_owned()];
@@ -38,13 +37,11 @@ fn mode_first(rest: &str) -> Option<String> {
 }
 
 /// The setting that has this spelling.
-#[must_use]
 pub fn find_spelt(name: &str) -> Option<&'static Setting> {
     settings::ALL.iter().find(|setting| spellings(setting.name).iter().any(|spelling| spelling == name))
 }
 
 /// Every spelling of the doors' secrets: Claude and its tools never see them.
-#[must_use]
 pub fn door_secrets() -> Vec<String> {
     let secrets = settings::ALL.iter().filter(|setting| setting.secret == Secrecy::Door);
     secrets.flat_map(|setting| spellings(setting.name)).collect()
@@ -52,7 +49,6 @@ pub fn door_secrets() -> Vec<String> {
 
 /// Two spellings of `canonical` that are set to different things, if there are two. The predecessor's first prefix is left
 /// out: what is set under it has always given way.
-#[must_use]
 pub fn conflict(env: &impl Environment, canonical: &str) -> Option<(String, String)> {
     let set = |name: String| env.get(&name).filter(|value| !value.is_empty()).map(|value| (name, value));
     let first = format!("{OLD_PREFIX}{}", canonical.strip_prefix(PREFIX).unwrap_or_default());
@@ -62,7 +58,6 @@ pub fn conflict(env: &impl Environment, canonical: &str) -> Option<(String, Stri
 }
 
 /// The spelling of `canonical` that is set to something, and its value.
-#[must_use]
 pub fn lookup(env: &impl Environment, canonical: &str) -> Option<(String, OsString)> {
     spellings(canonical).into_iter().find_map(|name| {
         let value = env.get(&name).filter(|value| !value.is_empty())?;

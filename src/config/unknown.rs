@@ -9,7 +9,6 @@ use super::spelling::{PREFIX, spellings};
 const OTHERS: [&str; 3] = ["SERVICE_", "PORT", "TEST_"];
 
 /// What to say of each name that is no setting.
-#[must_use]
 pub fn complaints(env: &impl Environment) -> Vec<String> {
     let names = env.names();
     let ours = names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !is_others(rest)));

@@ -10,10 +10,8 @@ use super::options::form::{self, Wrong};
 use super::refusal::{Kind, RETRY_SECONDS, Refusal, Remedy};
 use crate::claude::arguments::{Effort, FromDoor, Options, OutputFormat};
 use crate::config::call::Variables;
-use crate::runs::engine::Engine;
-use crate::runs::engine::Submitted;
-use crate::runs::submission::SubmitError;
-use crate::runs::submission::{Busy, NewRun, Origin};
+use crate::runs::engine::{Engine, Submitted};
+use crate::runs::submission::{Busy, NewRun, Origin, SubmitError};
 use crate::store::record::Request;
 
 /// Runs that may be before one in its workspace, the running one counted, if its client did not ask to wait.
@@ -157,7 +155,6 @@ impl Ask {
     }
 
     /// Where it works.
-    #[must_use]
     pub fn workspace(&self) -> &Path {
         &self.new.workspace
     }

@@ -46,7 +46,6 @@ impl Caller {
 
     /// Whether they may use this workspace: one of theirs, or a folder below one. The root of all workspaces (`""`) is
     /// only for who is not restricted.
-    #[must_use]
     pub fn may_use_workspace(&self, name: &str) -> bool {
         let Some(allowed) = &self.workspaces else { return true };
         // `team/../other` is below `team` only to the eye.
@@ -59,20 +58,17 @@ impl Caller {
     }
 
     /// Whether they may use this door.
-    #[must_use]
     pub fn may_use_door(&self, door: DoorName) -> bool {
         self.doors.as_ref().is_none_or(|doors| doors.contains(&door))
     }
 
     /// The workspaces, with those refused that they may not use.
-    #[must_use]
     pub fn guarded(&self, workspaces: &Workspaces) -> Workspaces {
         let caller = self.clone();
         workspaces.guarded(Arc::new(move |path: &str| caller.may_use_workspace(path)))
     }
 
     /// Which workspaces they may see, by absolute paths below `root`; `None` is all.
-    #[must_use]
     pub fn sight(&self, root: &Path) -> Option<Sight> {
         self.workspaces.as_ref()?;
         let (caller, root) = (self.clone(), root.to_owned());
@@ -83,7 +79,6 @@ impl Caller {
     }
 
     /// They as who asks for a run through `door`. `root`: the folder of all workspaces.
-    #[must_use]
     pub fn origin(&self, door: DoorName, root: &Path) -> Origin {
         let folders = |names: &Vec<String>| names.iter().map(|name| root.join(name)).collect::<Vec<PathBuf>>();
         Origin {

@@ -17,7 +17,6 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// When a file was changed last, RFC 3339. A time no calendar has is shown as the beginning of all.
-#[must_use]
 pub fn rfc3339(stat: &Stat) -> String {
     let (seconds, nanoseconds) = stat.mtime;
     let time = DateTime::from_timestamp(seconds, nanoseconds).filter(|time| (0..10_000).contains(&time.year()));

@@ -195,7 +195,6 @@ impl Reader {
 }
 
 /// `Bash: ls -la`: what a person would call the call.
-#[must_use]
 pub fn tool_line(name: &str, input: &Value) -> String {
     let telling = ["command", "file_path", "path", "pattern", "url", "query", "description", "prompt", "skill"];
     let shown = telling.iter().find_map(|key| input[*key].as_str());
@@ -203,7 +202,6 @@ pub fn tool_line(name: &str, input: &Value) -> String {
 }
 
 /// A text in a line, cut at [`LONGEST_LINE_CHARS`].
-#[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(LONGEST_LINE_CHARS) {

@@ -49,13 +49,11 @@ pub enum Place {
 
 impl RunOption {
     /// Its name at `place`; `None`: it cannot be said there. On the command line without the dashes before it.
-    #[must_use]
     pub fn name_at(&self, place: Place) -> Option<&'static str> {
         self.at.iter().find(|(at, _)| *at == place).map(|(_, name)| *name)
     }
 
     /// What it means, for who reads it at `place`.
-    #[must_use]
     pub fn meaning_at(&self, place: Place) -> String {
         let more = self.more.iter().filter(|(at, _)| *at == place).map(|(_, more)| *more);
         std::iter::once(self.meaning).chain(more).collect::<Vec<_>>().join(" ")
@@ -68,26 +66,22 @@ pub fn at(place: Place) -> impl Iterator<Item = (&'static str, &'static RunOptio
 }
 
 /// The value of this name, of a type whose names are those of a [`Form::Name`].
-#[must_use]
 pub fn named<T: DeserializeOwned>(name: &str) -> Option<T> {
     T::deserialize(StrDeserializer::<Error>::new(name)).ok()
 }
 
 impl Field {
     /// Its entry.
-    #[must_use]
     pub const fn option(self) -> &'static RunOption {
         &ALL[self as usize]
     }
 
     /// Its name where fields are written in `camelCase`.
-    #[must_use]
     pub const fn camel(self) -> &'static str {
         self.option().camel
     }
 
     /// Its name where fields are written in `snake_case`.
-    #[must_use]
     pub const fn snake(self) -> &'static str {
         self.option().name
     }

@@ -161,25 +161,21 @@ impl Refusal {
     }
 
     /// Its kind.
-    #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
     /// Its code: for programs, and never changed.
-    #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.code
     }
 
     /// When to try again, seconds.
-    #[must_use]
     pub fn seconds(&self) -> Option<u64> {
         self.0.retry_after
     }
 
     /// What a person is told.
-    #[must_use]
     pub fn detail(&self, words: &Words) -> String {
         let remedy = self.0.remedy.map_or("", words.remedy);
         match self.name(words) {
@@ -189,7 +185,6 @@ impl Refusal {
     }
 
     /// All that a client is told, as one object: `detail`, `code`, and what is for programs.
-    #[must_use]
     pub fn json(&self, words: &Words) -> Value {
         let mut body = Map::new();
         body.insert("detail".into(), self.detail(words).into());
@@ -265,21 +260,18 @@ impl From<SubmitError> for Refusal {
 }
 
 /// The refusal of who asks about a run that there is not, or that they may not see: the two look the same.
-#[must_use]
 pub fn unknown_run(id: &str) -> Refusal {
     let shown: String = id.chars().take(80).collect();
     Refusal::new(Kind::Missing, "run_not_found", format!("there is no run {shown:?}")).with("runId", shown)
 }
 
 /// The refusal of who waits for a run that still waits for its turn when the server stops: the run is not lost.
-#[must_use]
 pub fn left_waiting(run: Uuid) -> Refusal {
     let said = "the server is shutting down; the run waits for the next one";
     Refusal::new(Kind::Unavailable, "shutting_down", said).with("runId", run.to_string())
 }
 
 /// What a run that has met a rate limit says, and when that resets.
-#[must_use]
 pub fn rate_limited(end: Option<&End>, said: impl Into<String>) -> Refusal {
     let reset = end.and_then(|end| end.outcome?.resets_at()).and_then(|at| i64::try_from(at).ok());
     let wait = reset.map_or(RETRY_SECONDS, |at| u64::try_from(at - now() / 1000).unwrap_or(0).max(1));

@@ -23,7 +23,6 @@ pub enum RunName {
 impl RunName {
     /// By its id if there is one, by its workspace otherwise. `None`: neither is named. An empty id is none; an empty workspace
     /// is the folder of all of them.
-    #[must_use]
     pub fn either(run: Option<String>, workspace: Option<String>) -> Option<Self> {
         let run = run.filter(|id| !id.is_empty());
         run.map(Self::Run).or_else(|| workspace.map(Self::Workspace))
@@ -41,7 +40,6 @@ pub struct Cancellation {
 
 impl Cancellation {
     /// What clients are told: `ok` or `already_ended`.
-    #[must_use]
     pub const fn status(&self) -> &'static str {
         if self.done { "ok" } else { "already_ended" }
     }
@@ -106,7 +104,6 @@ impl Desk {
 }
 
 /// Milliseconds since 1970 as RFC 3339, UTC.
-#[must_use]
 pub fn time(milliseconds: i64) -> String {
     DateTime::from_timestamp_millis(milliseconds)
         .map_or_else(|| milliseconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))

@@ -8,13 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Whether `address` belongs to the public internet, the IPv4 address inside an IPv6 one included.
-#[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     reserved_for(address).is_none()
 }
 
 /// What an address that is not public is for, as it reads after "is": `private`, `loopback`.
-#[must_use]
 pub fn reserved_for(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => reserved_v4(address),

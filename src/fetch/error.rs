@@ -9,20 +9,16 @@ use crate::config::name::FETCH_ALLOW;
 
 /// Why something was not fetched. No message holds the URL: its query may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum FetchError {
-    /// The text is no URL.
     #[error("this is no URL: {0}; allowed are URLs such as https://example.com/hook")]
     NotAUrl(String),
-    /// The URL's scheme is another one.
     #[error("the scheme {0:?} is not allowed; allowed are http and https")]
     Scheme(String),
-    /// The URL has a user or a password in it.
     #[error("a URL with a user or a password in it is not allowed; use a token in the path or the query")]
     Userinfo,
-    /// The host is, or its name leads to, nothing but addresses that are not public.
     #[error(transparent)]
     Refused(#[from] PrivateAddress),
-    /// The answer is a redirect.
     #[error(
         "the answer is a redirect (status {status}{}), and {}; name the URL that answers itself",
         to.as_ref().map(|to| format!(" to {to:?}")).unwrap_or_default(),
@@ -36,27 +32,16 @@ pub enum FetchError {
         /// How many would have been followed.
         allowed: usize,
     },
-    /// The answer has another status than a success.
     #[error("the answer has status {0}, expected 200 to 299")]
     Status(u16),
-    /// The body is longer than asked for.
     #[error("the body is longer than the {0} bytes that are allowed")]
     TooLarge(usize),
-    /// It took too long.
     #[error("there was no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    /// The host's name has no address.
     #[error("the name {host:?} has no address: {reason}")]
-    Name {
-        /// The name.
-        host: String,
-        /// What the resolver says.
-        reason: String,
-    },
-    /// The HTTP client cannot be set up.
+    Name { host: String, reason: String },
     #[error("the HTTP client cannot be set up (are the system's TLS certificates readable?): {0}")]
     NoClient(String),
-    /// No connection, or one that broke.
     #[error("the connection failed: {0}")]
     Connection(String),
 }

@@ -28,31 +28,22 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Why the box does not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum HookError {
-    /// A hook failed.
     #[error(
         "init hook {hook} {how}; mend or remove {path}, or set {var}=continue to start all the same",
         var = name::HOOKS_ON_ERROR
     )]
-    Failed {
-        /// Its name.
-        hook: String,
-        /// Its path.
-        path: String,
-        /// How it ended.
-        how: String,
-    },
+    Failed { hook: String, path: String, how: String },
     /// The box was asked to stop meanwhile.
     #[error("ended by signal {0} during the init hooks")]
     Stopped(i32),
-    /// Something else.
     #[error("cannot run the init hooks: {0}")]
     System(#[from] io::Error),
 }
 
 impl HookError {
     /// The exit code of a box that did not start.
-    #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failed { .. } => ExitCode::Config,

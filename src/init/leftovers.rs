@@ -55,7 +55,6 @@ pub struct Scope {
 
 impl Scope {
     /// As arguments of the role that ends them.
-    #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let workers: Vec<String> = self.workers.iter().map(i32::to_string).collect();
         let workers = if workers.is_empty() { NOBODY.to_string() } else { workers.join(",") };
@@ -66,7 +65,6 @@ impl Scope {
     }
 
     /// Reads such arguments; `None` if they are others.
-    #[must_use]
     pub fn from_arguments(arguments: &[impl AsRef<OsStr>]) -> Option<Self> {
         let words: Option<Vec<&str>> = arguments.iter().map(|argument| argument.as_ref().to_str()).collect();
         let words = words?;

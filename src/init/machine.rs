@@ -136,7 +136,6 @@ fn kill_everyone(code: Option<ExitCode>) -> (Phase, Vec<Action>) {
 }
 
 /// The event a status of the main child is, if it is one.
-#[must_use]
 pub fn main_event(status: ChildStatus, others: bool) -> Event {
     match (status.exit_code(), status) {
         (Some(code), _) => Event::MainEnded { code, others },

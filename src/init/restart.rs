@@ -31,7 +31,6 @@ pub enum Loudness {
 }
 
 /// The delay between half of the nominal one and all of it, so that boxes that fell together do not rise together.
-#[must_use]
 pub(super) fn spread(nominal: Duration, chance: f64) -> Duration {
     backoff::spread(nominal, 0.5, 1.0, chance)
 }
@@ -56,7 +55,6 @@ impl Restarts {
     }
 
     /// How loud the last death is.
-    #[must_use]
     pub const fn loudness(self) -> Loudness {
         match self.deaths() {
             PATIENCE => Loudness::Alarm,
@@ -66,7 +64,6 @@ impl Restarts {
     }
 
     /// Deaths in a row, without a minute of health between them.
-    #[must_use]
     pub const fn deaths(self) -> u32 {
         self.0.failures()
     }

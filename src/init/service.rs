@@ -89,14 +89,12 @@ enum Phase {
 
 impl Service {
     /// A `serve` to start; it gets `grace` between TERM and KILL. What to do first.
-    #[must_use]
     pub fn begin(grace: Duration) -> (Self, Vec<Action>) {
         let service = Self { phase: STARTED, backoff: Restarts::default(), restarts: 0, grace };
         (service, vec![Action::ShowReady(false), Action::Start(0)])
     }
 
     /// Whether the box ends.
-    #[must_use]
     pub const fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending(_))
     }

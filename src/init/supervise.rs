@@ -49,7 +49,6 @@ impl Supervisor {
     }
 
     /// Whether this process is PID 1 of its namespace.
-    #[must_use]
     pub fn is_pid1(&self) -> bool {
         self.scope == Scope::Namespace
     }

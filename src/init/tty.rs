@@ -21,7 +21,6 @@ pub struct Tty {
 
 impl Tty {
     /// Remembers the terminal's settings; `None` when standard input is no terminal.
-    #[must_use]
     pub fn remember() -> Option<Self> {
         let stdin = io::stdin();
         let settings = stdin.is_terminal().then(|| tcgetattr(&stdin).ok()).flatten()?;
@@ -42,13 +41,11 @@ impl Tty {
     }
 
     /// Whether this process's own group is in the foreground.
-    #[must_use]
     pub fn is_own(&self) -> bool {
         self.is_lent_to(getpgrp().as_raw())
     }
 
     /// Whether `group` is in the foreground.
-    #[must_use]
     pub fn is_lent_to(&self, group: i32) -> bool {
         self.foreground() == Some(group)
     }

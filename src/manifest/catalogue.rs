@@ -31,7 +31,6 @@ pub enum Group {
 
 impl Group {
     /// Its heading.
-    #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
             Self::Languages => "Languages",

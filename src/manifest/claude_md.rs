@@ -62,7 +62,6 @@ pub fn write_claude_md(workspace: &Path, block: &str) -> io::Result<Written> {
 }
 
 /// Whether CLAUDE.md in `workspace` is our block and nothing else.
-#[must_use]
 pub fn is_ours_alone(workspace: &Path) -> bool {
     let path = workspace.join(NAME);
     let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST_BYTES);

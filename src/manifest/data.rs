@@ -38,14 +38,12 @@ pub struct FoundTool {
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum DataError {
-    /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is something else.
     #[error("it is no tool manifest: {0}")]
     Json(#[from] serde_json::Error),
-    /// A later claudebox made it.
     #[error("its schema version is {0}, this claudebox reads {SCHEMA_VERSION}")]
     Version(u32),
 }

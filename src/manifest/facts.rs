@@ -97,7 +97,6 @@ const ENGINE_LIMIT: Duration = Duration::from_millis(250);
 const PAUSE_MILLISECONDS: u16 = 10;
 
 /// Looks at this box, from a process of the user Claude runs as.
-#[must_use]
 pub fn gather(config: &Config, env: &impl Environment, workspace: &Path, config_dir: &Path) -> Facts {
     let uid = files::uid();
     let name = users::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned());

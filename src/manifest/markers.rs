@@ -20,7 +20,6 @@ pub enum Renewed {
 }
 
 /// Exchanges the block in `text` for `block`, which has no line feed at its end.
-#[must_use]
 pub fn renew(text: &[u8], block: &str) -> Renewed {
     let mut begins = Vec::new();
     let mut ends = Vec::new();

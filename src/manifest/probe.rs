@@ -44,21 +44,14 @@ const PASSED_ON: [&str; 9] = [
 
 /// Why a tool that is there is not in the manifest.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ProbeError {
-    /// It cannot be executed.
     #[error("it does not start: {0}")]
     Start(#[source] io::Error),
-    /// It did not end in time.
     #[error("it did not end within {0:?}")]
     TimedOut(Duration),
-    /// It ended with an error.
     #[error("{status}: {said}")]
-    Failed {
-        /// How it ended.
-        status: ExitStatus,
-        /// The first line of its output.
-        said: String,
-    },
+    Failed { status: ExitStatus, said: String },
 }
 
 /// What became of one tool.

@@ -13,7 +13,6 @@ use crate::boot::mounts::FromOutside;
 const MOST_NAMES: usize = 40;
 
 /// The block, its markers included, without a line feed at its end.
-#[must_use]
 pub fn block(manifest: &Manifest, facts: &Facts, manifest_path: &Path) -> String {
     let image = manifest.variant.as_deref().map_or_else(String::new, |variant| format!(", image {}", code(variant)));
     let hardened = if facts.is_hardened { ", hardened" } else { "" };

@@ -3,7 +3,6 @@
 /// The first dotted number (`9.2p1`, `3.40.1`); without one the first number at all.
 ///
 /// A dotted one first, because names and years hold numbers too, and hardly a version is without a dot.
-#[must_use]
 pub fn parse(output: &str) -> Option<String> {
     let numbers = || output.lines().flat_map(numbers);
     numbers().find(|number| number.contains('.')).or_else(|| numbers().next()).map(str::to_owned)

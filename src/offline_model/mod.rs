@@ -64,32 +64,25 @@ impl Default for ModelOptions {
 
 /// Why the offline model could not serve.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// The address is not a loopback address; nothing was bound.
     #[error("the offline model cannot listen on {listen}: only a loopback address is allowed (127.0.0.0/8 or [::1])")]
-    NotLoopback {
-        /// The address asked for.
-        listen: SocketAddr,
-    },
-    /// The asynchronous runtime did not start.
+    NotLoopback { listen: SocketAddr },
     #[error("the offline model's runtime did not start")]
     Runtime(#[source] io::Error),
     /// SIGTERM and SIGINT cannot be watched, so the server could not be stopped in order.
     #[error("the offline model cannot watch for SIGTERM and SIGINT")]
     Signals(#[source] io::Error),
-    /// The address is taken, or may not be bound.
     #[error("the offline model cannot listen on {listen}")]
     Bind {
-        /// The address asked for.
         listen: SocketAddr,
-        /// What the kernel said.
         #[source]
         source: io::Error,
     },
     /// The address could not be written to stdout, so nobody would find the server.
     #[error("the offline model cannot announce its address on stdout")]
     Announce(#[source] io::Error),
-    /// Accepting connections failed for good.
     #[error("the offline model stopped serving")]
     Serve(#[source] io::Error),
 }

@@ -11,21 +11,15 @@ use crate::config::mode::Mode;
 
 /// Why a drop failed. The process must end: it may be half-way.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum DropError {
-    /// A step was refused.
     #[error(
         "cannot drop privileges: {step:?} was refused ({source}); start the container as root, or with --user and no drop"
     )]
-    Refused {
-        /// The step.
-        step: Step,
-        /// What the system said.
-        source: io::Error,
-    },
+    Refused { step: Step, source: io::Error },
     /// Every step succeeded and the result is still wrong.
     #[error("privileges are not what they should be after the drop: {0}")]
     NotDropped(String),
-    /// Hardened was asked for, and cannot be had.
     #[error(
         "CLAUDEBOX_HARDENED is on, and what Claude starts could still gain privileges ({0}): start the container as root, or leave \
          CLAUDEBOX_HARDENED out"

@@ -20,49 +20,25 @@ const FIRST_LINE_BYTES: u64 = 256;
 
 /// Why a program was not started.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ExecError {
-    /// There is none of that name.
     #[error("cannot find {program}: install it{}", hint(.program))]
-    NotFound {
-        /// Its name or path.
-        program: String,
-    },
-    /// It is there, and what its first line names is not.
+    NotFound { program: String },
     #[error("cannot run {program}: its first line names {interpreter:?}, which is not there{}", ends_of_lines(.interpreter))]
-    NoInterpreter {
-        /// Its path.
-        program: String,
-        /// What its first line names.
-        interpreter: String,
-    },
-    /// It is there, and what loads it is not.
+    NoInterpreter { program: String, interpreter: String },
     #[error("cannot run {program}: what loads it is not there, so it was built for another system (musl in place of glibc?){}", hint(.program))]
-    NoLoader {
-        /// Its path.
-        program: String,
-    },
-    /// It is no program for this machine.
+    NoLoader { program: String },
     #[error(
         "cannot run {program}: it is no program for this machine, and no script that begins with #! and an interpreter{}",
         hint(.program)
     )]
-    NoProgram {
-        /// Its path.
-        program: String,
-    },
-    /// It cannot be executed.
+    NoProgram { program: String },
     #[error("cannot execute {program} ({source}): {}", remedy(.source, .program))]
-    Refused {
-        /// Its name or path.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Refused { program: String, source: io::Error },
 }
 
 impl ExecError {
     /// As a shell: 127 for what is not there, 126 for what cannot be run.
-    #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotFound { .. } | Self::NoInterpreter { .. } | Self::NoLoader { .. } => ExitCode::NotFound,

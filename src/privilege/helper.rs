@@ -59,35 +59,25 @@ pub enum Group {
 
 /// Why the program was not started.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum HelperError {
-    /// The arguments are not ours.
     #[error("the `child` role is internal: {0}")]
     BadPlan(String),
-    /// The drop failed.
     #[error(transparent)]
     Drop(#[from] DropError),
-    /// The working directory cannot be entered by that user.
     #[error("cannot enter the workspace {}: {source}; mount it, fix its permissions, or set CLAUDEBOX_WORKSPACE", .path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// The parent died in the meantime.
     #[error("the supervisor has gone")]
     Orphaned,
-    /// The program was not started.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// A system call that should not fail did.
     #[error("cannot prepare the child process: {0}")]
     System(#[from] Errno),
 }
 
 impl HelperError {
     /// The exit code of the child that could not start.
-    #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::BadPlan(_) => ExitCode::Usage,

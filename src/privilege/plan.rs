@@ -55,7 +55,6 @@ pub enum Kept {
 
 impl Kept {
     /// They are.
-    #[must_use]
     pub const fn capabilities(self) -> &'static [Capability] {
         const WARDEN: [Capability; 4] =
             [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL, Capability::CAP_SETPCAP];
@@ -93,7 +92,6 @@ pub enum Step {
 }
 
 /// The steps that turn root, or who has been [kept](Kept) the capabilities for that, into `credentials`.
-#[must_use]
 pub fn steps(credentials: &Credentials, kept: Kept, mode: Mode) -> Vec<Step> {
     let hardened = mode == Mode::Hardened;
     let keeps = kept != Kept::Nothing;
@@ -114,7 +112,6 @@ pub fn steps(credentials: &Credentials, kept: Kept, mode: Mode) -> Vec<Step> {
 }
 
 /// The steps that harden a process that is not root, and stays who it is.
-#[must_use]
 pub const fn steps_without_root() -> [Step; 4] {
     [Step::EmptyBoundingSet, Step::ClearInherited, Step::DropCapabilities, Step::NoNewPrivileges]
 }

@@ -55,7 +55,6 @@ pub fn stop_signals() -> impl Iterator<Item = i32> {
 }
 
 /// Whether `signal` is one of them.
-#[must_use]
 pub fn asks_to_stop(signal: i32) -> bool {
     stop_signals().any(|known| known == signal)
 }

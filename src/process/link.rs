@@ -77,7 +77,6 @@ pub struct RunId(String);
 
 impl RunId {
     /// The id as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -109,7 +108,6 @@ pub struct NotARunId;
 
 impl Message {
     /// Reads a packet; `None` if it is no message.
-    #[must_use]
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let text = str::from_utf8(packet).ok()?;
         if let Some(why) = text.strip_prefix("cli ") {

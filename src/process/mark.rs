@@ -26,13 +26,11 @@ pub fn put(run: &RunId) -> io::Result<()> {
 }
 
 /// Whether the process `pid` has the mark of `run`, or that of any run.
-#[must_use]
 pub fn is_on(pid: i32, run: Option<&RunId>) -> bool {
     limit(pid).is_some_and(|limit| run.map_or(limit & !OF_RUN == KIND, |run| limit == of(run)))
 }
 
 /// Whether the process `pid` has a lower limit than `supervisor`: it belongs to a run, or did before that mark was changed.
-#[must_use]
 pub fn is_lowered(pid: i32, supervisor: i32) -> bool {
     limit(pid).is_some_and(|its| limit(supervisor).is_none_or(|own| its < own))
 }

@@ -133,7 +133,6 @@ fn environment(spawn: &Spawn) -> impl Iterator<Item = OsString> {
 }
 
 /// This program's path, for starting itself in another role.
-#[must_use]
 pub fn own_executable() -> PathBuf {
     // The link works even when the file has been replaced, but then names the process "exe".
     std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into())

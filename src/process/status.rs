@@ -31,7 +31,6 @@ impl ChildStatus {
     }
 
     /// The exit code to pass on: the child's own, or 128+n for death by signal n. `None` while it lives.
-    #[must_use]
     pub fn exit_code(self) -> Option<ExitCode> {
         match self {
             Self::Exited(code) => Some(ExitCode::Child(code)),

@@ -20,33 +20,28 @@ pub struct Process {
 
 impl Process {
     /// Whether it is the same process as `other`, which was seen before.
-    #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
     }
 
     /// Whether it has exited and only waits to be reaped.
-    #[must_use]
     pub const fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 }
 
 /// Every process this one can see. Processes that end while the table is read are left out.
-#[must_use]
 pub fn snapshot() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter_map(find).collect()
 }
 
 /// The process with this id, if there is one.
-#[must_use]
 pub fn find(pid: i32) -> Option<Process> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// What is left of `known`, of what they started and of session `leader`, zombies left out.
-#[must_use]
 pub fn family(leader: i32, known: &[Process]) -> Vec<Process> {
     family_in(&snapshot(), leader, known)
 }
@@ -60,13 +55,11 @@ fn family_in(table: &[Process], leader: i32, known: &[Process]) -> Vec<Process> 
 }
 
 /// The descendants of `root`, nearest first, zombies left out, `root` itself too.
-#[must_use]
 pub fn descendants(root: i32) -> Vec<i32> {
     descendants_in(&snapshot(), root)
 }
 
 /// The same in a table that was read before.
-#[must_use]
 pub fn descendants_in(table: &[Process], root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
     for process in table {

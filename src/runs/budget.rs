@@ -102,7 +102,6 @@ impl Budget {
     }
 
     /// When the day of `now` began.
-    #[must_use]
     pub const fn day_start(now: i64) -> i64 {
         now - now.rem_euclid(DAY_MILLISECONDS)
     }

@@ -110,13 +110,11 @@ impl Engine {
     }
 
     /// The run that holds this workspace.
-    #[must_use]
     pub fn running_in(&self, workspace: &Path) -> Option<Uuid> {
         self.shared.table().schedule.running_in(workspace)
     }
 
     /// How many runs hold this workspace or wait for it.
-    #[must_use]
     pub fn holding(&self, workspace: &Path) -> usize {
         self.shared.table().schedule.holding(workspace)
     }
@@ -135,31 +133,26 @@ impl Engine {
     }
 
     /// How many runs are before this one in its workspace, if it waits.
-    #[must_use]
     pub fn ahead(&self, run: &Run) -> Option<usize> {
         self.shared.table().schedule.ahead(&run.workspace, run.id)
     }
 
     /// What a door has to remember of its own.
-    #[must_use]
     pub fn notes(&self) -> &(dyn Notes + 'static) {
         &*self.shared.store
     }
 
     /// The same, for a door that keeps it.
-    #[must_use]
     pub fn notes_to_keep(&self) -> Arc<dyn Notes> {
         Arc::clone(&self.shared.store) as _
     }
 
     /// The notes, by the name that the doors still have for them.
-    #[must_use]
     pub fn ledger(&self) -> &(dyn Notes + 'static) {
         self.notes()
     }
 
     /// Changes whenever a run has ended, and so whenever the places of those that wait may have changed.
-    #[must_use]
     pub fn endings(&self) -> watch::Receiver<u64> {
         self.shared.ended.subscribe()
     }
@@ -185,7 +178,6 @@ impl Engine {
     }
 
     /// What is going on.
-    #[must_use]
     pub fn status(&self) -> Status {
         let table = self.shared.table();
         let mut live: Vec<(Uuid, PathBuf, State)> =
@@ -204,7 +196,6 @@ impl Engine {
     }
 
     /// Why no run can be started, if none can.
-    #[must_use]
     pub fn held(&self) -> Option<String> {
         self.shared.table().held.clone()
     }

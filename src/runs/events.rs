@@ -67,7 +67,6 @@ impl Events {
     }
 
     /// Whether the run waits for its turn.
-    #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.progress.as_ref().is_some_and(|progress| progress.borrow().state == State::Queued)
     }

@@ -140,7 +140,6 @@ impl Log {
     }
 
     /// How many events were left out because the log was full.
-    #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }

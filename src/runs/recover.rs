@@ -27,29 +27,21 @@ const LOCK: &str = "serve.lock";
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum StartError {
-    /// The state folder.
     #[error("cannot use the state folder {}: {source}; fix it, or set CLAUDEBOX_STATE_DIR to another", .path.display())]
-    StateDir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another server has it.
+    StateDir { path: PathBuf, source: io::Error },
     #[error(
         "another claudebox serve works in the state folder {}: give each container a CLAUDEBOX_CONTAINER_NAME of its own",
         .0.display()
     )]
     Locked(PathBuf),
-    /// The store cannot be read, or not be written to.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl StartError {
     /// Whether it is for want of space alone.
-    #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
             Self::StateDir { source, .. } => source.kind() == io::ErrorKind::StorageFull,

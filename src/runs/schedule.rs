@@ -183,32 +183,27 @@ impl Schedule {
     }
 
     /// How many runs are before a waiting one in its workspace, the running one counted. `None`: it does not wait.
-    #[must_use]
     pub fn ahead(&self, workspace: &Path, run: Uuid) -> Option<usize> {
         let place = self.waiting.get(workspace)?.iter().position(|other| other.run == run)?;
         Some(place + usize::from(self.running.contains_key(workspace)))
     }
 
     /// The run that runs in `workspace`.
-    #[must_use]
     pub fn running_in(&self, workspace: &Path) -> Option<Uuid> {
         self.running.get(workspace).map(|place| place.run)
     }
 
     /// How many runs run in `workspace` or wait for it.
-    #[must_use]
     pub fn holding(&self, workspace: &Path) -> usize {
         self.holders(workspace).len()
     }
 
     /// How many runs wait.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
     /// Workspaces with a running run, sorted.
-    #[must_use]
     pub fn busy(&self) -> Vec<PathBuf> {
         let mut busy: Vec<PathBuf> = self.running.keys().cloned().collect();
         busy.sort();

@@ -69,41 +69,26 @@ pub enum Busy {
 
 /// Why a run was not accepted.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum SubmitError {
-    /// Something runs or waits in its workspace.
     #[error("the workspace is busy with run {holder}")]
     Busy {
         /// What runs there, or waits first.
         holder: Uuid,
     },
-    /// Too many runs wait.
     #[error("{limit} runs are waiting already, the most that may")]
-    QueueFull {
-        /// How many may wait.
-        limit: usize,
-    },
+    QueueFull { limit: usize },
     /// Its requester has too many waiting runs, and the places left are for others.
     #[error("{waiting} of your runs are waiting already, the most that may while others need places too")]
-    OverShare {
-        /// How many wait.
-        waiting: usize,
-    },
-    /// Too much was spent today.
+    OverShare { waiting: usize },
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
-    /// The key was used before, for something else.
     #[error("this key was used before, for run {before} that asked for something else")]
-    KeyReused {
-        /// That run.
-        before: Uuid,
-    },
-    /// There is nothing to carry it out with yet.
+    KeyReused { before: Uuid },
     #[error("no run can be started yet: {0}")]
     NotReady(String),
-    /// The server ends.
     #[error("this server is shutting down")]
     Closed,
-    /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] StoreError),
 }

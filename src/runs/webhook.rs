@@ -68,7 +68,6 @@ pub enum DeliveryOutcome {
 
 impl DeliveryOutcome {
     /// Whether the receiver has it.
-    #[must_use]
     pub const fn is_delivered(&self) -> bool {
         matches!(self, Self::Answered { status: 200..=299, .. })
     }
@@ -113,7 +112,6 @@ pub async fn deliver(fetcher: &Fetcher, key: Option<&SigningKey>, delivery: &Del
 /// if there is to be none.
 ///
 /// `chance`, 0.0 to 1.0, is the random part: receivers that fell together are not all called together.
-#[must_use]
 pub fn next_attempt(attempts: usize, last: &DeliveryOutcome, chance: f64) -> Option<Duration> {
     if !last.may_change() {
         return None;
@@ -153,7 +151,6 @@ impl SigningKey {
     }
 
     /// The value of `Webhook-Signature`.
-    #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut mac = self.0.clone();
         mac.update(format!("{id}.{timestamp}.").as_bytes());

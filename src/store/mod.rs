@@ -32,21 +32,14 @@ pub type Answer<'call, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> +
 
 /// What the store could not do.
 #[derive(Debug, Clone, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
     /// It refused, or cannot be reached. Another attempt may end differently.
     #[error("cannot {operation} the ledger of runs: {why}")]
-    Failed {
-        /// What was to be done.
-        operation: &'static str,
-        /// What it said.
-        why: String,
-    },
+    Failed { operation: &'static str, why: String },
     /// The disk under it is full. Another attempt ends differently once there is room.
     #[error("cannot {operation} the ledger of runs: no space is left in the state folder")]
-    Full {
-        /// What was to be done.
-        operation: &'static str,
-    },
+    Full { operation: &'static str },
 }
 
 /// Everything that is kept, with its upkeep.

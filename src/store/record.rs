@@ -36,7 +36,6 @@ impl DoorName {
     pub const ALL: [Self; 6] = [Self::Http, Self::OpenAi, Self::Mcp, Self::Telegram, Self::Cron, Self::Local];
 
     /// Its name in the ledger, in answers and in the file of tokens.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -49,14 +48,12 @@ impl DoorName {
     }
 
     /// The door of this name.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|door| door.name() == name)
     }
 
     /// Whether prompts that come through it are text and nothing else. Where the box's own people write them, in a shell
     /// or in the file of jobs, the CLI's slash commands and `@file` work as in the CLI.
-    #[must_use]
     pub const fn prompts_are_text(self) -> bool {
         !matches!(self, Self::Local | Self::Cron)
     }
@@ -88,7 +85,6 @@ impl Requester {
     const CHAT: &str = "telegram:";
 
     /// Who has this name among those of this kind. `None`: no such kind, or not a name of it.
-    #[must_use]
     pub fn of(kind: &str, name: String) -> Option<Self> {
         match kind {
             "token" => Some(Self::Token(name)),
@@ -100,7 +96,6 @@ impl Requester {
     }
 
     /// `token`, `telegram`, `cron` or `local`.
-    #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Token(_) => "token",
@@ -111,7 +106,6 @@ impl Requester {
     }
 
     /// Their name, as answers and the ledger have it. Unique within a kind.
-    #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::Token(name) | Self::Job(name) => name.into(),
@@ -206,7 +200,6 @@ impl State {
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Interrupted];
 
     /// Its name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -219,13 +212,11 @@ impl State {
     }
 
     /// The state of this name.
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
     /// Whether nothing changes any more.
-    #[must_use]
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -246,7 +237,6 @@ pub enum Cancel {
 
 impl Cancel {
     /// Its name in a result.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Asked => "asked",
@@ -257,7 +247,6 @@ impl Cancel {
     }
 
     /// The state of a run that was ended so.
-    #[must_use]
     pub const fn state(self) -> State {
         match self {
             Self::Shutdown => State::Interrupted,
@@ -313,7 +302,6 @@ pub struct End {
 }
 
 /// Milliseconds since 1970 (UTC), now.
-#[must_use]
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }

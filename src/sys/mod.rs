@@ -53,7 +53,6 @@ pub struct SignalState {
 
 impl SignalState {
     /// Whether `signal` is ignored.
-    #[must_use]
     pub const fn ignores(self, signal: i32) -> bool {
         self.ignored & bit(signal) != 0
     }
@@ -62,7 +61,6 @@ impl SignalState {
 /// What this process was started with, before the Rust runtime set SIGPIPE to "ignore".
 ///
 /// A child must get exactly this back (docs/pid1-checklist.md, 15).
-#[must_use]
 pub fn inherited_signals() -> SignalState {
     SignalState {
         blocked: INHERITED_BLOCKED.load(Ordering::Relaxed),
@@ -225,7 +223,6 @@ pub fn forget_code() {
 }
 
 /// A random number, 0.0 to 1.0; 0.5 where the kernel has none yet (a machine that is just starting).
-#[must_use]
 pub fn chance() -> f64 {
     let mut bytes = [0; 4];
     // SAFETY: `bytes` is valid for writing its length.

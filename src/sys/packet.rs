@@ -33,7 +33,6 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Whether `fd` is a socket of this kind.
-#[must_use]
 pub fn is_packet_socket(fd: &impl AsFd) -> bool {
     let is = |option, wanted| option_of(fd, option).is_ok_and(|value| value == wanted);
     is(libc::SO_DOMAIN, libc::AF_UNIX) && is(libc::SO_TYPE, libc::SOCK_SEQPACKET)

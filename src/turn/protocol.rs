@@ -134,6 +134,7 @@ pub struct ShellEnd {
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ProtocolError {
     /// More of it came than a message may have, or it is to be sent.
     #[error("a message of {found} bytes or more, where {longest} are allowed")]
@@ -143,20 +144,12 @@ pub enum ProtocolError {
         /// Most it may have, bytes.
         longest: usize,
     },
-    /// It has a line feed in it.
     #[error("a message of more than one line")]
     NotOneLine,
-    /// Its first byte names none.
     #[error("a message of an unknown kind, {}", .0.map_or("empty".into(), |kind| kind.escape_ascii().to_string()))]
     Unknown(Option<u8>),
-    /// The JSON in it is none, or not what it should be.
     #[error("the {what} in a message is unreadable: {why}")]
-    Unreadable {
-        /// What it should be.
-        what: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
+    Unreadable { what: &'static str, why: String },
 }
 
 impl ToWorker {

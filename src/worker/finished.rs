@@ -35,7 +35,6 @@ pub struct Finished {
 
 impl Finished {
     /// The exit code of a process that carried it out. A CLI that could not be started is 126 or 127, as in a shell.
-    #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match (&self.outcome, self.ended.status) {
             (Outcome::Truncated, ChildStatus::Exited(code @ (126 | 127))) => ExitCode::Child(code),
@@ -44,7 +43,6 @@ impl Finished {
     }
 
     /// The facts about its end.
-    #[must_use]
     pub fn end(&self) -> ProcessEnd<'_> {
         end_of(&self.ended, self.schema)
     }
@@ -59,7 +57,6 @@ impl Finished {
     }
 
     /// The session that it was in.
-    #[must_use]
     pub fn was(&self) -> Was {
         let said = self.transcript.session_id().filter(|_| self.outcome != Outcome::SessionNotFound);
         said.map_or(Was::Nowhere, |id| Was::In(id.to_owned()))
@@ -82,13 +79,11 @@ impl Finished {
     }
 
     /// One line for a person about background work that was ended with the run. `None`: there was none.
-    #[must_use]
     pub fn notice(&self) -> Option<String> {
         background::notice(self.transcript.background_ended()?)
     }
 
     /// One line for a person: what went wrong and what to do. `None` if nothing did.
-    #[must_use]
     pub fn complaint(&self) -> Option<String> {
         let said = self.transcript.error_text(&self.ended.stderr);
         let line = match &self.outcome {

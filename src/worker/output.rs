@@ -131,7 +131,6 @@ fn retry_notice(event: &Value) -> Option<String> {
 }
 
 /// The complaint about a run that this signal ended.
-#[must_use]
 pub fn ended_by(signal: Option<i32>) -> String {
     format!("ended by {}", signal.and_then(signal_name).unwrap_or("a signal"))
 }

@@ -12,17 +12,15 @@ const SILENT_STDIN: Duration = Duration::from_secs(3);
 
 /// Why there is no prompt to send.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum PromptError {
-    /// Neither words nor input.
     #[error("there is no prompt: give one as an argument (claudebox \"explain this codebase\") or on standard input")]
     Missing,
-    /// Too long.
     #[error(
         "the prompt is longer than {LONGEST_PROMPT_BYTES} bytes, the most the CLI takes: put the material into a file \
          in the workspace and name it in the prompt"
     )]
     TooLong,
-    /// Not text.
     #[error(
         "the prompt on standard input is not UTF-8 text: put the file into the workspace and name it in the prompt"
     )]
@@ -30,7 +28,6 @@ pub enum PromptError {
     /// Asked to end meanwhile.
     #[error("ended by signal {0} while waiting for standard input")]
     Stopped(i32),
-    /// Standard input failed.
     #[error("cannot read standard input: {0}")]
     Io(#[from] io::Error),
 }

@@ -73,13 +73,11 @@ pub enum ErrorKind {
 
 impl PathError {
     /// The code for programs. Codes never change.
-    #[must_use]
     pub const fn code(&self) -> &'static str {
         self.classified().0
     }
 
     /// Its class.
-    #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.classified().1
     }

@@ -103,13 +103,11 @@ fn remove_if_stale(folder: &Dir, name: &OsStr) {
 }
 
 /// A name as text that any URL takes, whatever its bytes are. An ordinary name stays as it is.
-#[must_use]
 pub fn encode_name(name: &OsStr) -> String {
     percent_encode(name.as_bytes(), UNRESERVED).to_string()
 }
 
 /// The name [`encode_name`] made this text of.
-#[must_use]
 pub fn decode_name(encoded: &str) -> OsString {
     OsString::from_vec(percent_decode_str(encoded).collect())
 }

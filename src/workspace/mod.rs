@@ -83,7 +83,6 @@ impl Workspaces {
     }
 
     /// Where the workspaces folder is, links resolved.
-    #[must_use]
     pub fn root(&self) -> &Path {
         &self.root.path
     }
@@ -113,7 +112,6 @@ impl Workspaces {
     }
 
     /// The absolute path an answer names.
-    #[must_use]
     pub fn absolute(&self, path: &ClientPath) -> PathBuf {
         joined(&self.root.path, path.as_path())
     }

@@ -61,26 +61,17 @@ impl ClientPath {
         if depth > DEEPEST { invalid("a path has at most 128 names") } else { Ok(Self(path)) }
     }
 
-    /// The workspaces folder itself.
-    #[must_use]
-    pub fn root() -> Self {
-        Self(PathBuf::new())
-    }
-
     /// Whether it names the workspaces folder itself.
-    #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.as_os_str().is_empty()
     }
 
     /// The path, relative to the workspaces folder.
-    #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
     }
 
     /// Its last name; the workspaces folder has none.
-    #[must_use]
     pub fn name(&self) -> Option<&OsStr> {
         self.0.file_name()
     }

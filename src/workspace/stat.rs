@@ -32,13 +32,11 @@ pub enum Kind {
 
 impl Stat {
     /// The entity tag, quotes and all. It changes when the file is replaced, and when it is written to.
-    #[must_use]
     pub fn tag(&self) -> String {
         format!("\"{:x}-{:x}-{:x}.{:x}\"", self.inode, self.size, self.mtime.0, self.mtime.1)
     }
 
     /// When it was last changed.
-    #[must_use]
     pub fn modified(&self) -> Option<SystemTime> {
         let (seconds, nanoseconds) = self.mtime;
         let whole = Duration::from_secs(seconds.unsigned_abs());
@@ -89,7 +87,6 @@ pub enum Tags {
 
 impl Precondition {
     /// Whether it holds for what is there now.
-    #[must_use]
     pub fn holds(&self, there: Option<&Stat>) -> bool {
         self.matches.as_ref().is_none_or(|tags| tags.fit(there))
             && !self.matches_none.as_ref().is_some_and(|tags| tags.fit(there))

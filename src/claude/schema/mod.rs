@@ -76,7 +76,6 @@ impl Schema {
     }
 
     /// What the CLI is told: JSON on one line.
-    #[must_use]
     pub fn told(&self) -> &str {
         &self.told
     }
@@ -123,7 +122,6 @@ impl Schema {
 }
 
 /// What the CLI is told for a schema in text. One that is none goes as it is: the CLI says what is wrong.
-#[must_use]
 pub fn for_cli(text: &str) -> String {
     Schema::parse(text).map_or_else(|_| text.to_owned(), |schema| schema.told)
 }

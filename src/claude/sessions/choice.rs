@@ -10,37 +10,24 @@ use crate::claude::outcome::Outcome;
 
 /// Why there is no session to go on with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
-    /// Somebody else writes in it.
     #[error(
         "the session {id} cannot be resumed now: {}; wait for the end of that, or add --fork-session (forkSession) to go \
          on in a copy of it", .by.that_writes()
     )]
-    InUse {
-        /// The session.
-        id: String,
-        /// Whoever has it.
-        by: Side,
-    },
-    /// There is no such session.
+    InUse { id: String, by: Side },
     #[error(
         "there is no session {0:?}: leave --resume out to go on with the last one of this workspace; /resume in it lists the \
          others"
     )]
     Unknown(String),
-    /// The other side of the workspace has none.
     #[error("there is no session of {} in {} to go on with", .of, .workspace.display())]
-    None {
-        /// Whose.
-        of: &'static str,
-        /// The workspace.
-        workspace: PathBuf,
-    },
+    None { of: &'static str, workspace: PathBuf },
 }
 
 impl OpenError {
     /// How a run ends for want of it.
-    #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::InUse { .. } => Outcome::Truncated,

@@ -25,7 +25,6 @@ impl Sessions {
     /// them says where.
     ///
     /// One id can have files in several folders: a session that was resumed elsewhere.
-    #[must_use]
     pub fn begun_in(&self, id: &str) -> Vec<PathBuf> {
         if Uuid::try_parse(id).is_err() {
             return Vec::new();
@@ -35,7 +34,6 @@ impl Sessions {
     }
 
     /// Whether there is a file of session `id`.
-    #[must_use]
     pub fn exists(&self, id: &str) -> bool {
         self.find(id).is_some()
     }

@@ -60,19 +60,12 @@ pub struct VersionNote {
 
 /// Why an executable in the store is not to be run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Unfit {
-    /// It is not there, or not whole.
     #[error("is not installed")]
     Missing,
-    /// It is not what it was.
     #[error("is not what was installed: its checksum is {found}, not {expected}")]
-    Changed {
-        /// What it is.
-        found: String,
-        /// What it should be.
-        expected: String,
-    },
-    /// It cannot be read.
+    Changed { found: String, expected: String },
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
 }
@@ -92,43 +85,36 @@ impl CliStore {
     }
 
     /// Its folder.
-    #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// The folder of this platform's versions.
-    #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.root.join(PLATFORM)
     }
 
     /// What is known of the pinned version.
-    #[must_use]
     pub const fn pins(&self) -> &Pins {
         &self.pins
     }
 
     /// The folder of a version.
-    #[must_use]
     pub fn folder_of(&self, version: &Version) -> PathBuf {
         self.folder().join(version.as_str())
     }
 
     /// The executable of a version, whether or not it is there.
-    #[must_use]
     pub fn executable(&self, version: &Version) -> PathBuf {
         self.folder_of(version).join(EXECUTABLE)
     }
 
     /// The version that this box uses: the one that was chosen, or the pinned one.
-    #[must_use]
     pub fn current(&self) -> Version {
         self.chosen().unwrap_or_else(|| self.pins.version.clone())
     }
 
     /// The version that was chosen, if one was.
-    #[must_use]
     pub fn chosen(&self) -> Option<Version> {
         let target = fs::read_link(self.folder().join(CHOSEN)).ok()?;
         target.to_str()?.parse().ok()
@@ -147,7 +133,6 @@ impl CliStore {
     }
 
     /// What a version was when it was installed; `None` if it is not, or not whole.
-    #[must_use]
     pub fn note(&self, version: &Version) -> Option<VersionNote> {
         let mut text = Vec::new();
         open(&self.folder_of(version).join(NOTE)).ok()?.take(LARGEST_NOTE).read_to_end(&mut text).ok()?;
@@ -158,7 +143,6 @@ impl CliStore {
     }
 
     /// Whether it is there, by its name and note alone: what it holds is asked by [`CliStore::verify`].
-    #[must_use]
     pub fn has(&self, version: &Version) -> bool {
         self.note(version).is_some()
     }

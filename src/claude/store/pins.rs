@@ -36,14 +36,12 @@ impl Pins {
     /// Those of this binary.
     ///
     /// `None` would be a binary that was built from files that do not belong together; a test sees to that.
-    #[must_use]
     pub fn of_this_build() -> Option<Self> {
         Self::read(LOCK, EXECUTABLES, PLATFORM)
     }
 
     /// Those of this binary. In a build for tests `CLAUDEBOX_TEST_PINS` may hold others (version, integrity, sha256 and bytes, with
     /// blanks between): the checksums are what a store is not to be believed without, so an image's binary has no such way around.
-    #[must_use]
     pub fn of_box(env: &impl Environment) -> Option<Self> {
         let made_up = if cfg!(debug_assertions) { env.get("CLAUDEBOX_TEST_PINS") } else { None };
         let Some(made_up) = made_up else { return Self::of_this_build() };
@@ -73,7 +71,6 @@ impl Pins {
 }
 
 /// The npm package with the executable for a platform.
-#[must_use]
 pub fn package(platform: &str) -> String {
     format!("@anthropic-ai/claude-code-{platform}")
 }

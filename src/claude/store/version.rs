@@ -17,13 +17,11 @@ pub struct NotAVersion(String);
 
 impl Version {
     /// The version as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// What versions are sorted by: as numbers, and a version before its own pre-releases is the later one.
-    #[must_use]
     pub fn rank(&self) -> (Vec<u64>, bool, &str) {
         let (numbers, extra) = self.0.split_once('-').unwrap_or((&self.0, ""));
         (numbers.split('.').map(|number| number.parse().unwrap_or(u64::MAX)).collect(), extra.is_empty(), extra)

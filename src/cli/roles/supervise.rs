@@ -14,10 +14,9 @@ use crate::claude::binary::CliSource;
 use crate::config::environment::Environment;
 use crate::config::{Config, unknown};
 use crate::exit_code::ExitCode;
-use crate::init::hooks;
-use crate::init::serving;
 use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
 use crate::init::supervise::Supervisor;
+use crate::init::{hooks, serving};
 use crate::process::spawn::own_executable;
 use crate::runs::child;
 

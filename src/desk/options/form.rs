@@ -83,7 +83,6 @@ pub struct Bounds {
 
 impl Bounds {
     /// What is allowed, in words. `kind`: `a number`, `an integer`.
-    #[must_use]
     pub fn in_words(self, kind: &str) -> String {
         let part = |bound: Option<f64>, words: &str| bound.map(|bound| format!("{words} {bound}"));
         let least = part(self.least, "of at least").or_else(|| part(self.above, "above"));
@@ -118,7 +117,6 @@ impl Wrong {
 
 impl Form {
     /// What is allowed, in words.
-    #[must_use]
     pub fn allowed(self) -> Cow<'static, str> {
         match self {
             Self::Prompt | Self::Text => "a text".into(),
@@ -136,7 +134,6 @@ impl Form {
     }
 
     /// What numbers are allowed.
-    #[must_use]
     pub fn bounds(self) -> Bounds {
         match self {
             Self::Dollars => Bounds { above: Some(0.0), ..Bounds::default() },
@@ -149,13 +146,11 @@ impl Form {
     }
 
     /// The names, if it is one of some.
-    #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         if let Self::Name(names) = self { names_of(names) } else { Vec::new() }
     }
 
     /// The same as a JSON Schema.
-    #[must_use]
     pub fn json_schema(self) -> Value {
         match self {
             Self::Prompt | Self::Text | Self::Model | Self::Session | Self::Address | Self::FileOrJson => {

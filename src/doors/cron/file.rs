@@ -75,23 +75,15 @@ pub enum OnOverlap {
 
 /// Why a file of jobs cannot be used: where, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum FileError {
-    /// It cannot be read.
     #[error("cannot read the jobs in {}: {why}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-    /// Something in it is wrong.
+    Unreadable { path: PathBuf, why: String },
     #[error("{}{at}: {why}", .path.display())]
     Wrong {
-        /// The file.
         path: PathBuf,
         /// `:LINE:COLUMN`, if that is known.
         at: String,
-        /// What is wrong, and what is allowed.
         why: String,
     },
 }
@@ -295,7 +287,6 @@ fn name_of(text: &str, index: usize) -> Option<String> {
 }
 
 /// So many jobs, in words.
-#[must_use]
 pub fn counted(count: usize) -> String {
     if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }

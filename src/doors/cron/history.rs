@@ -62,7 +62,6 @@ impl History {
     }
 
     /// The folder of the same job's tick before this one.
-    #[must_use]
     pub fn before(&self, tick: &Tick, workspace: &Path) -> Option<PathBuf> {
         let own = stamp(tick.scheduled);
         let folders = fs::read_dir(self.runs_in(workspace)).ok()?.flatten();
@@ -127,7 +126,6 @@ impl History {
 
 impl Folder {
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -35,7 +35,6 @@ pub enum TickAdmission {
 }
 
 /// Decides about a new tick of a job; `lane`: what is going on in it.
-#[must_use]
 pub fn admit(lane: Option<&Lane>, on_overlap: OnOverlap) -> TickAdmission {
     match (lane, on_overlap) {
         (None, _) => TickAdmission::Start,

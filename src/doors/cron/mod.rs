@@ -115,7 +115,6 @@ impl Cron {
     }
 
     /// The door in front of `desk`, whose workspaces are those of the jobs. `chats`: who tells chats, if there are any.
-    #[must_use]
     pub fn open(self, desk: Desk, chats: Option<Arc<dyn Chats>>) -> Box<dyn Door> {
         Box::new(Opened { cron: self, desk, chats })
     }

@@ -144,7 +144,6 @@ impl Reports {
 }
 
 /// What a chat is told of a tick that is over. `None`: nothing.
-#[must_use]
 pub fn text(tick: &Tick, run: Result<&Run, &str>) -> Option<String> {
     let attempts = match tick.attempts.len() {
         0 => String::new(),
@@ -174,7 +173,6 @@ pub fn text(tick: &Tick, run: Result<&Run, &str>) -> Option<String> {
 }
 
 /// What a chat is told of one that waits.
-#[must_use]
 pub fn waiting(tick: &Tick, at: i64) -> String {
     format!("**Rate limited.** It is tried again at {}.", tick.tell(at))
 }

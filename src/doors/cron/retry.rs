@@ -44,7 +44,6 @@ pub enum Why {
 }
 
 /// Decides what follows `run`, the last try of `tick`.
-#[must_use]
 pub fn then(tick: &Tick, run: &Run, now: i64) -> Then {
     let outcome = run.end.as_ref().and_then(|end| end.outcome);
     let earlier = |wanted: fn(State, Option<Outcome>) -> bool| {

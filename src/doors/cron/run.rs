@@ -21,8 +21,7 @@ use super::retry::{Then, Why, then};
 use super::tick::{Attempt, Tick};
 use crate::claude::outcome::Outcome;
 use crate::desk::ask::Ask;
-use crate::runs::submission::SubmitError;
-use crate::runs::submission::{Busy, Origin};
+use crate::runs::submission::{Busy, Origin, SubmitError};
 use crate::store::record::{Cancel, DoorName, Requester, Run, State, now};
 use crate::store::{Note, StoreError};
 

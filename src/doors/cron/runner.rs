@@ -38,7 +38,6 @@ impl Runner {
     }
 
     /// What ticks are carried out with.
-    #[must_use]
     pub(super) fn context(&self) -> &Context {
         &self.shared.context
     }

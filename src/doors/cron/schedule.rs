@@ -43,7 +43,6 @@ impl CronExpression {
     /// `None`: there is none. Times in the hour that a zone leaves out when its clocks go forward, and times in the one
     /// that comes twice, are `croner`'s: a fixed time that is left out runs at the first moment after the gap, one that
     /// comes twice runs once; an interval runs by the real time that passes.
-    #[must_use]
     pub fn next(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
         let after = after.with_timezone(&zone);
         let times = self.crons.iter().filter_map(|cron| cron.find_next_occurrence(&after, false).ok());
@@ -225,7 +224,6 @@ pub enum TickDecision {
 }
 
 /// Decides about one job. `handled`: the moment up to which its ticks were decided on.
-#[must_use]
 pub fn decide(
     schedule: &CronExpression,
     zone: Tz,

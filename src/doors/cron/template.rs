@@ -16,7 +16,6 @@ pub struct Values<'job> {
 
 impl Values<'_> {
     /// `text` with `{system_datetime}` and `{job_name}` replaced. Other braces stay: prompts hold JSON and code.
-    #[must_use]
     pub fn expand(&self, text: &str) -> String {
         let time = self.fired.with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S %Z").to_string();
         let values = [("{system_datetime}", time.as_str()), ("{job_name}", self.job)];

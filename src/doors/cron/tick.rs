@@ -111,13 +111,11 @@ impl Tick {
     }
 
     /// The key of its note. Keys of one job sort by time.
-    #[must_use]
     pub fn key(&self) -> String {
         format!("{NOTES}{}/{:012}", self.job, self.scheduled)
     }
 
     /// Its note.
-    #[must_use]
     pub fn note(&self) -> Note {
         // A struct of plain values has a JSON form.
         Note { key: self.key(), value: serde_json::to_value(self).unwrap_or_default() }
@@ -126,25 +124,21 @@ impl Tick {
     /// The key under which its next try is one run, however often it is asked for.
     ///
     /// With line feeds, which no header of HTTP holds: no client can have used it, whatever its token is called.
-    #[must_use]
     pub fn idempotency_key(&self) -> String {
         format!("cron\n{}\n{}", self.scheduled, self.attempts.len())
     }
 
     /// The zone its times are told in.
-    #[must_use]
     pub fn zone(&self) -> Tz {
         self.zone.parse().unwrap_or(Tz::UTC)
     }
 
     /// When it was due.
-    #[must_use]
     pub fn scheduled(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.scheduled, 0).unwrap_or_default()
     }
 
     /// A moment (milliseconds since 1970) as its zone's clocks show it, with the zone.
-    #[must_use]
     pub fn tell(&self, at: i64) -> String {
         let at = DateTime::from_timestamp_millis(at).unwrap_or_default();
         at.with_timezone(&self.zone()).format("%Y-%m-%d %H:%M:%S %Z").to_string()

@@ -43,7 +43,6 @@ use crate::workspace::Workspaces;
 pub const DESCRIBED: Described = Described { make: described, error: "Problem" };
 
 /// What this door serves. `registry`: the figures. `upload`: longest file that may be put.
-#[must_use]
 pub fn routes(desk: Desk, registry: Arc<Registry>, readiness: Readiness, upload: Option<UploadLimit>) -> Routes {
     let files = files::router::<Inside>().layer(from_fn_with_state(desk.workspaces.clone(), lend_workspaces));
     let files = match upload {

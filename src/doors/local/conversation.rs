@@ -14,11 +14,9 @@ use super::wire::{Answer, LONGEST_ASK, LocalRunEnd, Question, RefusalKind};
 use crate::claude::limits::LONGEST_PROMPT_BYTES;
 use crate::config::environment::ProcessEnvironment;
 use crate::desk;
-use crate::runs::engine::Engine;
-use crate::runs::engine::Submitted;
+use crate::runs::engine::{Engine, Submitted};
 use crate::runs::events::{Chunk, Events};
-use crate::runs::submission::Origin;
-use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Origin, SubmitError};
 use crate::store::StoreError;
 use crate::store::record::{Cancel, DoorName, Request, Requester, Run};
 

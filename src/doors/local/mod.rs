@@ -48,7 +48,6 @@ impl Socket {
     }
 
     /// The door. `asked_for`: the settings ask for it; it is open anyway.
-    #[must_use]
     pub fn door(self, engine: Engine, asked_for: bool) -> Box<dyn Door> {
         Box::new(Local { socket: self, engine, asked_for })
     }

@@ -57,7 +57,6 @@ use crate::store::record::DoorName;
 const PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 
 /// What this door serves. `upload_limit`: longest file that may be written.
-#[must_use]
 pub fn routes(desk: Desk, upload_limit: Option<UploadLimit>) -> Routes {
     let sessions = Arc::new(McpSessions::default());
     let server = Server { desk, sessions: Arc::clone(&sessions), upload_limit };

@@ -59,7 +59,6 @@ pub(in crate::doors) struct ErrorDetails {
 }
 
 /// The answer to a request for `path`: a problem of this door in its shape.
-#[must_use]
 pub fn shape(path: &str, response: Response) -> Response {
     match response.extensions().get::<Problem>().cloned() {
         Some(problem) if path.starts_with(PREFIX) => shaped(&problem, response),

@@ -78,7 +78,6 @@ impl FromRef<Inside> for Arc<Models> {
 }
 
 /// What this door serves.
-#[must_use]
 pub fn routes(desk: Desk, models: Models) -> Routes {
     let routes = Router::new()
         .route("/models", get(models::list))

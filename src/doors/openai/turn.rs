@@ -25,8 +25,7 @@ use crate::desk::refusal::Refusal;
 use crate::doors::web::problem::Problem;
 use crate::doors::web::server::Stopping;
 use crate::runs::engine::Hold;
-use crate::runs::submission::Busy;
-use crate::runs::submission::SubmitError;
+use crate::runs::submission::{Busy, SubmitError};
 use crate::store::record::{DoorName, Request, Run};
 
 /// A run that can be started.

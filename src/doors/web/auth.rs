@@ -92,7 +92,6 @@ impl Authenticator {
     }
 
     /// Whether everybody may call.
-    #[must_use]
     pub const fn is_open(&self) -> bool {
         self.single.is_none() && self.file.is_none()
     }

@@ -20,13 +20,11 @@ pub struct SlowClient(Duration);
 
 impl SlowClient {
     /// What the client is told.
-    #[must_use]
     pub fn problem(self) -> Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_client", format!("{self}; send it again"))
     }
 
     /// Finds it below an error that a body gave.
-    #[must_use]
     pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {

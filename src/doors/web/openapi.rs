@@ -46,7 +46,6 @@ pub fn router(doors: Vec<Described>) -> Router {
 }
 
 /// What the doors describe, with what holds for all of it.
-#[must_use]
 pub fn complete(doors: &[Described]) -> OpenApi {
     let mut described = OpenApi::default();
     for door in doors {

@@ -50,12 +50,6 @@ impl Problem {
         Self { status, refusal: Refusal::new(Kind::Protocol, code, detail) }
     }
 
-    /// A refusal that has another status here than its kind usually has.
-    #[must_use]
-    pub const fn of(status: StatusCode, refusal: Refusal) -> Self {
-        Self { status, refusal }
-    }
-
     /// Adds a field for programs: the run that holds a workspace, the values that are allowed.
     #[must_use]
     pub fn with(self, field: &'static str, value: impl Into<Value>) -> Self {
@@ -74,31 +68,26 @@ impl Problem {
     }
 
     /// Its status.
-    #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What it says.
-    #[must_use]
     pub const fn refusal(&self) -> &Refusal {
         &self.refusal
     }
 
     /// Its code.
-    #[must_use]
     pub fn code(&self) -> &'static str {
         self.refusal.code()
     }
 
     /// What a person is told.
-    #[must_use]
     pub fn detail(&self) -> String {
         self.refusal.detail(&WORDS)
     }
 
     /// All that a client is told, as one object.
-    #[must_use]
     pub fn json(&self) -> Value {
         self.refusal.json(&WORDS)
     }

@@ -129,7 +129,6 @@ impl Stopping {
     }
 
     /// Cancelled when the server stops.
-    #[must_use]
     pub const fn token(&self) -> &CancellationToken {
         &self.0
     }

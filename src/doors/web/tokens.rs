@@ -41,35 +41,19 @@ pub(super) struct Token {
 
 /// A tokens file that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum TokensError {
-    /// It cannot be read.
     #[error("{MODE_API_TOKENS_FILE}: cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not a list of tokens.
+    Read { path: PathBuf, source: io::Error },
     #[error("{MODE_API_TOKENS_FILE}: {path}: {message}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Where in it, and what is wrong.
-        message: String,
-    },
-    /// One entry is wrong.
+    Malformed { path: PathBuf, message: String },
     #[error("{MODE_API_TOKENS_FILE}: {path}: entry {number} ({name:?}), {field}: {allowed}")]
     Entry {
-        /// The file.
         path: PathBuf,
         /// Which entry, from 1.
         number: usize,
-        /// Its name.
         name: String,
-        /// Its field.
         field: &'static str,
-        /// What is allowed there.
         allowed: String,
     },
 }

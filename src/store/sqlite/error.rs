@@ -8,35 +8,21 @@ use crate::store::StoreError;
 
 /// Why a store cannot be opened.
 #[derive(Debug, Clone, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
-    /// Its file cannot be opened, or is none.
     #[error(
         "cannot use the ledger of runs {}: {why}. Move that file away to begin a new one (runs, results and webhooks of \
          the old one are not known to it), or set CLAUDEBOX_STATE_DIR to another folder", .path.display()
     )]
-    Unusable {
-        /// Its file.
-        path: PathBuf,
-        /// What the database said.
-        why: String,
-    },
-    /// The disk under it is full.
+    Unusable { path: PathBuf, why: String },
     #[error("cannot open the ledger of runs: no space is left in the state folder")]
     Full,
-    /// It was written by a later version.
     #[error(
         "the ledger of runs {} has version {found}, and this claudebox knows up to {known}: start the newer image again, \
          or set CLAUDEBOX_STATE_DIR to another folder",
         .path.display()
     )]
-    TooNew {
-        /// Its file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// The newest version known here.
-        known: i64,
-    },
+    TooNew { path: PathBuf, found: i64, known: i64 },
 }
 
 /// An error of this operation.

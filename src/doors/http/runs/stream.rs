@@ -15,8 +15,7 @@ use uuid::Uuid;
 
 use super::view::RunView;
 use crate::doors::web::server::Stopping;
-use crate::runs::engine::Engine;
-use crate::runs::engine::Hold;
+use crate::runs::engine::{Engine, Hold};
 use crate::runs::events::{Chunk, Events};
 
 /// A proxy that hears nothing for a minute cuts the connection.

@@ -217,7 +217,6 @@ pub(super) fn result(run: &Run) -> Value {
 }
 
 /// What is posted to a webhook: the run as `GET /runs/{id}` gives it.
-#[must_use]
 pub fn webhook_body(run: &Run) -> Bytes {
     let at = run.end.as_ref().map_or(run.created_at, |end| end.at);
     let body = json!({"type": "run.finished", "timestamp": time(at), "data": RunView::whole(run, None)});

@@ -7,9 +7,8 @@ use super::items::{CALL, MESSAGE, call_item, message_item, text_part};
 use crate::desk::Desk;
 use crate::desk::caller::Caller;
 use crate::doors::openai::answer::Answer;
-use crate::doors::openai::error;
-use crate::doors::openai::memory;
 use crate::doors::openai::message::invalid;
+use crate::doors::openai::{error, memory};
 use crate::doors::web::problem::Problem;
 
 /// `input` with every item in the place of its name.
