@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -79,6 +80,7 @@ impl Run {
                 let refused = Refused::path(method, &path);
                 let facts = json!({"run": self.id, "method": method.as_str(), "path": path});
                 self.gate.audit.write("refused", facts);
+                drain(request.into_body()).await;
                 Err(refused)
             }
         };
@@ -94,11 +96,15 @@ impl Run {
             return Err(Refused::too_large(LARGEST_BODY));
         }
         let place = Arc::clone(&self.places).acquire_owned().await;
-        let spending = self.account.begin().map_err(|over| {
-            let refused = Refused::over_budget(over.to_string());
-            self.gate.audit.write("refused", json!({"run": self.id, "path": path, "why": refused.why}));
-            refused
-        })?;
+        let spending = match self.account.begin() {
+            Ok(spending) => spending,
+            Err(over) => {
+                let refused = Refused::over_budget(over.to_string());
+                self.gate.audit.write("refused", json!({"run": self.id, "path": path, "why": refused.why}));
+                drain(request.into_body()).await;
+                return Err(refused);
+            }
+        };
         let (answer, answered) = oneshot::channel();
         let errand = Errand { run: self, path, spending, status: None, bytes: 0 };
         // A task of its own: a client that hangs up as soon as it has asked is to pay for what it has asked.
@@ -113,6 +119,13 @@ impl Run {
         });
         answered.await.unwrap_or_else(|_| Err(Refused::unreachable("the run has ended")))
     }
+}
+
+/// Reads what nobody wants, up to the largest request: a client that is still sending when the connection closes sees that, and not
+/// the answer.
+async fn drain(body: Incoming) {
+    let mut body = Limited::new(body, usize::try_from(LARGEST_BODY).unwrap_or(usize::MAX));
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// A request on its way. Dropped, it is in the audit log.

@@ -3,7 +3,7 @@
 use claudebox::broker::protocol::{FromBroker, Lease};
 
 use crate::api::Api;
-use crate::stand::{Broker, answer, delta, event, eventually, final_usage, post, read_until, start, text, told};
+use crate::stand::{Broker, answer, delta, event, eventually, final_usage, post, read_until, send, start, text, told};
 
 fn over_budget(lease: &mut Lease) -> (f64, f64) {
     told(lease, |message| match message {
@@ -122,6 +122,16 @@ fn who_hangs_up_pays_for_what_was_asked() {
     asked.send(start(40_000).as_bytes());
     over_budget(&mut lease);
     assert_eq!(answer(post(&lease)).status(), "400");
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let broker = Broker::start("http://127.0.0.1:9");
+    let lease = broker.open(Some(0.0));
+    let body = "x".repeat(4 << 20);
+    for (request, status) in [("POST /v1/messages", "400"), ("POST /v1/files", "403")] {
+        assert_eq!(answer(send(lease.socket(), request, "", &body)).status(), status);
+    }
 }
 
 #[test]
