@@ -247,7 +247,9 @@ pub(super) mod tests {
     #[case(&["a, oauth-2025-04-20"], "a, oauth-2025-04-20")]
     fn the_oauth_beta_is_there_once(#[case] sent: &[&'static str], #[case] expected: &str) {
         let mut headers = HeaderMap::new();
-        sent.iter().for_each(|value| drop(headers.append(BETA, HeaderValue::from_static(value))));
+        for value in sent {
+            headers.append(BETA, HeaderValue::from_static(value));
+        }
         of(&[("CLAUDE_CODE_OAUTH_TOKEN", "o")]).add_to(&mut headers);
         let values: Vec<&str> = headers.get_all(BETA).iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(values, [expected]);

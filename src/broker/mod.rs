@@ -41,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,6 +59,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names are looked up in threads.
 const LOOKUP_THREADS: usize = 32;
 const LOOKUP_STACK: usize = 512 * 1024;
+const MOST_DESCRIPTORS: u64 = 65_536;
 /// Longest path of a socket, bytes: the kernel's limit without the closing NUL.
 const LONGEST_SOCKET: usize = 107;
 
@@ -122,6 +124,7 @@ pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
     }
     // A socket is connected to from the moment on that it is bound: until its mode is set, by this user alone.
     umask(Mode::from_bits_truncate(0o077));
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUP_THREADS)
@@ -132,6 +135,15 @@ pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
     // Drops all tasks, and with them the runs' sockets. A name that is being looked up is not waited for.
     runtime.shutdown_background();
     served
+}
+
+/// A run holds up to some hundred connections; the usual soft limit of 1024 is there for programs that call `select`.
+fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(MOST_DESCRIPTORS).max(soft), hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the broker's limit of descriptors stays as it is");
+    }
 }
 
 async fn until_signal(options: &Options, credential: Credential, upstream: Upstream) -> Result<(), Error> {

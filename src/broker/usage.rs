@@ -174,8 +174,9 @@ impl Message {
             ("message_delta", _, Some(usage)) => {
                 self.read(&usage);
                 // Cumulative, says the API.
-                self.tokens.written = usage.output_tokens;
-                self.is_exact = true;
+                if let Some(written) = usage.output_tokens {
+                    (self.tokens.written, self.is_exact) = (written, true);
+                }
             }
             ("content_block_delta", ..) => self.letters += event.delta.map_or(0, |delta| delta.letters()),
             ("content_block_start", ..) => self.letters += event.content_block.map_or(0, |block| block.letters()),
@@ -199,7 +200,7 @@ impl Message {
         start.model.as_deref().unwrap_or("unknown").clone_into(&mut self.model);
         if let Some(usage) = &start.usage {
             self.read(usage);
-            self.tokens.written = self.tokens.written.max(usage.output_tokens);
+            self.tokens.written = self.tokens.written.max(usage.output_tokens.unwrap_or(0));
         }
     }
 
@@ -238,8 +239,7 @@ struct Start<'data> {
 #[derive(Debug, Default, Deserialize)]
 struct Usage {
     input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: u64,
+    output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_creation: Option<Kinds>,
@@ -328,6 +328,13 @@ mod tests {
             written.push(message.tokens().written);
         }
         assert_eq!(written, [1, 1, 2, 7, 7]);
+    }
+
+    #[test]
+    fn a_figure_that_is_not_said_leaves_the_estimate() {
+        let silent = r#"{"type":"message_delta","usage":{"input_tokens":null}}"#;
+        let stream = format!("data: {START}\n\ndata: {TEXT}\n\ndata: {silent}\n\n");
+        assert_eq!(read(&[stream.as_bytes()]).tokens().written, 2);
     }
 
     #[test]

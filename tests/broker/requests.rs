@@ -248,6 +248,24 @@ fn an_answer_that_breaks_off_breaks_off() {
 }
 
 #[test]
+fn a_host_of_no_proxy_is_reached_directly() {
+    let (proxy, direct) = (Api::start(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let broker = Broker::with(&[
+        ("ANTHROPIC_BASE_URL", &format!("https://{}", direct.local_addr().unwrap())),
+        ("ANTHROPIC_API_KEY", KEY),
+        ("HTTPS_PROXY", &proxy.url()),
+        ("NO_PROXY", "other.example,127.0.0.1"),
+    ]);
+    let lease = broker.open(None);
+    let _stream = post(&lease);
+    let (mut stream, _) = direct.accept().unwrap();
+    let mut first = [0];
+    std::io::Read::read_exact(&mut stream, &mut first).unwrap();
+    assert_eq!(first, [22], "a handshake of TLS");
+    assert!(proxy.is_unasked());
+}
+
+#[test]
 fn https_goes_through_a_proxy() {
     let proxy = Api::start();
     let broker = Broker::with(&[

@@ -76,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_half_that_has_closed_leaves_the_other_open() {
         let ((mut client, mut near), (mut far, mut server)) = (duplex(64), duplex(64));
-        let relayed = tokio::spawn(async move { relay(&mut near, &mut far, Duration::from_secs(600)).await });
+        let relayed = tokio::spawn(async move { relay(&mut near, &mut far, Duration::from_mins(10)).await });
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
         let mut question = String::new();
@@ -93,7 +93,7 @@ mod tests {
     async fn silence_ends_it_and_a_byte_begins_the_time_anew() {
         let ((mut client, mut near), (mut far, _server)) = (duplex(64), duplex(64));
         let begun = Instant::now();
-        let relayed = tokio::spawn(async move { relay(&mut near, &mut far, Duration::from_secs(600)).await });
+        let relayed = tokio::spawn(async move { relay(&mut near, &mut far, Duration::from_mins(10)).await });
         tokio::time::sleep(Duration::from_secs(500)).await;
         client.write_all(b"x").await.unwrap();
         relayed.await.unwrap().unwrap();
