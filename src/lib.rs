@@ -8,6 +8,7 @@
 pub mod atomic_file;
 pub mod backoff;
 pub mod boot;
+pub mod broker;
 pub mod claude;
 pub mod cli;
 pub mod config;

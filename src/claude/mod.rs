@@ -13,6 +13,7 @@ pub mod first_run;
 pub mod limits;
 pub mod model;
 pub mod outcome;
+pub mod price;
 pub mod prompt_files;
 pub mod schema;
 pub mod sessions;

@@ -95,15 +95,18 @@ pub(super) fn wants_help(args: &[OsString]) -> bool {
     args.first().is_some_and(|first| first == "-h" || first == "--help")
 }
 
-/// Whether `args` have `init` do what needs no box around it: check a file of jobs, rather than ask Claude to, or look after the
-/// versions of the CLI.
+/// Whether `args` have `init` do what needs no box around it: check a file of jobs, rather than ask Claude to, check an
+/// audit log, or look after the versions of the CLI.
 pub(super) fn needs_no_box(args: &[OsString]) -> bool {
     let Some((first, rest)) = args.split_first() else { return false };
     let words: Vec<&str> = after_separator(rest).iter().map(|word| word.to_str().unwrap_or_default()).collect();
     first == "init"
         && matches!(
             words[..],
-            ["cron", "check", ..] | ["cli", "install" | "list"] | ["cli", "install" | "use" | "remove", _]
+            ["cron", "check", ..]
+                | ["audit", "verify", _]
+                | ["cli", "install" | "list"]
+                | ["cli", "install" | "use" | "remove", _]
         )
 }
 

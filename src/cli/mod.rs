@@ -1,5 +1,6 @@
 //! The command line: which role this process plays, and the one place where errors become exit codes.
 
+pub mod audit;
 pub mod call;
 pub mod claude_cli;
 mod configure;
@@ -131,6 +132,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure
         Some(doctor::probe::ROLE) => return doctor::probe::run(rest, &mut io::stdout()),
         Some(claude_cli::ENSURE) => return claude_cli::ensure(rest, &ProcessEnvironment),
         Some(roles::worker::ROLE) => return roles::worker::run(rest, &ProcessEnvironment),
+        Some(roles::broker::ROLE) if roles::broker::is_meant(rest) => {
+            return roles::broker::run(rest, &ProcessEnvironment);
+        }
+        Some(audit::ROLE) if audit::is_meant(rest) => return audit::run(rest).and_then(|text| print(text.as_bytes())),
         Some(serving::END_RUNS) => return serve::end_runs(rest),
         Some("init") if !intent::wants_help(rest) => {
             return roles::supervise::init(intent::after_separator(rest), &ProcessEnvironment);

@@ -5,36 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::claude::price::{LETTERS_PER_TOKEN, Tokens};
 use crate::claude::stored::{self, Block, Piece, Stored};
-
-/// Letters of text for each token that was written.
-const LETTERS_PER_TOKEN: u64 = 4;
-const MILLION: f64 = 1_000_000.0;
-
-/// US dollars for a million tokens. A write to the cache costs 1.25 times what is read, for an hour twice that, a read
-/// from it a tenth.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Price {
-    read: f64,
-    written: f64,
-}
-
-/// The first that the model's name contains counts. An unknown model costs as much as the dearest common one.
-const PRICES: [(&str, Price); 9] = [
-    ("opus-5", Price { read: 4.0, written: 20.0 }),
-    ("opus-4-1", Price { read: 15.0, written: 75.0 }),
-    ("opus-4-2025", Price { read: 15.0, written: 75.0 }),
-    ("3-opus", Price { read: 15.0, written: 75.0 }),
-    ("opus", Price { read: 5.0, written: 25.0 }),
-    ("sonnet-5", Price { read: 2.0, written: 10.0 }),
-    ("sonnet", Price { read: 3.0, written: 15.0 }),
-    ("haiku", Price { read: 1.0, written: 5.0 }),
-    ("", Price { read: 15.0, written: 75.0 }),
-];
-
-fn price(model: &str) -> Price {
-    PRICES.iter().find(|(part, _)| model.contains(part)).map_or(PRICES[PRICES.len() - 1].1, |(_, price)| *price)
-}
 
 /// Adds up what a run's messages have cost.
 #[derive(Debug, Default)]
@@ -47,13 +19,8 @@ pub(super) struct Meter {
 #[derive(Debug, Default)]
 struct Message {
     model: String,
-    read: u64,
-    from_cache: u64,
-    to_cache: u64,
-    /// Of these, kept for an hour.
-    to_cache_hour: u64,
-    written: u64,
-    /// Whether `written` is the final figure.
+    tokens: Tokens,
+    /// Whether what was written is the final figure.
     exact: bool,
     letters: u64,
 }
@@ -88,7 +55,7 @@ impl Meter {
             ("message_start", Some(message), _) => self.message(message, false),
             ("message_delta", _, Some(usage)) => {
                 if let Some(message) = self.messages.get_mut(&self.current) {
-                    (message.written, message.exact) = (usage.output_tokens, true);
+                    (message.tokens.written, message.exact) = (usage.output_tokens, true);
                 }
             }
             _ => {}
@@ -105,12 +72,13 @@ impl Meter {
         let message = self.messages.entry(self.current.clone()).or_default();
         let usage = said.usage.unwrap_or_default();
         said.model.as_ref().clone_into(&mut message.model);
-        message.read = message.read.max(usage.input_tokens);
-        message.from_cache = message.from_cache.max(usage.cache_read_input_tokens);
-        message.to_cache = message.to_cache.max(usage.cache_creation_input_tokens);
-        message.to_cache_hour = message.to_cache_hour.max(usage.cache_creation.ephemeral_1h_input_tokens);
+        let tokens = &mut message.tokens;
+        tokens.read = tokens.read.max(usage.input_tokens);
+        tokens.from_cache = tokens.from_cache.max(usage.cache_read_input_tokens);
+        tokens.to_cache = tokens.to_cache.max(usage.cache_creation_input_tokens);
+        tokens.to_cache_hour = tokens.to_cache_hour.max(usage.cache_creation.ephemeral_1h_input_tokens);
         if !message.exact {
-            message.written = message.written.max(usage.output_tokens);
+            tokens.written = tokens.written.max(usage.output_tokens);
         }
         if whole {
             message.letters += said.content.iter().map(letters).sum::<u64>();
@@ -119,14 +87,12 @@ impl Meter {
 }
 
 impl Message {
-    #[expect(clippy::cast_precision_loss, reason = "no run has 2^53 tokens")]
     fn usd(&self) -> f64 {
-        let price = price(&self.model);
-        let written = if self.exact { self.written } else { self.written.max(self.letters / LETTERS_PER_TOKEN) };
-        let for_an_hour = self.to_cache_hour.min(self.to_cache);
-        let read = 0.1f64.mul_add(self.from_cache as f64, self.read as f64)
-            + 1.25f64.mul_add((self.to_cache - for_an_hour) as f64, 2.0 * for_an_hour as f64);
-        price.read.mul_add(read, price.written * written as f64) / MILLION
+        let mut tokens = self.tokens;
+        if !self.exact {
+            tokens.written = tokens.written.max(self.letters / LETTERS_PER_TOKEN);
+        }
+        tokens.usd(&self.model)
     }
 }
 
@@ -190,12 +156,6 @@ mod tests {
         );
         let cost = meter(&event).usd().unwrap();
         // 2,000 × 1.25 + 1,000 × 2 + 10,000 × 0.1 read, 1,000 written.
-        assert!((cost - (5500.0 * 3.0 + 1000.0 * 15.0) / MILLION).abs() < 1e-12, "{cost}");
-    }
-
-    #[test]
-    fn an_unknown_model_is_a_dear_one() {
-        assert_eq!(price("claude-future"), price("claude-opus-4-1"));
-        assert!(price("claude-haiku-4-5").read < price("claude-sonnet-4-6").read);
+        assert!((cost - (5500.0 * 3.0 + 1000.0 * 15.0) / 1_000_000.0).abs() < 1e-12, "{cost}");
     }
 }

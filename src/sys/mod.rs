@@ -230,6 +230,15 @@ pub fn chance() -> f64 {
     if got == 4 { f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX) } else { 0.5 }
 }
 
+/// Random bytes that nobody can guess; waits for them on a machine that is just starting.
+pub fn random_bytes<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    // SAFETY: `bytes` is valid for writing its length.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LENGTH, 0) };
+    // The kernel gives up to 256 bytes whole, or none.
+    if usize::try_from(got) == Ok(LENGTH) { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ pub(crate) const ROOMS: &[Room] = &[
         may_use: &[
             "atomic_file",
             "boot",
+            "broker",
             "claude",
             "config",
             "doors",
@@ -134,6 +135,16 @@ pub(crate) const ROOMS: &[Room] = &[
         what: "every path a client names: looked up below an open folder (cap-std)",
         may_use: &[],
     },
+    Room {
+        path: "broker",
+        what: "holds the API's credential: a socket for each run, budgets, the egress proxy, the audit log",
+        may_use: &["broker::protocol", "claude", "config", "fetch", "sys"],
+    },
+    Room {
+        path: "broker::protocol",
+        what: "the messages between the broker and a run's owner, and the owner's side, without a runtime",
+        may_use: &[],
+    },
     Room { path: "fetch", what: "requests to addresses that clients name: public ones only", may_use: &["config"] },
     Room {
         path: "claude",
@@ -207,6 +218,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     CrateRule {
         name: "tokio",
         rooms: &[
+            "broker",
             "cli",
             "desk",
             "doors::cron",
@@ -234,7 +246,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
         rooms: &["doors::http", "doors::mcp", "doors::openai", "doors::web", "offline_model"],
         why: "an error says what is wrong; the door that answers chooses the status",
     },
-    CrateRule { name: "hyper", rooms: &["doors::web"], why: "connections are the server's" },
+    CrateRule { name: "hyper", rooms: &["broker", "doors::web"], why: "connections are the server's" },
     CrateRule {
         name: "utoipa",
         rooms: &["doors::http", "doors::openai", "doors::web"],

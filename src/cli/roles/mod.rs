@@ -1,5 +1,6 @@
 //! The roles that run something: what each puts together from the layers below.
 
+pub(super) mod broker;
 pub(super) mod launch;
 pub(super) mod supervise;
 mod surroundings;
