@@ -1,7 +1,8 @@
 //! The control socket: a connection is a run. With it the run's own socket comes and goes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::account::{Account, MOST_WAITING};
 use super::forward::{Gate, Run};
-use super::protocol::{FromBroker, Lines, ToBroker, encode};
+use super::protocol::{FromBroker, Lines, Open, ToBroker, encode};
 use crate::sys;
 
 /// Connections of one run's socket at once; more are closed.
@@ -38,6 +39,8 @@ pub(super) struct Control {
     gate: Arc<Gate>,
     /// Where the runs' sockets are.
     folder: PathBuf,
+    /// What the gate was made of.
+    environment: HashMap<String, OsString>,
     open: Mutex<HashSet<Uuid>>,
 }
 
@@ -72,14 +75,29 @@ pub(super) fn remove_left_over(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A name that nobody can guess.
+pub(super) fn random_name() -> io::Result<String> {
+    let bytes = sys::random_bytes::<16>()?;
+    Ok(bytes.iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}")))
+}
+
 /// Whether this is the name of a run's socket.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() == NAME_LENGTH && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Control {
-    pub(super) fn new(gate: Arc<Gate>, folder: PathBuf) -> Self {
-        Self { gate, folder, open: Mutex::default() }
+    pub(super) fn new(gate: Gate, environment: HashMap<String, OsString>, folder: PathBuf) -> Self {
+        Self { gate: Arc::new(gate), folder, environment, open: Mutex::default() }
+    }
+
+    /// Keeps a run open, at the socket of this name, for as long as the broker lives.
+    pub(super) async fn keep_open(self: Arc<Self>, socket: String) -> io::Result<()> {
+        let (mut owner, stream) = UnixStream::pair()?;
+        tokio::spawn(self.serve(stream));
+        let open = Open { run: Uuid::now_v7(), socket: Some(socket), ..Open::default() };
+        owner.write_all(&encode(&ToBroker::Open(open)).map_err(io::Error::other)?).await?;
+        tokio::io::copy(&mut owner, &mut tokio::io::sink()).await.map(drop)
     }
 
     /// Serves on `listener` for ever.
@@ -108,31 +126,52 @@ impl Control {
     }
 
     async fn follow(&self, stream: &mut UnixStream, lines: &mut Lines) -> Result<Infallible, Ended> {
-        let ToBroker::Open { run: id, budget_usd } = next(stream, lines).await? else {
+        let ToBroker::Open(Open { run: id, budget_usd, socket, environment }) = next(stream, lines).await? else {
             return Err(Ended::Refused("the first message must be open".into()));
         };
         let budget = budget(budget_usd)?;
         let _entry = self.enter(id)?;
+        let gate = self.gate_in(environment)?;
         let failed = |error: io::Error| Ended::Refused(format!("the run's socket cannot be made: {error}"));
-        let name = sys::random_bytes::<16>().map_err(failed)?;
-        let path = self.folder.join(name.iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}")));
+        let name = match socket {
+            Some(name) if is_name(&name) => name,
+            Some(_) => return Err(Ended::Refused("that is no name of a run's socket".into())),
+            None => random_name().map_err(failed)?,
+        };
+        let path = self.folder.join(name);
         let (listener, _file) = listen(path.clone(), 0o666).map_err(failed)?;
         let (owner, mut told) = mpsc::channel(MOST_WAITING);
         let ended = CancellationToken::new();
         let _guard = ended.clone().drop_guard();
-        let run = Arc::new(Run::new(id, Arc::clone(&self.gate), Account::new(budget, owner), ended));
+        let credential = gate.credential.kind();
+        let run = Arc::new(Run::new(id, gate, Account::new(budget, owner), ended));
         tokio::spawn(accept(Arc::clone(&run), listener));
-        let credential = self.gate.credential.kind();
         send(stream, &FromBroker::Opened { socket: path, credential }).await?;
         loop {
             tokio::select! {
                 message = next(stream, lines) => match message? {
                     ToBroker::Budget { usd } => run.account.set_budget(self::budget(usd)?),
-                    ToBroker::Open { .. } => return Err(Ended::Refused("this connection has its run".into())),
+                    ToBroker::Open(_) => return Err(Ended::Refused("this connection has its run".into())),
                 },
                 Some(message) = told.recv() => send(stream, &message).await?,
             }
         }
+    }
+
+    /// How the requests of a run go on that has these variables.
+    fn gate_in(&self, environment: BTreeMap<String, Option<String>>) -> Result<Arc<Gate>, Ended> {
+        if environment.is_empty() {
+            return Ok(Arc::clone(&self.gate));
+        }
+        let mut env = self.environment.clone();
+        for (name, value) in environment {
+            match value {
+                Some(value) => env.insert(name, value.into()),
+                None => env.remove(&name),
+            };
+        }
+        let gate = Gate::of(&env, self.gate.audit.clone()).map_err(|error| Ended::Refused(error.to_string()))?;
+        Ok(Arc::new(gate))
     }
 
     fn enter(&self, run: Uuid) -> Result<Entry<'_>, Ended> {

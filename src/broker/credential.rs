@@ -1,9 +1,12 @@
 //! The true credential, and where it is sent: read from the broker's environment once.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
+
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 
-use super::protocol::CredentialKind;
+use super::protocol::{self, CredentialKind};
 use crate::config::environment::Environment;
 use crate::config::secret::Secret;
 
@@ -41,6 +44,11 @@ pub enum EnvironmentError {
     /// No URL of a proxy.
     #[error("{0} is not usable: it must be http://[USER:PASSWORD@]HOST[:PORT] or https://[USER:PASSWORD@]HOST[:PORT]")]
     Proxy(&'static str),
+}
+
+/// Those of `env` that are set.
+pub(super) fn variables(env: &impl Environment) -> HashMap<String, OsString> {
+    protocol::VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), env.get(name)?))).collect()
 }
 
 /// What is added to each request.

@@ -22,12 +22,13 @@ use uuid::Uuid;
 
 use super::account::{Account, Spending};
 use super::audit::Audit;
-use super::credential::{Credential, Upstream};
+use super::credential::{Credential, EnvironmentError, Upstream};
 use super::protocol::FromBroker;
 use super::refused::Refused;
 use super::reply::{Bounded, Reply};
 use super::usage::Reader;
 use super::{headers, limits};
+use crate::config::environment::Environment;
 
 const MESSAGES: &str = "/v1/messages";
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
@@ -37,6 +38,8 @@ const POLICY_LIMITS: &str = "/api/claude_code/policy_limits";
 const LARGEST_BODY: u64 = 64 << 20;
 /// Requests of one run that are at the API at once; more wait.
 const MOST_REQUESTS: usize = 64;
+/// How long the API may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least time between two estimates that the owner hears of.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How much of a path is in the audit log, characters.
@@ -49,6 +52,26 @@ pub(super) struct Gate {
     pub(super) upstream: Upstream,
     pub(super) credential: Credential,
     pub(super) audit: Audit,
+}
+
+/// Why nothing can go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The environment cannot be used.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// There are no certificates, or a proxy that is none.
+    #[error("the broker's HTTP client cannot be made: {0}")]
+    Client(reqwest::Error),
+}
+
+impl Gate {
+    /// What is made of these variables.
+    pub(super) fn of(env: &impl Environment, audit: Audit) -> Result<Self, GateError> {
+        let (credential, upstream) = (Credential::read(env)?, Upstream::read(env)?);
+        let client = upstream.client(CONNECT_TIMEOUT).map_err(GateError::Client)?;
+        Ok(Self { client, upstream, credential, audit })
+    }
 }
 
 /// One run.

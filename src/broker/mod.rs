@@ -33,17 +33,19 @@ mod refused;
 mod reply;
 mod usage;
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::audit::{Audit, AuditError};
@@ -53,9 +55,10 @@ use self::credential::{Credential, Upstream};
 use self::egress::Egress;
 pub use self::egress::RulesError;
 use self::forward::Gate;
+pub use self::forward::GateError;
+use self::protocol::CredentialKind;
 use crate::config::environment::Environment;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names are looked up in threads.
 const LOOKUP_THREADS: usize = 32;
 const LOOKUP_STACK: usize = 512 * 1024;
@@ -66,10 +69,12 @@ const LONGEST_SOCKET: usize = 107;
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Where runs are opened: a socket, for this user alone.
-    pub control: PathBuf,
+    /// Where runs are opened: a socket, for this user alone. `None`: standard input is that socket, and listens already.
+    pub control: Option<PathBuf>,
     /// The folder of the runs' sockets.
     pub sockets: PathBuf,
+    /// The name of a socket for a CLI whose run nobody opens: it is there as long as the broker.
+    pub standing: Option<String>,
     /// Where the egress proxy listens, and its allow-list.
     pub egress: Option<(SocketAddr, PathBuf)>,
     /// The audit log.
@@ -99,9 +104,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The HTTP client cannot be made: there are no certificates, or a proxy that is none.
-    #[error("the broker's HTTP client cannot be made: {0}")]
-    Client(reqwest::Error),
+    /// Nothing can go on to the API.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The asynchronous runtime did not start, or it cannot watch for signals.
     #[error("the broker cannot start: {0}")]
     Start(io::Error),
@@ -110,14 +115,22 @@ pub enum Error {
     Announce(io::Error),
 }
 
+/// Whether a broker can work with these variables, and which credential it would have.
+pub fn check(env: &impl Environment) -> Result<CredentialKind, EnvironmentError> {
+    let credential = Credential::read(env)?;
+    Upstream::read(env).map(|_| credential.kind())
+}
+
 /// Serves until SIGTERM or SIGINT. Writes the line `ready` to standard output when it listens.
 ///
 /// Both signals must be unblocked in the calling thread. Builds its own single-threaded runtime, so it must not be called from
 /// one. Sets the process's file mode mask.
 pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
-    let (credential, upstream) = (Credential::read(env)?, Upstream::read(env)?);
+    let environment = credential::variables(env);
+    check(&environment)?;
     let run_socket = options.sockets.as_os_str().len() + 1 + NAME_LENGTH;
-    for (path, length) in [(&options.sockets, run_socket), (&options.control, options.control.as_os_str().len())] {
+    let control = options.control.iter().map(|control| (control, control.as_os_str().len()));
+    for (path, length) in control.chain([(&options.sockets, run_socket)]) {
         if length > LONGEST_SOCKET {
             return Err(Error::LongPath(path.clone()));
         }
@@ -131,7 +144,7 @@ pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
         .thread_stack_size(LOOKUP_STACK)
         .build()
         .map_err(Error::Start)?;
-    let served = runtime.block_on(until_signal(options, credential, upstream));
+    let served = runtime.block_on(until_signal(options, environment));
     // Drops all tasks, and with them the runs' sockets. A name that is being looked up is not waited for.
     runtime.shutdown_background();
     served
@@ -146,19 +159,25 @@ fn raise_descriptors() {
     }
 }
 
-async fn until_signal(options: &Options, credential: Credential, upstream: Upstream) -> Result<(), Error> {
+async fn until_signal(options: &Options, environment: HashMap<String, OsString>) -> Result<(), Error> {
     // Watched before anything is announced: whoever reads the line may signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
     let audit = Audit::open(options.audit.as_deref())?;
-    let client = upstream.client(CONNECT_TIMEOUT).map_err(Error::Client)?;
+    let gate = Gate::of(&environment, audit.clone())?;
     let failed = |at: &Path| {
         let at = at.display().to_string();
         move |source| Error::Listen { at, source }
     };
     prepare(&options.sockets).map_err(failed(&options.sockets))?;
-    control::remove_left_over(&options.control).map_err(failed(&options.control))?;
-    let (listener, _file) = control::listen(options.control.clone(), 0o600).map_err(failed(&options.control))?;
+    let (listener, _file) = match &options.control {
+        Some(path) => {
+            control::remove_left_over(path).map_err(failed(path))?;
+            let (listener, file) = control::listen(path.clone(), 0o600).map_err(failed(path))?;
+            (listener, Some(file))
+        }
+        None => (handed_over().map_err(failed(Path::new("standard input")))?, None),
+    };
     if let Some((address, allow)) = &options.egress {
         let user = nix::unistd::geteuid().as_raw();
         let egress = Arc::new(Egress::new(allow, user, audit.clone())?);
@@ -166,11 +185,21 @@ async fn until_signal(options: &Options, credential: Credential, upstream: Upstr
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         tokio::spawn(egress.run(listener));
     }
-    let gate = Arc::new(Gate { client, upstream, credential, audit });
-    tokio::spawn(Arc::new(Control::new(gate, options.sockets.clone())).run(listener));
+    let control = Arc::new(Control::new(gate, environment, options.sockets.clone()));
+    if let Some(socket) = options.standing.clone() {
+        tokio::spawn(Arc::clone(&control).keep_open(socket));
+    }
+    tokio::spawn(control.run(listener));
     announce().map_err(Error::Announce)?;
     either(&mut terminate, &mut interrupt).await;
     Ok(())
+}
+
+/// The socket that whoever started the broker listens with: it stays when a broker goes.
+fn handed_over() -> io::Result<UnixListener> {
+    let listener = std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 /// Makes the folder, which all may pass through and nobody else may list, and removes what an earlier broker has left.

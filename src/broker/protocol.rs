@@ -5,7 +5,9 @@
 
 mod lease;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,17 +22,28 @@ pub const LONGEST: usize = 64 * 1024;
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum ToBroker {
     /// The first message: make a socket for this run.
-    Open {
-        /// The run's id.
-        run: Uuid,
-        /// What it may cost, US dollars. `None`: no bound.
-        budget_usd: Option<f64>,
-    },
+    Open(Open),
     /// Another budget from now on.
     Budget {
         /// What the run may cost, US dollars. `None`: no bound.
         usd: Option<f64>,
     },
+}
+
+/// A run that is to be opened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Open {
+    /// The run's id.
+    pub run: Uuid,
+    /// What it may cost, US dollars. `None`: no bound.
+    pub budget_usd: Option<f64>,
+    /// The name of the socket it had at a broker that has gone. `None`: a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// What it has instead of the broker's own environment: a credential of its own, for one. `None` is one that is not set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
 }
 
 /// What the broker says.
@@ -72,6 +85,48 @@ pub enum CredentialKind {
     AuthToken,
     /// `CLAUDE_CODE_OAUTH_TOKEN`.
     OauthToken,
+}
+
+/// What stands in for the credential: of its kind, so that the CLI asks for what that may have, and worth nothing.
+const STAND_IN: &str = "sk-ant-claudebox-stand-in-the-broker-has-the-true-one";
+
+impl CredentialKind {
+    const fn variable(self) -> &'static str {
+        match self {
+            Self::ApiKey => "ANTHROPIC_API_KEY",
+            Self::AuthToken => "ANTHROPIC_AUTH_TOKEN",
+            Self::OauthToken => "CLAUDE_CODE_OAUTH_TOKEN",
+        }
+    }
+}
+
+/// What the broker reads of its environment.
+pub const VARIABLES: [&str; 9] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "ANTHROPIC_BASE_URL",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+/// Those of a credential, and what goes with it to the API.
+pub const SECRETS: [&str; 4] =
+    ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"];
+
+/// Changes to the environment of a CLI that has its run's `socket` in the API's place, and nothing of the credential.
+pub fn environment(socket: &Path, kind: CredentialKind) -> Vec<(&'static str, Option<OsString>)> {
+    let mut changes: Vec<(&'static str, Option<OsString>)> = SECRETS.map(|name| (name, None)).into();
+    changes.extend([
+        (kind.variable(), Some(STAND_IN.into())),
+        ("ANTHROPIC_UNIX_SOCKET", Some(socket.into())),
+        // The CLI speaks no TLS over such a socket. Under the API's own name it would ask that for policies and settings besides,
+        // past the socket and with the stand-in, and wait up to 20 s for them where there is no way out.
+        ("ANTHROPIC_BASE_URL", Some("http://broker.claudebox.invalid".into())),
+    ]);
+    changes
 }
 
 /// What one message of the model has used so far, tokens, and what the run has cost.
@@ -175,7 +230,11 @@ mod tests {
     #[rstest]
     #[case(
         r#"{"open":{"run":"01890a5d-ac96-774b-bcce-b302099a8057","budgetUsd":0.5}}"#,
-        ToBroker::Open { run: Uuid::from_u128(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057), budget_usd: Some(0.5) }
+        ToBroker::Open(Open {
+            run: Uuid::from_u128(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057),
+            budget_usd: Some(0.5),
+            ..Open::default()
+        })
     )]
     #[case(r#"{"budget":{"usd":null}}"#, ToBroker::Budget { usd: None })]
     fn messages_to_the_broker(#[case] line: &str, #[case] message: ToBroker) {

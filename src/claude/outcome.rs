@@ -59,6 +59,8 @@ pub enum Intervention {
     TimedOut,
     /// It said nothing for too long, and no tool was running.
     Silent,
+    /// What it may cost was used up.
+    OverBudget,
     /// The API kept refusing the credentials.
     AuthRefused,
     /// It took too much memory: over its limit, or the kernel ended it.
@@ -155,6 +157,7 @@ impl Outcome {
             Intervention::Cancelled(signal) => Self::Killed { signal: Some(signal) },
             Intervention::TimedOut => Self::Hung { silent: false },
             Intervention::Silent => Self::Hung { silent: true },
+            Intervention::OverBudget => Self::Budget,
             Intervention::AuthRefused => Self::Auth,
             Intervention::OutOfMemory => Self::Oom,
         }

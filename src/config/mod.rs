@@ -98,6 +98,10 @@ pub struct Config {
     pub system_hint: Option<String>,
     /// Whether the built-in offline model answers.
     pub offline: bool,
+    /// Whether the broker is to keep the credential from Claude. `None`: where it can.
+    pub broker: Option<bool>,
+    /// The socket at which runs are opened, if there is a broker.
+    pub broker_control: Option<PathBuf>,
     /// How long background shells and wake-ups of a run may go on after the answer.
     pub background: Duration,
     /// Most memory that a run's processes may take together, bytes.
@@ -193,6 +197,8 @@ impl Config {
             git: [("user.name", reader.text(name::GIT_NAME)), ("user.email", reader.text(name::GIT_EMAIL))],
             system_hint: reader.text(name::SYSTEM_HINT),
             offline: reader.flag(name::OFFLINE),
+            broker: reader.switch(name::BROKER),
+            broker_control: reader.absolute_path(name::BROKER_CONTROL),
             background: reader
                 .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)
                 .unwrap_or(DEFAULT_BACKGROUND),

@@ -1,5 +1,8 @@
 //! The variables that decide which API the CLI asks.
 
+/// Variables that lead the CLI to an API of somebody else's, with credentials of their own.
+pub const PROVIDERS: [&str; 3] = ["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_FOUNDRY", "CLAUDE_CODE_USE_VERTEX"];
+
 /// Variables that would lead the CLI past the offline model, to a real API: taken out of its environment.
 pub const REAL_API: [&str; 7] = [
     "ANTHROPIC_AUTH_TOKEN",

@@ -208,6 +208,10 @@ settings! {
         ///
         /// See [security.md](security.md#hardened-mode).
         HARDENED = "CLAUDEBOX_HARDENED" { default: "off", has_old_name: false, handed_on: Always }
+        /// Whether the API's credential is kept from Claude, by a process that asks the API in its place.
+        ///
+        /// See [security.md](security.md#the-broker).
+        BROKER = "CLAUDEBOX_BROKER" { default: "on where PID 1 is root and the credential is in the environment", has_old_name: false, handed_on: Always }
         /// What a failing init hook does to the start: `stop` or `continue`.
         HOOKS_ON_ERROR = "CLAUDEBOX_HOOKS_ON_ERROR" { default: "`stop`", has_old_name: false, handed_on: Always }
         /// Seconds that an init hook may take; 0 is for ever.
@@ -385,6 +389,8 @@ settings! {
         CALL_VARIABLES = "CLAUDEBOX_CALL_VARIABLES" { handed_on: ByHost }
         /// The ids of the user whose files a process works on and whose programs it starts, `UID:GID:GROUPS`; PID 1 tells it.
         CLAUDE_IDS = "CLAUDEBOX_CLAUDE_IDS" { }
+        /// The socket at which a process opens its run at the broker; PID 1 tells it.
+        BROKER_CONTROL = "CLAUDEBOX_BROKER_CONTROL" { }
         /// How often `serve` was started again since the box's start; PID 1 tells it.
         RESTARTS = "CLAUDEBOX_RESTARTS" { }
     }

@@ -5,16 +5,17 @@
 //! ends: [`service`] decides and [`serving`] carries out. Where it is not PID 1 (`docker run --init`, `docker exec`, a
 //! shell) it becomes a child subreaper and does the same for its own descendants.
 
+pub mod broker;
 pub mod hooks;
 mod installer;
 pub mod leftovers;
 pub mod machine;
-mod offline;
 mod plan;
 pub mod pulse;
 pub mod restart;
 pub mod service;
 pub mod serving;
+mod sidecar;
 pub mod start;
 pub mod supervise;
 pub mod tty;

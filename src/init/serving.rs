@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::broker::Broker;
 use super::installer::Installer;
 use super::leftovers::Scope;
-use super::offline::OfflineModel;
 use super::plan::{Changes, Side, child_of_box, plan_of_installer, plan_of_roots};
 use super::pulse::STOPPED_LIMIT;
 use super::service::{Action, Event, Notice, Service};
-use super::start::{StartError, base_environment};
+use super::sidecar::{self, Sidecar};
+use super::start::{Between, StartError, between};
 use super::supervise::Supervisor;
 use crate::boot::Booted;
 use crate::config::environment::Environment;
@@ -67,8 +68,8 @@ pub fn serve(
     installer: Option<Vec<OsString>>,
     worker: Vec<OsString>,
 ) -> Result<ExitCode, StartError> {
-    let (to_the_model, model) = base_environment(supervisor, config, booted, env, Vec::new())?;
-    let with = |environment: Changes| [environment, to_the_model.clone()].concat();
+    let Between { sidecars, broker, leading } = between(supervisor, config, booted, env)?;
+    let with = |environment: Changes| [environment, leading.clone()].concat();
     keep::drop_the_rest().map_err(io::Error::other)?;
     let command = vec![own_executable().into_os_string(), SERVE.into()];
     let mut plan = child_of_box(
@@ -91,6 +92,7 @@ pub fn serve(
         Group::Session,
     );
     worker.environment.push(("PWD".into(), None));
+    worker.environment.extend(broker.iter().flat_map(Broker::environment_of_worker));
     worker.directory = "/".into();
     let (service, first) = Service::begin(config.grace);
     let mut serving = Serving {
@@ -103,7 +105,7 @@ pub fn serve(
         serve: None,
         began: Instant::now(),
         link: None,
-        model,
+        sidecars,
         installer: installer.map(|command| Installer::new(plan_of_installer(booted, command))),
         told: None,
         clearing: None,
@@ -129,8 +131,8 @@ struct Serving<'box_> {
     /// When it was started.
     began: Instant,
     link: Option<Link>,
-    /// The offline model, where it was asked for.
-    model: Option<OfflineModel>,
+    /// What is started again besides.
+    sidecars: Vec<Sidecar>,
     /// Who installs the CLI.
     installer: Option<Installer>,
     /// What this `serve` was told of the CLI last.
@@ -166,17 +168,13 @@ impl Serving<'_> {
                     return Ok(code);
                 }
             }
-            let model = self.model.as_mut().filter(|_| !self.service.is_ending());
-            let model_due = model.and_then(|model| {
-                model.start_if_due();
-                model.due()
-            });
+            let sidecar_due = if self.service.is_ending() { None } else { sidecar::see_to(&mut self.sidecars) };
             let install_due = self.see_to_the_cli();
             let link = self.link.as_ref().filter(|_| self.sweeps.len() < MOST_SWEEPS);
             let output = self.installer.as_ref().and_then(Installer::output);
             let mut interests: Vec<Interest<'_>> = link.into_iter().map(Interest::readable).collect();
             interests.extend(output.map(Interest::readable));
-            let deadline = self.deadline.into_iter().chain(model_due).chain(install_due).min();
+            let deadline = self.deadline.into_iter().chain(sidecar_due).chain(install_due).min();
             events::wait(self.supervisor.signals(), &interests, deadline)?;
         }
     }
@@ -223,10 +221,9 @@ impl Serving<'_> {
                 self.pending.push(Event::ServeEnded { status, uptime, chance, others });
                 continue;
             }
-            let is_model =
-                self.model.as_mut().is_some_and(|model| !self.service.is_ending() && model.has_ended(pid, status));
+            let is_sidecar = !self.service.is_ending() && sidecar::one_has_ended(&mut self.sidecars, pid, status);
             let is_installer = self.installer.as_mut().is_some_and(|installer| installer.has_ended(pid, status));
-            if is_model || is_installer {
+            if is_sidecar || is_installer {
                 continue;
             }
             if self.clearing.take_if(|sweep| *sweep == pid).is_some() {

@@ -1,4 +1,4 @@
-//! From a booted box to its main child: the offline model first, where it was asked for, then the child.
+//! From a booted box to its main child: first what stands between Claude and the API, the offline model or the broker, then the child.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use super::broker::{self, Broker, BrokerError};
 use super::machine::Machine;
-use super::offline::OfflineModel;
 use super::plan::{Changes, Side, child_of_box, plan_of_installer};
+use super::sidecar::Sidecar;
 use super::supervise::{Supervisor, Waited};
 use crate::boot::Booted;
 use crate::config::environment::Environment;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The offline model did not come up.
     #[error("the offline model did not start: {0}")]
     OfflineModel(String),
+    /// There is to be a broker, and there cannot be.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
 }
 
 /// Starts `main` in the box, and stays until it and everything it left behind have ended.
@@ -60,8 +64,13 @@ pub fn start(
     booted: &Booted,
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
-    let (environment, _) = base_environment(supervisor, config, booted, env, booted.environment.clone())?;
+    let Between { sidecars, broker, leading } = between(supervisor, config, booted, env)?;
     let side = if matches!(main, MainChild::Worker(..)) { Side::Worker } else { Side::Claude };
+    let of_broker = broker.as_ref().map(|broker| match side {
+        Side::Worker => broker.environment_of_worker(),
+        _ => broker.environment_of_cli(),
+    });
+    let environment = [booted.environment.clone(), leading, of_broker.unwrap_or_default()].concat();
     let command = match main {
         MainChild::Role(role, args) | MainChild::Worker(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
@@ -72,7 +81,7 @@ pub fn start(
         &child_of_box(supervisor, config, booted, side, command, environment, Group::Foreground),
         Streams::inherited(),
     )?;
-    Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace))?)
+    Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace), sidecars)?)
 }
 
 /// Has `command` make sure that the CLI is there, and waits for its end; what it says goes to the log. `None`: it is there,
@@ -98,29 +107,53 @@ pub fn see_to_the_cli(
     }
 }
 
-/// `environment`, and what leads the CLI to the offline model, which is started first where it was asked for, and returned.
-pub(super) fn base_environment(
+/// What stands between Claude and the API.
+#[derive(Default)]
+pub(super) struct Between {
+    /// What is started again when it ends.
+    pub(super) sidecars: Vec<Sidecar>,
+    /// The place of the broker, where there is one.
+    pub(super) broker: Option<Broker>,
+    /// What leads the CLI to the offline model, where it was asked for.
+    pub(super) leading: Changes,
+}
+
+/// Starts it.
+pub(super) fn between(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     env: &impl Environment,
-    mut environment: Changes,
-) -> Result<(Changes, Option<OfflineModel>), StartError> {
-    if !config.offline {
-        return Ok((environment, None));
+) -> Result<Between, StartError> {
+    if config.offline {
+        return with_offline_model(supervisor, config, booted, env);
     }
+    let Some(guard) = &booted.guard else { return Ok(Between::default()) };
+    if broker::why_none(config, booted, env)?.is_some() {
+        return Ok(Between::default());
+    }
+    let (broker, listener) = Broker::prepare(config, booted, guard, env)?;
+    let sidecar = Sidecar::start(broker::NAME, broker.plan(), listener.into());
+    Ok(Between { sidecars: vec![sidecar], broker: Some(broker), leading: Vec::new() })
+}
+
+fn with_offline_model(
+    supervisor: &Supervisor,
+    config: &Config,
+    booted: &Booted,
+    env: &impl Environment,
+) -> Result<Between, StartError> {
     let (url, model) = match start_offline_model(supervisor, config, booted)? {
         Waited::Ready(started) => started,
         Waited::Stopped(signal) => return Err(StartError::Stopped(signal)),
         Waited::TimedOut => return Err(StartError::OfflineModel("it does not answer".into())),
     };
-    environment.extend(offline_environment(&url, booted, env));
     if let Some(place) = booted.credentials(env) {
         tracing::warn!(
             "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
         );
     }
-    Ok((environment, Some(model)))
+    Ok(Between { sidecars: vec![model], broker: None, leading: offline_environment(&url, booted, env) })
 }
 
 /// Starts the offline model as the box's user; it prints its URL once it accepts connections.
@@ -128,7 +161,7 @@ fn start_offline_model(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
-) -> Result<Waited<(String, OfflineModel)>, StartError> {
+) -> Result<Waited<(String, Sidecar)>, StartError> {
     let began = Instant::now();
     let command = vec![own_executable().into_os_string(), "offline-model".into()];
     let environment = booted.environment.clone();
@@ -144,7 +177,10 @@ fn start_offline_model(
     match supervisor.wait_until(&watched, deadline, || read_line(&mut output, &mut printed))? {
         Waited::Ready(Announced::Nothing) => Err(StartError::OfflineModel("it ended at once".into())),
         Waited::Ready(Announced::Line(url)) => {
-            let model = OfflineModel::started(child.id().cast_signed(), began, plan, &url);
+            // Where the first one listened: the environment of those who ask it names that address.
+            let address = url.strip_prefix("http://").unwrap_or(&url);
+            plan.command.extend(["--listen".into(), address.into()]);
+            let model = Sidecar::started("the offline model", child.id().cast_signed(), began, plan);
             Ok(Waited::Ready((url, model)))
         }
         Waited::Stopped(signal) => Ok(Waited::Stopped(signal)),

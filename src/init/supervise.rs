@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl;
 
 use super::machine::{Action, Event, Machine, main_event};
+use super::sidecar::{self, Sidecar};
 use super::tty::Tty;
 use crate::exit_code::ExitCode;
 use crate::process::events::{self, Signals};
@@ -142,7 +143,8 @@ impl Supervisor {
     }
 
     /// Looks after the main child `main` until it and everything below this process has ended.
-    pub fn run(&self, main: i32, mut machine: Machine) -> io::Result<ExitCode> {
+    /// Until then `sidecars` are there, too.
+    pub(super) fn run(&self, main: i32, mut machine: Machine, mut sidecars: Vec<Sidecar>) -> io::Result<ExitCode> {
         let mut deadline: Option<Instant> = None;
         let mut pending: Vec<Event> = Vec::new();
         let mut alive = true;
@@ -152,7 +154,7 @@ impl Supervisor {
             while let Some(signal) = self.signals.next()? {
                 if signal == libc::SIGCHLD {
                     // Once it has been reaped, its pid may come back as somebody else's.
-                    let event = reap(alive.then_some(main));
+                    let event = reap(alive.then_some(main), &mut sidecars);
                     alive &= !matches!(event, Event::MainEnded { .. });
                     pending.push(event);
                 } else {
@@ -178,7 +180,11 @@ impl Supervisor {
                     }
                 }
             }
-            events::wait(&self.signals, &[], deadline)?;
+            if !alive {
+                sidecars.clear();
+            }
+            let due = sidecar::see_to(&mut sidecars);
+            events::wait(&self.signals, &[], deadline.into_iter().chain(due).min())?;
         }
     }
 
@@ -228,12 +234,14 @@ impl Supervisor {
 }
 
 /// Reaps everything there is; the one event it amounts to.
-fn reap(main: Option<i32>) -> Event {
+fn reap(main: Option<i32>, sidecars: &mut [Sidecar]) -> Event {
     let mut of_main: Option<ChildStatus> = None;
     let children = reaper::drain(|pid, status| {
         // A stop that was followed by the end is of no interest; the end is.
         if main == Some(pid) {
             of_main = Some(status);
+        } else if status.exit_code().is_some() {
+            sidecar::one_has_ended(sidecars, pid, status);
         }
     });
     let others = children == Children::Some;

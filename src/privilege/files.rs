@@ -70,6 +70,15 @@ pub fn check(path: &Path, what: AccessFlags) -> Result<(), Errno> {
     faccessat(AT_FDCWD, path, what, AtFlags::AT_EACCESS)
 }
 
+/// Does `work` with the files of this process's own user.
+pub fn as_self<T>(work: impl FnOnce() -> T) -> T {
+    let Some(claude) = claude() else { return work() };
+    setfsuid(nix::unistd::geteuid());
+    let done = work();
+    setfsuid(Uid::from_raw(claude.uid));
+    done
+}
+
 /// Lets a program be started as the user whose files it is to work on: `exec` puts a process's own ids in their place.
 #[expect(clippy::disallowed_methods, reason = "only root's groups are wiped, and these are Claude's already")]
 pub fn as_claude(command: &mut Command) -> &mut Command {

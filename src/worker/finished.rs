@@ -9,7 +9,7 @@ use super::output::{Ending, ended_by};
 use super::process::CliEnd;
 use crate::claude::arguments::OutputFormat;
 use crate::claude::background;
-use crate::claude::outcome::Outcome;
+use crate::claude::outcome::{Intervention, Outcome};
 use crate::claude::sessions::Was;
 use crate::claude::transcript::{ProcessEnd, Transcript};
 use crate::exit_code::ExitCode;
@@ -30,6 +30,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Whether the offline model answered.
     pub offline: bool,
+    /// What the broker has seen it cost, US dollars.
+    pub cost_usd: Option<f64>,
     pub(super) schema: bool,
 }
 
@@ -71,6 +73,10 @@ impl Finished {
         }
         envelope["runId"] = self.run_id.to_string().into();
         envelope["workspace"] = json!(self.workspace);
+        // A CLI that was cut has not said it.
+        if let Some(cost) = self.cost_usd.filter(|cost| *cost > 0.0 && envelope["totalCostUsd"].is_null()) {
+            envelope["totalCostUsd"] = cost.into();
+        }
         if self.offline {
             envelope["offline"] = true.into();
         }
@@ -99,6 +105,9 @@ impl Finished {
                     "no usable credentials ({said}): set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or sign in \
                      with `claudebox auth login`"
                 )
+            }
+            Outcome::Budget if self.ended.intervention == Some(Intervention::OverBudget) => {
+                "stopped: what it may cost (--max-budget-usd, or what is left of a day's limit) is used up".to_owned()
             }
             Outcome::Budget => format!("stopped at --max-budget-usd: {said}"),
             Outcome::MaxTurns => format!("stopped at --max-turns: {said}"),

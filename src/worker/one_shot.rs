@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::finished::{Finished, end_of};
 use super::output::{Audience, Printer};
 use super::process::{self, Launch, Peer, Verdict};
+use crate::broker::protocol::{self, Lease, LeaseError, Open};
 use crate::claude::arguments::{self, FromDoor, Options, OutputFormat, Session};
 use crate::claude::event::{Event, Kind};
 use crate::claude::outcome::{Intervention, Outcome};
@@ -18,9 +19,12 @@ use crate::claude::schema::Schema;
 use crate::claude::sessions::{Opened, Sessions};
 use crate::claude::transcript::{Rest, Transcript};
 use crate::config::call::Variables;
-use crate::config::name;
+use crate::config::{name, offline};
+use crate::privilege::files;
 use crate::process::events::Signals;
 
+/// The broker answers within a millisecond; one that has gone is started again within a second.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API refusing the credentials this often ends the run. The CLI alone tries for three minutes.
 const AUTH_ATTEMPTS: u64 = 2;
 /// How much of a line that is no event goes into the log.
@@ -55,6 +59,8 @@ pub struct OneShot {
     pub memory: Option<u64>,
     /// The CLI's settings of the command line.
     pub settings: String,
+    /// Where the broker opens runs, if it is to stand in the API's place.
+    pub broker: Option<PathBuf>,
     /// Whether the offline model answers.
     pub offline: bool,
     /// Variables of its environment that are its own.
@@ -98,7 +104,8 @@ pub fn run(
 ) -> io::Result<Finished> {
     let deadline = request.options.timeout.map(|timeout| Instant::now() + timeout);
     let session = &request.opened.choice.session;
-    let mut attempt = Attempt { request, deadline, signals, control };
+    let broker = request.lease().map_err(io::Error::other)?;
+    let mut attempt = Attempt { request, deadline, signals, control, broker };
     let mut finished = attempt.carry_out(session, audience)?;
     // The session found for the workspace may have been deleted since. One that the user named is not replaced.
     if finished.outcome == Outcome::SessionNotFound && session.is_replaceable() {
@@ -113,6 +120,28 @@ struct Attempt<'run> {
     deadline: Option<Instant>,
     signals: &'run Signals,
     control: Peer<'run>,
+    broker: Option<Lease>,
+}
+
+impl OneShot {
+    /// The run, opened at the broker.
+    fn lease(&self) -> Result<Option<Lease>, LeaseError> {
+        let Some(control) = self.broker.as_ref().filter(|_| !self.has_another_api()) else { return Ok(None) };
+        let is_asked = |(name, _): &(&str, Option<&str>)| protocol::VARIABLES.contains(name);
+        let own = self.variables.each().filter(is_asked);
+        let open = Open {
+            run: self.run_id,
+            budget_usd: self.options.max_budget_usd,
+            environment: own.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).collect(),
+            ..Open::default()
+        };
+        files::as_self(|| Lease::open(control, open, BROKER_TIMEOUT)).map(Some)
+    }
+
+    /// Whether the call has brought along what leads to an API that the broker does not speak to.
+    fn has_another_api(&self) -> bool {
+        self.variables.each().any(|(name, value)| offline::PROVIDERS.contains(&name) && value.is_some())
+    }
 }
 
 impl Attempt<'_> {
@@ -137,6 +166,11 @@ impl Attempt<'_> {
             // Says when nothing is left to do.
             ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS".into(), Some("1".into())),
         ]);
+        if let Some(lease) = &self.broker {
+            let leading = protocol::environment(lease.socket(), lease.credential());
+            environment.retain(|(name, _)| leading.iter().all(|(leading, _)| name != leading));
+            environment.extend(leading.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        }
         let launch = Launch {
             command,
             workspace: request.workspace.clone(),
@@ -150,13 +184,18 @@ impl Attempt<'_> {
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
         let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());
         let mut listener = Listener { transcript: Transcript::default(), schema, audience, held: None };
-        let ended = process::run(signals, self.control.as_deref_mut(), &launch, &mut listener)?;
+        let ended = process::run(signals, self.control.as_deref_mut(), self.broker.as_mut(), &launch, &mut listener)?;
         listener.release();
         let schema = request.options.json_schema.is_some();
         let transcript = listener.transcript;
         let outcome = transcript.outcome(&end_of(&ended, schema));
         let (workspace, offline) = (request.workspace.clone(), request.offline);
-        Ok(Finished { run_id, workspace, transcript, ended, outcome, offline, schema })
+        let cost_usd = self.broker.as_mut().map(|lease| {
+            // What the last answer has cost is said at its end.
+            while let Ok(Some(_)) = lease.next_message() {}
+            lease.cost_usd()
+        });
+        Ok(Finished { run_id, workspace, transcript, ended, outcome, offline, cost_usd, schema })
     }
 }
 

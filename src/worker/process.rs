@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::memory;
 use super::pipe::{Line, Source, set_nonblocking};
+use crate::broker::protocol::{FromBroker, Lease, LeaseError};
 use crate::claude::outcome::Intervention;
 use crate::claude::transcript::Rest;
 use crate::config::mode::Mode;
@@ -112,6 +113,9 @@ pub enum Verdict {
     Stop(Intervention),
 }
 
+/// The run's hold on the broker, if the CLI asks that in the API's place.
+pub type Broker<'run> = Option<&'run mut Lease>;
+
 /// How the process ended.
 #[derive(Debug)]
 pub struct CliEnd {
@@ -126,14 +130,21 @@ pub struct CliEnd {
 }
 
 /// Runs the CLI, handing each line of its output to `reader`.
-pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut dyn LineReader) -> io::Result<CliEnd> {
-    let mut running = Running::start(launch, control)?;
+pub fn run(
+    signals: &Signals,
+    control: Peer<'_>,
+    broker: Broker<'_>,
+    launch: &Launch,
+    reader: &mut dyn LineReader,
+) -> io::Result<CliEnd> {
+    let mut running = Running::start(launch, control, broker)?;
     while running.status.is_none() {
         running.wait(signals, reader)?;
         running.pump(reader)?;
         running.take_rest(reader.rest());
         running.take_signals(signals, reader)?;
         running.take_control(reader)?;
+        running.take_broker(reader);
         running.take_deadlines(reader);
     }
     // It is gone, so what it wrote is in the pipes already; a process it left behind may hold them open for ever.
@@ -159,6 +170,7 @@ pub fn run(signals: &Signals, control: Peer<'_>, launch: &Launch, reader: &mut d
 struct Running<'run> {
     pid: i32,
     control: Peer<'run>,
+    broker: Broker<'run>,
     silence: Option<Duration>,
     background: Duration,
     memory: memory::Watch,
@@ -180,7 +192,7 @@ struct Running<'run> {
 }
 
 impl<'run> Running<'run> {
-    fn start(launch: &'run Launch, control: Peer<'run>) -> io::Result<Self> {
+    fn start(launch: &'run Launch, control: Peer<'run>, broker: Broker<'run>) -> io::Result<Self> {
         let mut environment = launch.environment.clone();
         environment.push((name::CLAUDE_IDS.into(), None));
         let plan = Spawn {
@@ -198,6 +210,7 @@ impl<'run> Running<'run> {
         Ok(Self {
             pid: child.pid,
             control,
+            broker,
             silence: launch.silence,
             background: launch.background,
             memory: memory::Watch::start(launch.memory),
@@ -221,6 +234,7 @@ impl<'run> Running<'run> {
         let mut interests: Vec<Interest<'_>> = Vec::new();
         let control = self.control.as_ref().map(|control| control.descriptor());
         interests.extend(control.as_ref().map(Interest::readable));
+        interests.extend(self.broker.as_deref().map(Interest::readable));
         interests.extend(self.stdin.as_ref().map(Interest::writable));
         interests.extend(self.stdout.pipe.as_ref().map(Interest::readable));
         interests.extend(self.stderr.pipe.as_ref().map(Interest::readable));
@@ -325,6 +339,27 @@ impl<'run> Running<'run> {
             }
         }
         Ok(())
+    }
+
+    /// Hears the broker. One that has gone comes back, and the CLI's requests with it.
+    fn take_broker(&mut self, reader: &mut dyn LineReader) {
+        while let Some(lease) = &mut self.broker {
+            match lease.next_message() {
+                Ok(None) => break,
+                Ok(Some(FromBroker::OverBudget { .. })) => self.stop(Intervention::OverBudget, reader),
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    tracing::debug!("the run's broker is lost: {error}");
+                    let renewed = matches!(error, LeaseError::Closed | LeaseError::Io(_))
+                        && files::as_self(|| lease.renew())
+                            .inspect_err(|error| tracing::warn!("{error}: the run's requests fail from here on"))
+                            .is_ok();
+                    if !renewed {
+                        self.broker = None;
+                    }
+                }
+            }
+        }
     }
 
     fn cancel(&mut self, signal: i32, reader: &mut dyn LineReader) {

@@ -36,7 +36,7 @@ pub fn carry_out(
         memory: None,
     };
     let mut listener = Listener(ToEngine::new(out));
-    let ended = process::run(signals, Some(control), &launch, &mut listener)?;
+    let ended = process::run(signals, Some(control), None, &launch, &mut listener)?;
     let end = ShellEnd {
         exit_code: ended.status.exit_code().map(ExitCode::code),
         timed_out: ended.intervention == Some(Intervention::TimedOut),

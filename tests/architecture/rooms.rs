@@ -128,7 +128,17 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "worker",
         what: "one prompt from start to the end of its process tree, in a process of its own; output formats",
-        may_use: &["claude", "config", "exit_code", "privilege", "privilege::files", "process", "sys", "turn"],
+        may_use: &[
+            "broker::protocol",
+            "claude",
+            "config",
+            "exit_code",
+            "privilege",
+            "privilege::files",
+            "process",
+            "sys",
+            "turn",
+        ],
     },
     Room {
         path: "workspace",
@@ -164,7 +174,17 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "init",
         what: "PID 1: the state machine, its loop, the terminal, running hooks, restart backoff",
-        may_use: &["backoff", "boot", "config", "exit_code", "privilege", "process", "sys"],
+        may_use: &[
+            "backoff",
+            "boot",
+            "broker",
+            "broker::protocol",
+            "config",
+            "exit_code",
+            "privilege",
+            "process",
+            "sys",
+        ],
     },
     Room {
         path: "install",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use claudebox::broker::protocol::{FromBroker, Lease, LeaseError, Usage};
+use claudebox::broker::protocol::{FromBroker, Lease, LeaseError, Open, Usage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -95,7 +95,8 @@ impl Broker {
     }
 
     pub(crate) fn open_as(&self, run: Uuid, budget: Option<f64>) -> Result<Lease, LeaseError> {
-        Lease::open(&self.path("control"), run, budget, DEADLINE)
+        let open = Open { run, budget_usd: budget, ..Open::default() };
+        Lease::open(&self.path("control"), open, DEADLINE)
     }
 
     /// The names in the folder of sockets.

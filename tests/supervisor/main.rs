@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is the test's failure")]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "other suites need other parts of it")]
 mod support;
 
 mod background;
 mod boot_kill;
+mod broker;
 mod doctor;
 mod hardening;
 mod hooks;

@@ -6,17 +6,21 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use super::{CredentialKind, FromBroker, Lines, ToBroker, TooLong, encode};
+use super::{CredentialKind, FromBroker, Lines, Open, ToBroker, TooLong, encode};
 
 /// A run that is open at the broker. Dropped, it is over: its socket is gone and what runs through it is cut.
 #[derive(Debug)]
 pub struct Lease {
+    control: PathBuf,
+    open: Open,
     stream: UnixStream,
     lines: Lines,
     socket: PathBuf,
     credential: CredentialKind,
+    /// What the run has cost at brokers that have gone, US dollars.
+    before: f64,
+    /// What it has cost at this one.
+    cost: f64,
 }
 
 /// Why a run has no broker, or no longer.
@@ -54,12 +58,10 @@ impl From<TooLong> for LeaseError {
 }
 
 impl Lease {
-    /// Opens `run` at the broker whose control socket is `control`; waits for its answer, at most `timeout`.
-    pub fn open(control: &Path, run: Uuid, budget_usd: Option<f64>, timeout: Duration) -> Result<Self, LeaseError> {
-        let unreachable = |source| LeaseError::Unreachable { path: control.to_owned(), source };
+    /// Opens a run at the broker whose control socket is `control`; waits for its answer, at most `timeout`.
+    pub fn open(control: &Path, open: Open, timeout: Duration) -> Result<Self, LeaseError> {
         let deadline = Instant::now() + timeout;
-        let mut stream = UnixStream::connect(control).map_err(unreachable)?;
-        stream.write_all(&line(&ToBroker::Open { run, budget_usd })?).map_err(unreachable)?;
+        let mut stream = ask(control, &open)?;
         let mut lines = Lines::default();
         let first = loop {
             if let Some(line) = lines.take_line()? {
@@ -80,7 +82,8 @@ impl Lease {
         match first {
             FromBroker::Opened { socket, credential } => {
                 stream.set_nonblocking(true)?;
-                Ok(Self { stream, lines, socket, credential })
+                let control = control.to_owned();
+                Ok(Self { control, open, stream, lines, socket, credential, before: 0.0, cost: 0.0 })
             }
             FromBroker::Refused { why } => Err(LeaseError::Refused(why)),
             other => Err(LeaseError::Unreadable(format!("{other:?} is no answer"))),
@@ -88,22 +91,46 @@ impl Lease {
     }
 
     /// What `ANTHROPIC_UNIX_SOCKET` of the CLI has to be.
-    #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
     /// Which kind of stand-in the CLI must have.
-    #[must_use]
     pub const fn credential(&self) -> CredentialKind {
         self.credential
+    }
+
+    /// What the run has cost so far, US dollars.
+    pub const fn cost_usd(&self) -> f64 {
+        self.before + self.cost
+    }
+
+    /// Opens the run anew, at the same socket, where the broker has gone and another one takes its place; does not wait for
+    /// its answer. What the CLI asks meanwhile fails, and is asked again by the CLI.
+    pub fn renew(&mut self) -> Result<(), LeaseError> {
+        (self.before, self.cost) = (self.before + self.cost, 0.0);
+        let socket = self.socket.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let budget_usd = self.open.budget_usd.map(|usd| (usd - self.before).max(0.0));
+        let open = Open { budget_usd, socket, ..self.open.clone() };
+        self.lines = Lines::default();
+        self.stream = ask(&self.control, &open)?;
+        Ok(self.stream.set_nonblocking(true)?)
     }
 
     /// The next message, without waiting. `None`: none is there; poll the descriptor.
     pub fn next_message(&mut self) -> Result<Option<FromBroker>, LeaseError> {
         loop {
             if let Some(line) = self.lines.take_line()? {
-                return read(&line).map(Some);
+                match read(&line)? {
+                    // Another broker has the run now.
+                    FromBroker::Opened { .. } => continue,
+                    FromBroker::Refused { why } => return Err(LeaseError::Refused(why)),
+                    FromBroker::Usage(usage) => {
+                        self.cost = self.cost.max(usage.cost_usd);
+                        return Ok(Some(FromBroker::Usage(usage)));
+                    }
+                    message => return Ok(Some(message)),
+                }
             }
             match receive(&mut self.stream, &mut self.lines) {
                 Ok(true) => {}
@@ -116,6 +143,8 @@ impl Lease {
 
     /// Gives the run another budget, US dollars.
     pub fn set_budget(&mut self, usd: Option<f64>) -> Result<(), LeaseError> {
+        self.open.budget_usd = usd;
+        let usd = usd.map(|usd| (usd - self.before).max(0.0));
         Ok(self.stream.write_all(&line(&ToBroker::Budget { usd })?)?)
     }
 }
@@ -125,6 +154,13 @@ impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+fn ask(control: &Path, open: &Open) -> Result<UnixStream, LeaseError> {
+    let unreachable = |source| LeaseError::Unreachable { path: control.to_owned(), source };
+    let mut stream = UnixStream::connect(control).map_err(unreachable)?;
+    stream.write_all(&line(&ToBroker::Open(open.clone()))?).map_err(unreachable)?;
+    Ok(stream)
 }
 
 fn line(message: &ToBroker) -> Result<Vec<u8>, LeaseError> {
@@ -170,7 +206,7 @@ mod tests {
             }
             stream.write_all(said.as_bytes()).unwrap();
         });
-        let lease = Lease::open(&path, Uuid::nil(), None, Duration::from_secs(20));
+        let lease = Lease::open(&path, Open::default(), Duration::from_secs(20));
         broker.join().unwrap();
         lease
     }
@@ -197,7 +233,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         let _listener = UnixListener::bind(&path).unwrap();
-        let lease = Lease::open(&path, Uuid::nil(), None, Duration::from_millis(20));
+        let lease = Lease::open(&path, Open::default(), Duration::from_millis(20));
         assert!(matches!(lease, Err(LeaseError::Silent(_))));
     }
 }

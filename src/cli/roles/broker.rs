@@ -23,12 +23,15 @@ pub(in super::super) const ROLE: &str = "broker";
 #[derive(Debug, Parser)]
 #[command(name = "claudebox broker", max_term_width = 110)]
 struct Arguments {
-    /// The socket where runs are opened
+    /// The socket where runs are opened; standard input, if it is left out
     #[arg(long, value_name = "PATH")]
-    control: PathBuf,
+    control: Option<PathBuf>,
     /// The folder of the runs' sockets
     #[arg(long, value_name = "FOLDER")]
     sockets: PathBuf,
+    /// Keep a socket of this name there, for a CLI whose run nobody opens
+    #[arg(long, value_name = "NAME")]
+    standing: Option<String>,
     /// Serve a proxy for CONNECT at this address
     #[arg(long, value_name = "ADDRESS:PORT", requires = "allow")]
     egress: Option<SocketAddr>,
@@ -55,8 +58,8 @@ pub(in super::super) fn run(rest: &[OsString], env: &impl Environment) -> Result
         Err(error) => return Misread::from(error).answer(),
     };
     log::start(false, log::Style::of_box(env));
-    let Arguments { control, sockets, egress, allow, audit } = arguments;
-    let options = Options { control, sockets, egress: egress.zip(allow), audit };
+    let Arguments { control, sockets, standing, egress, allow, audit } = arguments;
+    let options = Options { control, sockets, standing, egress: egress.zip(allow), audit };
     match broker::serve(&options, env) {
         Ok(()) => Ok(ExitCode::Ok),
         Err(error @ (Error::Start(_) | Error::Announce(_))) => Err(Failure::internal(error)),

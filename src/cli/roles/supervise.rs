@@ -14,6 +14,7 @@ use crate::claude::binary::CliSource;
 use crate::config::environment::Environment;
 use crate::config::{Config, unknown};
 use crate::exit_code::ExitCode;
+use crate::init::broker::BrokerError;
 use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
 use crate::init::supervise::Supervisor;
 use crate::init::{hooks, serving};
@@ -193,6 +194,9 @@ fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result
         supervisor.give_up();
         match error {
             StartError::Stopped(signal) => Ok(ExitCode::from_signal(signal)),
+            StartError::Broker(error @ (BrokerError::Impossible { .. } | BrokerError::Environment(_))) => {
+                Err(Failure::config(error))
+            }
             error => Err(Failure::internal(error)),
         }
     })

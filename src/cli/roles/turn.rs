@@ -157,6 +157,7 @@ fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<One
         background: config.background,
         memory: config.max_memory,
         settings,
+        broker: config.broker_control,
         offline: config.offline,
         variables: prompt.variables,
     })

@@ -59,6 +59,7 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
         background: config.background,
         memory: config.max_memory,
         settings,
+        broker: config.broker_control.clone(),
         offline: config.offline,
         variables: Variables::default(),
     };

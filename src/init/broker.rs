@@ -1,0 +1,232 @@
+//! The broker as PID 1 keeps it: where it listens, and what its clients' environments are.
+//!
+//! PID 1 makes the socket at which runs are opened and hands it over as standard input. It stays when a broker ends: whoever
+//! asks meanwhile waits for the next one.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, chown};
+
+use super::plan::Changes;
+use crate::boot::Booted;
+use crate::boot::guard::Guard;
+use crate::broker::protocol::{self, CredentialKind, SECRETS};
+use crate::broker::{self, EnvironmentError};
+use crate::config::environment::Environment;
+use crate::config::mode::Mode;
+use crate::config::{Config, name, offline};
+use crate::privilege::helper::Group;
+use crate::privilege::plan::{Credentials, Kept};
+use crate::process::spawn::{Spawn, own_executable};
+use crate::sys;
+
+/// The role, and how it is called in the log.
+const ROLE: &str = "broker";
+pub(super) const NAME: &str = "the broker";
+/// Folders of which one can be made in each box. The second is writable even where the root is not.
+const FOLDERS: [&str; 2] = ["/run", "/tmp"];
+/// Tries to find a name that nobody has.
+const MOST_TRIES: usize = 8;
+
+/// Why a box that is to have a broker cannot have one.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum BrokerError {
+    #[error(
+        "{on} is on, and {why}: Claude could read the credential; {what}",
+        on = .asked, why = .why.text(), what = .why.advice()
+    )]
+    Impossible { asked: &'static str, why: Why },
+    #[error("{0}; or set {broker}=0, which leaves the credential with Claude", broker = name::BROKER)]
+    Environment(#[from] EnvironmentError),
+    #[error("the broker's socket cannot be made in {}: {source}", .folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+}
+
+/// Why a box has no broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The offline model answers, and takes no credential.
+    Offline,
+    /// It was turned off.
+    Off,
+    /// Whoever looks after Claude has Claude's user.
+    NoGuard,
+    /// This variable leads to an API that takes other credentials.
+    AnotherApi(&'static str),
+    /// Somebody has signed in: this file is the CLI's own.
+    SignedIn(PathBuf),
+    /// There is no credential.
+    NoCredential,
+}
+
+impl Why {
+    fn text(&self) -> String {
+        match self {
+            Self::Offline => format!("{} is on", name::OFFLINE),
+            Self::Off => format!("{} is off", name::BROKER),
+            Self::NoGuard => "the box has one user for all (it was not started as root?)".to_owned(),
+            Self::AnotherApi(variable) => format!("{variable} is set"),
+            Self::SignedIn(file) => format!("Claude is signed in by {}", file.display()),
+            Self::NoCredential => "the box has no credential".to_owned(),
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::NoGuard => "start the box as root, with the capabilities that docs/security.md names",
+            Self::AnotherApi(_) => "leave one of the two out",
+            _ => "set ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN (or the same with _FILE)",
+        }
+    }
+}
+
+/// Why the box has no broker; `None`: it is to have one. One that was asked for and cannot be is an error.
+pub fn why_none(config: &Config, booted: &Booted, env: &impl Environment) -> Result<Option<Why>, BrokerError> {
+    let why = find_why(config, booted, env);
+    let asked = match (config.broker, config.mode) {
+        (Some(true), _) => name::BROKER,
+        (None, Mode::Hardened) => name::HARDENED,
+        _ => return Ok(why),
+    };
+    match why {
+        Some(why @ (Why::NoGuard | Why::AnotherApi(_) | Why::SignedIn(_))) => {
+            Err(BrokerError::Impossible { asked, why })
+        }
+        Some(Why::NoCredential) if asked == name::BROKER => {
+            Err(BrokerError::Impossible { asked, why: Why::NoCredential })
+        }
+        why => Ok(why),
+    }
+}
+
+fn find_why(config: &Config, booted: &Booted, env: &impl Environment) -> Option<Why> {
+    let is_set = |name: &&'static str| booted.variable(name, env).is_some();
+    if config.offline {
+        return Some(Why::Offline);
+    }
+    if config.broker == Some(false) {
+        return Some(Why::Off);
+    }
+    if let Some(provider) = offline::PROVIDERS.into_iter().find(is_set) {
+        return Some(Why::AnotherApi(provider));
+    }
+    match booted.credentials(env) {
+        Some(place) if place.starts_with('/') => Some(Why::SignedIn(place.into())),
+        None => Some(Why::NoCredential),
+        Some(_) => booted.guard.is_none().then_some(Why::NoGuard),
+    }
+}
+
+/// A broker that is to be started.
+pub(super) struct Broker {
+    plan: Spawn,
+    /// Its folder, for whoever opens runs and for the CLI.
+    folder: PathBuf,
+    /// The name of the socket that is always there.
+    standing: String,
+    credential: CredentialKind,
+}
+
+impl Broker {
+    /// Makes the place of a broker that is to hold the credential in `env` in `guard`'s name, and what it gets as standard input.
+    pub(super) fn prepare(
+        config: &Config,
+        booted: &Booted,
+        guard: &Guard,
+        env: &impl Environment,
+    ) -> Result<(Self, UnixListener), BrokerError> {
+        let seen = protocol::VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), booted.variable(name, env)?)));
+        let credential = broker::check(&seen.collect::<std::collections::HashMap<_, _>>())?;
+        let (folder, listener) = place(guard)?;
+        let standing = hex(&random().map_err(|source| BrokerError::Folder { folder: folder.clone(), source })?);
+        let mut command = vec![own_executable().into_os_string(), ROLE.into()];
+        command.extend(["--sockets".into(), folder.clone().into()]);
+        command.extend(["--standing".into(), standing.clone().into()]);
+        let plan = Spawn {
+            command,
+            environment: booted.environment.clone(),
+            directory: "/".into(),
+            credentials: Some(Credentials { uid: guard.uid, gid: guard.gid, groups: Vec::new() }),
+            kept: Kept::Nothing,
+            mode: config.mode,
+            group: Group::Session,
+            parent_death_signal: Some(libc::SIGTERM),
+        };
+        Ok((Self { plan, folder, standing, credential }, listener))
+    }
+
+    /// How it is started.
+    pub(super) fn plan(&self) -> Spawn {
+        self.plan.clone()
+    }
+
+    /// For a CLI whose run nobody opens.
+    pub(super) fn environment_of_cli(&self) -> Changes {
+        let changes = protocol::environment(&self.folder.join(&self.standing), self.credential);
+        changes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// For who starts a CLI and opens its run.
+    pub(super) fn environment_of_worker(&self) -> Changes {
+        let secrets = SECRETS.iter().map(|&name| (name.to_owned(), None));
+        secrets.chain([(name::BROKER_CONTROL.to_owned(), Some(self.folder.join(CONTROL).into()))]).collect()
+    }
+}
+
+/// The socket's name in the broker's folder.
+const CONTROL: &str = "control";
+
+/// A folder of the guard's that all may pass, with a socket in it that the guard alone may connect to.
+fn place(guard: &Guard) -> Result<(PathBuf, UnixListener), BrokerError> {
+    let mut failed = None;
+    for above in FOLDERS.map(Path::new) {
+        match make(above, guard) {
+            Ok(made) => return Ok(made),
+            Err(source) => failed = failed.or(Some(BrokerError::Folder { folder: above.into(), source })),
+        }
+    }
+    Err(failed.unwrap_or_else(|| BrokerError::Folder { folder: "/".into(), source: io::Error::other("no folder") }))
+}
+
+fn make(above: &Path, guard: &Guard) -> io::Result<(PathBuf, UnixListener)> {
+    let mut tries = 0;
+    let folder = loop {
+        let folder = above.join(format!("claudebox-{}", &hex(&random()?)[..16]));
+        // Nobody but root has anything in it until it is ready.
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => break folder,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    };
+    let socket = folder.join(CONTROL);
+    let (uid, gid) = (Some(Uid::from_raw(guard.uid)), Some(Gid::from_raw(guard.gid)));
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
+    chown(&socket, uid, gid)?;
+    chown(&folder, uid, gid)?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
+    Ok((folder, listener))
+}
+
+/// What somebody who has the folder has left there is gone with it.
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            tracing::debug!("{}: {error}", self.folder.display());
+        }
+    }
+}
+
+fn random() -> io::Result<[u8; 16]> {
+    sys::random_bytes::<16>()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
