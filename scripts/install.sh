@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=4d61ffb1205470fcd95c15999b1a7664d9701a3a3240e74fc6c6c0193b299685
+checksum=1b4abc092664d64aea8e693df46454800b0210b614765349c67dd0c130913f59
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

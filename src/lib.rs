@@ -23,6 +23,7 @@ pub mod json_text;
 pub mod manifest;
 pub mod offline_model;
 pub mod plain_file;
+pub mod policy;
 pub mod privilege;
 pub mod process;
 pub mod runs;

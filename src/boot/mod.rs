@@ -9,6 +9,8 @@ pub mod mounts;
 pub mod ownership;
 pub mod person;
 pub mod remap;
+mod secrets;
+pub mod setuid;
 pub mod workspaces;
 
 use std::ffi::OsString;
@@ -16,10 +18,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::environment::Environment;
+use crate::config::environment::{Environment, FromFile};
 use crate::config::mode::Mode;
+use crate::config::secret_files;
+use crate::config::settings::Secrecy;
 use crate::config::spelling::{door_secrets, spellings};
 use crate::config::{Config, DEFAULT_USER, name};
+use crate::policy::hold::Agent;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -42,6 +47,8 @@ pub struct Booted {
     pub guard: Option<Guard>,
     /// What a child's environment has on top of this process's: a value sets, `None` removes.
     pub environment: Vec<(String, Option<OsString>)>,
+    /// Secrets of the doors that are from files: for the servers alone.
+    pub door_secrets: Vec<(String, OsString)>,
 }
 
 impl Booted {
@@ -50,9 +57,24 @@ impl Booted {
         let secrets = door_secrets();
         let mut changes = self.environment.clone();
         changes.retain(|(name, value)| value.is_some() || !secrets.contains(name));
+        changes.extend(self.door_secrets.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
         // The folder they start in; each run gets its own.
         changes.push(("PWD".into(), Some("/".into())));
         changes
+    }
+
+    /// Whose hands what decides is to be out of: Claude, and the servers, which work on Claude's files.
+    pub fn agent(&self) -> Agent {
+        let claude = &self.identity.credentials;
+        let guard = self.guard.iter();
+        Agent {
+            uids: std::iter::once(claude.uid).chain(guard.clone().map(|guard| guard.uid)).collect(),
+            gids: [claude.gid]
+                .into_iter()
+                .chain(claude.groups.iter().copied())
+                .chain(guard.map(|guard| guard.gid))
+                .collect(),
+        }
     }
 
     /// What a child sees under this name, if it is something.
@@ -116,10 +138,42 @@ pub enum BootError {
     ReadOnly(PathBuf, PathBuf),
     /// The socket gives root on the host, which is what hardened is against.
     #[error(
-        "{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out",
-        .0.display(), var = name::HARDENED
+        "{var} is on and {} is mounted: whoever reaches it is root on the host; leave one of the two out, or set {socket}=1 if \
+         Claude is to have it",
+        .0.display(), var = name::HARDENED, socket = name::DOCKER_SOCKET
     )]
     HardenedWithSocket(PathBuf),
+    #[error(
+        "{var} is on, and the box starts as user {0}: only root can start Claude, its servers and PID 1 as three users; leave \
+         --user (runAsUser, runAsNonRoot) out, PID 1 alone stays root, or leave {var} out",
+        var = name::HARDENED
+    )]
+    HardenedWithoutRoot(u32),
+    #[error(
+        "{var} is on, and this box has no {missing}: Claude could not be kept from its servers; add {add} (--cap-add, \
+         capabilities.add), or leave {var} out",
+        missing = words(.0), add = added(.0), var = name::HARDENED
+    )]
+    HardenedWithoutCapabilities(Vec<Capability>),
+    #[error("{var} is on, and Claude could not be kept from its servers: {0}; mend that, or leave {var} out", var = name::HARDENED)]
+    HardenedWithoutGuard(String),
+    #[error(
+        "Claude can read the secret in {path} ({name}): mount it below /run/secrets, where the folder is closed to Claude, or with \
+         another owner and without access for others",
+        path = .path.display()
+    )]
+    ReadableSecret { name: String, path: PathBuf },
+}
+
+/// As the kernel names them.
+fn words(capabilities: &[Capability]) -> String {
+    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// As engines name them.
+fn added(capabilities: &[Capability]) -> String {
+    let names = capabilities.iter().map(|capability| capability.to_string().trim_start_matches("CAP_").to_owned());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl BootError {
@@ -130,19 +184,33 @@ impl BootError {
 
 /// Prepares the box as root, then resolves the user and the workspace: once per start, by PID 1.
 pub fn prepare(config: &Config, env: &impl Environment, place: WorkingFolder) -> Result<Booted, BootError> {
-    if config.mode == Mode::Hardened
+    let hardened = config.mode == Mode::Hardened;
+    if hardened
+        && !config.docker_socket
         && let Some(socket) = engines::sockets(env).into_iter().next()
     {
         return Err(BootError::HardenedWithSocket(socket));
     }
     if !geteuid().is_root() {
+        if hardened {
+            return Err(BootError::HardenedWithoutRoot(geteuid().as_raw()));
+        }
         return resolve(config, env, place);
     }
-    let hardened = (config.mode == Mode::Hardened).then_some(Capability::CAP_SETPCAP);
-    for capability in [Capability::CAP_SETUID, Capability::CAP_SETGID].into_iter().chain(hardened) {
-        if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true) {
-            return Err(BootError::NoCapability(capability, config.user.clone()));
+    let missing = |needed: &[Capability]| -> Vec<Capability> {
+        let is_missing = |&one: &Capability| !caps::has_cap(None, CapSet::Effective, one).unwrap_or(true);
+        needed.iter().copied().filter(is_missing).collect()
+    };
+    if hardened {
+        let needs = if place == WorkingFolder::Workspaces { HARDENED_NEEDS } else { &HARDENED_NEEDS[..4] };
+        let missing = missing(needs);
+        if !missing.is_empty() {
+            return Err(BootError::HardenedWithoutCapabilities(missing));
         }
+        setuid::take_away();
+    }
+    if let Some(&first) = missing(&[Capability::CAP_SETUID, Capability::CAP_SETGID]).first() {
+        return Err(BootError::NoCapability(first, config.user.clone()));
     }
     let folder = Path::new(ACCOUNTS);
     let accounts = remap::settle(config, folder, &Accounts::read(folder));
@@ -169,8 +237,19 @@ pub fn prepare(config: &Config, env: &impl Environment, place: WorkingFolder) ->
         WorkingFolder::Workspace => Ok(guard),
         WorkingFolder::Workspaces => guard.settle(&user).map(|()| guard),
     });
+    if hardened && let Err(why) = settled {
+        return Err(BootError::HardenedWithoutGuard(why));
+    }
     booted.guard =
         settled.inspect_err(|why| tracing::warn!("what looks after Claude has Claude's own user: {why}")).ok();
+    let group = booted.guard.as_ref().map(|guard| guard.gid);
+    for FromFile { name, path, .. } in secrets::close(&env.secrets_of_files(), &user, group) {
+        let open = BootError::ReadableSecret { name: name.clone(), path: path.clone() };
+        if hardened {
+            return Err(open);
+        }
+        tracing::warn!("{open}");
+    }
     // A box is no part of the run that may have started it: its runs are told by this variable.
     booted.environment.push((name::RUN_ID.into(), None));
     Ok(booted)
@@ -238,7 +317,9 @@ fn resolve_with(
     }
     let config_dir = config.config_dir.clone().unwrap_or_else(|| identity.home.join(".claude"));
     let environment = child_environment(&identity, &workspace, &config_dir, env);
-    Ok(Booted { identity, workspace, config_dir, guard: None, environment })
+    let of_doors = env.secrets_of_files().into_iter().filter(|secret| secret.setting.secret == Secrecy::Door);
+    let door_secrets = of_doors.map(|secret| (secret.setting.name.to_owned(), secret.value)).collect();
+    Ok(Booted { identity, workspace, config_dir, guard: None, environment, door_secrets })
 }
 
 fn child_environment(
@@ -265,7 +346,9 @@ fn child_environment(
         (name::CONFIG_DIR, config_dir.into()),
     ];
     changes.extend(own.map(|(name, value)| (name.to_owned(), Some(value))));
-    changes.extend(door_secrets().into_iter().map(|secret| (secret, None)));
+    changes.extend(door_secrets().into_iter().chain(secret_files::all_names()).map(|secret| (secret, None)));
+    let of_claude = env.secrets_of_files().into_iter().filter(|secret| secret.setting.secret == Secrecy::Claude);
+    changes.extend(of_claude.map(|secret| (secret.setting.name.to_owned(), Some(secret.value))));
     changes
 }
 
@@ -284,6 +367,16 @@ fn forwarded(env: &impl Environment) -> Vec<(String, Option<OsString>)> {
     changes
 }
 
+/// What root needs to start a hardened box: to be two other users, to end their processes, and to take away what they could gain;
+/// for servers also to give them their state, and to get to it.
+const HARDENED_NEEDS: &[Capability; 6] = &[
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_KILL,
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+];
 /// Variables that hold credentials of Claude's API.
 const CREDENTIALS: [&str; 3] = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"];
 /// The CLI's setting for its temporary files; they are in `/tmp` otherwise.
@@ -329,7 +422,14 @@ mod tests {
         let workspace = PathBuf::from("/w");
         let env: HashMap<String, OsString> = HashMap::new();
         let environment = child_environment(&identity, &workspace, &workspace, &env);
-        let booted = Booted { identity, config_dir: workspace.clone(), workspace, guard: None, environment };
+        let booted = Booted {
+            identity,
+            config_dir: workspace.clone(),
+            workspace,
+            guard: None,
+            environment,
+            door_secrets: Vec::new(),
+        };
         let changed: HashMap<String, Option<OsString>> = booted.server_environment().into_iter().collect();
         for secret in door_secrets() {
             assert!(booted.environment.contains(&(secret.clone(), None)));

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::failure::Failure;
 use crate::config::environment::Environment;
 use crate::config::spelling::lookup;
-use crate::config::{name, zone};
+use crate::config::{name, places, zone};
 use crate::doors::cron::file::{self, Job};
 
 /// How many of a job's next times are listed.
@@ -22,7 +22,7 @@ pub enum Command {
     ///
     /// A mistake is named with its line, its column and its job, and the exit code is 78.
     Check {
-        /// The file; without one, what `CLAUDEBOX_MODE_CRON_FILE` names
+        /// The file; without one, what `CLAUDEBOX_MODE_CRON_FILE` names, or `/etc/claudebox/cron.yaml`
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
@@ -39,6 +39,7 @@ pub(super) fn jobs(file: Option<PathBuf>, env: &impl Environment) -> Result<(Pat
     let named = || lookup(env, name::MODE_CRON_FILE).map(|(_, file)| PathBuf::from(file));
     let file = file
         .or_else(named)
+        .or_else(|| Some(PathBuf::from(places::CRON)).filter(|own| own.exists()))
         .ok_or_else(|| Failure::usage(format!("which file? name one, or set {}", name::MODE_CRON_FILE)))?;
     let zone = zone::of_box(env).map_err(Failure::config)?;
     let jobs = file::read(&file, zone).map_err(Failure::config)?;

@@ -3,6 +3,22 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::BuildHasher;
+use std::path::PathBuf;
+
+use super::settings::Setting;
+
+/// A secret that was read from a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FromFile {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value.
+    pub value: OsString,
+    /// The name under which the file was named.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+}
 
 /// Named values.
 pub trait Environment {
@@ -10,6 +26,10 @@ pub trait Environment {
     fn get(&self, name: &str) -> Option<OsString>;
     /// Every name that is set, sorted; names that are no UTF-8 are left out.
     fn names(&self) -> Vec<String>;
+    /// The secrets in it that are from files: no process gets them with this environment.
+    fn secrets_of_files(&self) -> Vec<FromFile> {
+        Vec::new()
+    }
 }
 
 /// This process's environment.

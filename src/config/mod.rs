@@ -10,8 +10,10 @@ pub mod fetch_allow;
 pub mod logs;
 pub mod mode;
 pub mod offline;
+pub mod places;
 mod reader;
 pub mod secret;
+pub mod secret_files;
 pub mod server;
 pub mod settings;
 pub mod spelling;
@@ -82,6 +84,8 @@ pub struct Config {
     pub grace: Duration,
     /// How much a process in the box can gain.
     pub mode: Mode,
+    /// Whether an engine's socket may be there although nothing is to gain privileges.
+    pub docker_socket: bool,
     /// What a failing init hook does to the start.
     pub hooks_on_error: OnError,
     /// Longest an init hook may take; `None` is for ever.
@@ -185,6 +189,7 @@ impl Config {
             container_name: reader.file_name(name::CONTAINER_NAME).unwrap_or_else(|| "default".into()),
             grace: reader.seconds(name::GRACE_SECONDS, LONGEST_GRACE_SECONDS).unwrap_or(DEFAULT_GRACE),
             mode: if reader.flag(name::HARDENED) { Mode::Hardened } else { Mode::Sudo },
+            docker_socket: reader.flag(name::DOCKER_SOCKET),
             hooks_on_error: reader.choice(name::HOOKS_ON_ERROR, OnError::ALLOWED).unwrap_or_default(),
             hook_timeout: reader
                 .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)

@@ -12,7 +12,7 @@ use super::fetch_allow::Allow;
 use super::reader::{MOST, Reader, is_on};
 use super::secret::Secret;
 use super::spelling::lookup;
-use super::{name, zone};
+use super::{name, places, zone};
 
 const DAY: Duration = Duration::from_hours(24);
 const MEGABYTE: u64 = 1 << 20;
@@ -174,7 +174,7 @@ impl HttpConfig {
             bind: reader.address(name::MODE_API_BIND).unwrap_or(IpAddr::from([0, 0, 0, 0])),
             port: reader.port(name::MODE_API_PORT).unwrap_or(8080),
             token: reader.text(name::MODE_API_TOKEN).map(Secret::new),
-            tokens_file: reader.absolute_path(name::MODE_API_TOKENS_FILE),
+            tokens_file: reader.absolute_path(name::MODE_API_TOKENS_FILE).or_else(|| places::taken(places::TOKENS)),
             hosts: reader.list(name::MODE_API_HOSTS),
             origins: reader.list(name::MODE_API_ORIGINS),
             openai_models: reader.pairs(name::OPENAI_MODELS),
@@ -189,7 +189,7 @@ impl TelegramConfig {
     fn from(reader: &mut Reader<'_, impl Environment>, asked: Asked) -> Option<Self> {
         asked.needs(reader, name::TELEGRAM_BOT_TOKEN, "the Telegram door needs the token that @BotFather gave the bot");
         let token = reader.text(name::TELEGRAM_BOT_TOKEN).map(Secret::new);
-        let file = reader.absolute_path(name::TELEGRAM_CONFIG);
+        let file = reader.absolute_path(name::TELEGRAM_CONFIG).or_else(|| places::taken(places::TELEGRAM));
         let api_url = reader.text(name::TELEGRAM_API_URL);
         Some(Self { token: token?, file, api_url })
     }
@@ -197,8 +197,12 @@ impl TelegramConfig {
 
 impl CronConfig {
     fn from(reader: &mut Reader<'_, impl Environment>, asked: Asked) -> Option<Self> {
-        asked.needs(reader, name::MODE_CRON_FILE, "the cron door needs the path of a file of jobs");
-        let file = reader.absolute_path(name::MODE_CRON_FILE);
+        let own = places::taken(places::CRON);
+        if own.is_none() {
+            let why = format!("the cron door needs a file of jobs: {}, or another that is named here", places::CRON);
+            asked.needs(reader, name::MODE_CRON_FILE, &why);
+        }
+        let file = reader.absolute_path(name::MODE_CRON_FILE).or(own);
         let history_dir = reader.absolute_path(name::MODE_CRON_HISTORY_DIR);
         let zone = reader.keep(zone::of_box(reader.env));
         Some(Self { file: file?, history_dir, zone: zone? })

@@ -141,6 +141,10 @@ settings! {
         ///
         /// See [login.md](login.md).
         ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY" { secret: Claude, handed_on: WithCall }
+        /// Bearer token of Claude's API, or of a gateway in front of it.
+        ///
+        /// See [login.md](login.md).
+        ANTHROPIC_AUTH_TOKEN = "ANTHROPIC_AUTH_TOKEN" { secret: Claude, handed_on: WithCall }
         /// Token of a Claude subscription, as `claude setup-token` makes one.
         ///
         /// See [login.md](login.md).
@@ -212,6 +216,10 @@ settings! {
         ///
         /// See [security.md](security.md#the-broker).
         BROKER = "CLAUDEBOX_BROKER" { default: "on where PID 1 is root and the credential is in the environment", has_old_name: false, handed_on: Always }
+        /// Whether a container engine's socket may be in a hardened box.
+        ///
+        /// Whoever reaches it is root on the host. The host command mounts it in a hardened box only with this.
+        DOCKER_SOCKET = "CLAUDEBOX_DOCKER_SOCKET" { default: "off", has_old_name: false, handed_on: Always }
         /// What a failing init hook does to the start: `stop` or `continue`.
         HOOKS_ON_ERROR = "CLAUDEBOX_HOOKS_ON_ERROR" { default: "`stop`", has_old_name: false, handed_on: Always }
         /// Seconds that an init hook may take; 0 is for ever.
@@ -266,7 +274,8 @@ settings! {
         MODE_API_TOKEN = "CLAUDEBOX_MODE_API_TOKEN"
             { default: "everybody may call", later_names: &["API_TOKEN"], secret: Door, handed_on: ToServices }
         /// File of tokens, each with what it may do.
-        MODE_API_TOKENS_FILE = "CLAUDEBOX_MODE_API_TOKENS_FILE" { default: "none", handed_on: ByHost }
+        MODE_API_TOKENS_FILE = "CLAUDEBOX_MODE_API_TOKENS_FILE"
+            { default: "`/etc/claudebox/tokens.yml` if it is there", handed_on: ByHost }
         /// Host names that requests may be addressed to, with commas.
         MODE_API_HOSTS = "CLAUDEBOX_MODE_API_HOSTS"
             { default: "any with a token, else local ones", handed_on: ToServices }
@@ -297,7 +306,11 @@ settings! {
             { later_names: &["TELEGRAM_MODE_TOKEN", "TELEGRAM_TOKEN"], secret: Door, handed_on: ToServices }
         /// The bot's own settings and its chats, a YAML file.
         TELEGRAM_CONFIG = "CLAUDEBOX_TELEGRAM_CONFIG"
-            { default: "`telegram.yml` in the CLI's folder", later_names: &["TELEGRAM_MODE_CONFIG"], handed_on: ByHost }
+            {
+            default: "`/etc/claudebox/telegram.yml`, or `telegram.yml` in the CLI's folder",
+            later_names: &["TELEGRAM_MODE_CONFIG"],
+            handed_on: ByHost
+        }
         /// Base URL of the Bot API, for a Bot API server of your own.
         TELEGRAM_API_URL = "CLAUDEBOX_TELEGRAM_API_URL" { default: "Telegram's own", handed_on: ToServices }
     }
@@ -308,7 +321,8 @@ settings! {
         /// See [cron.md](cron.md).
         MODE_CRON = "CLAUDEBOX_MODE_CRON" { default: "off", handed_on: ByHost }
         /// The jobs, a YAML file; jobs by the clock need it.
-        MODE_CRON_FILE = "CLAUDEBOX_MODE_CRON_FILE" { later_names: &["CRON_FILE"], handed_on: ByHost }
+        MODE_CRON_FILE = "CLAUDEBOX_MODE_CRON_FILE"
+            { default: "`/etc/claudebox/cron.yaml`", later_names: &["CRON_FILE"], handed_on: ByHost }
         /// Folder of the jobs' history.
         MODE_CRON_HISTORY_DIR = "CLAUDEBOX_MODE_CRON_HISTORY_DIR"
             { default: "`cron` in the CLI's folder", later_names: &["CRON_HISTORY_DIR"], handed_on: ToServices }
@@ -345,9 +359,13 @@ settings! {
         /// `1`: the image is `psyb0t/claudebox:latest-minimal`.
         MINIMAL = "CLAUDEBOX_MINIMAL" { default: "off" }
         /// `~/.claude` of the box, on this machine.
-        DATA_DIR = "CLAUDEBOX_DATA_DIR" { default: "`~/.claude`" }
+        DATA_DIR = "CLAUDEBOX_DATA_DIR" { default: "`~/.claude`, of a hardened box `~/.claude-hardened`" }
         /// `~/.ssh` of the box, on this machine.
         SSH_DIR = "CLAUDEBOX_SSH_DIR" { default: "`~/.ssh/claudebox`" }
+        /// Folder of what decides, `/etc/claudebox` in the box and read-only there.
+        ///
+        /// It holds `tokens.yml`, `cron.yaml`, `telegram.yml`, and hooks in `init.d`, as far as there are some.
+        POLICY_DIR = "CLAUDEBOX_POLICY_DIR" { default: "`~/.config/claudebox/policy` if it is there", has_old_name: false }
         /// A mount: `PATH` or `SOURCE:TARGET`, each with `:ro`.
         ///
         /// A source that is no path is a volume. A missing source is an error.

@@ -1,9 +1,9 @@
 //! Names in the environment that look like settings and are none: most of them are slips of the pen.
 
 use super::environment::Environment;
-use super::name;
 use super::settings::{ALL, Part};
 use super::spelling::{PREFIX, spellings};
+use super::{name, secret_files};
 
 /// What an orchestrator sets for a service that is called claudebox, and what the tests of this project set.
 const OTHERS: [&str; 3] = ["SERVICE_", "PORT", "TEST_"];
@@ -12,7 +12,7 @@ const OTHERS: [&str; 3] = ["SERVICE_", "PORT", "TEST_"];
 pub fn complaints(env: &impl Environment) -> Vec<String> {
     let names = env.names();
     let ours = names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !is_others(rest)));
-    let accepted: Vec<String> = known().flat_map(spellings).collect();
+    let accepted: Vec<String> = known().flat_map(spellings).chain(secret_files::all_names()).collect();
     let is_setting = |found: &str| accepted.iter().any(|name| name == found) || found.starts_with(name::FORWARD_PREFIX);
     ours.filter(|found| !is_setting(found)).map(|found| complaint(found)).collect()
 }

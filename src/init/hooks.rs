@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use crate::config::logs::LogFormat;
 use crate::config::mode::Mode;
 use crate::config::{Config, OnError, name};
 use crate::exit_code::ExitCode;
+use crate::policy;
+use crate::policy::hold::{self, Agent, Hold};
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Kept;
 use crate::process::spawn::{Spawn, Streams, spawn};
@@ -38,6 +40,12 @@ pub enum HookError {
     /// The box was asked to stop meanwhile.
     #[error("ended by signal {0} during the init hooks")]
     Stopped(i32),
+    #[error(
+        "init hook {path} was not run: it runs as root, and Claude could change it ({hold}); make it root's alone, or mount {place} \
+         read-only",
+        place = policy::HOOKS
+    )]
+    Open { path: String, hold: Hold },
     #[error("cannot run the init hooks: {0}")]
     System(#[from] io::Error),
 }
@@ -46,18 +54,18 @@ impl HookError {
     /// The exit code of a box that did not start.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Failed { .. } => ExitCode::Config,
+            Self::Failed { .. } | Self::Open { .. } => ExitCode::Config,
             Self::Stopped(signal) => ExitCode::from_signal(*signal),
             Self::System(_) => ExitCode::Internal,
         }
     }
 }
 
-/// Runs the hooks in the CLI's `init.d` that have not succeeded in this container yet; whether there were some.
+/// Runs the hooks that have not succeeded in this container yet; whether there were some.
 pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted, format: LogFormat) -> Result<bool, HookError> {
     let mut any = false;
     let mut done = Done::read(Path::new(RECORD));
-    for hook in hooks::find(&booted.config_dir.join("init.d")) {
+    for hook in of_box(config, booted)? {
         if done.has(&hook) {
             tracing::debug!("init hook {} has run in this container", hook.name);
             continue;
@@ -82,9 +90,70 @@ pub fn run(supervisor: &Supervisor, config: &Config, booted: &Booted, format: Lo
     Ok(any)
 }
 
+/// The hooks of this box: those in its own place, then those in the CLI's folder, unless Claude could change them and the box is
+/// hardened. Of two with one name the first one counts.
+fn of_box(config: &Config, booted: &Booted) -> Result<Vec<Hook>, HookError> {
+    let (place, old) = (Path::new(policy::HOOKS), old_place(booted));
+    let agent = booted.agent();
+    let mut found = hooks::find(place);
+    let held = changeable(place, &found, &agent);
+    if let Some((path, hold)) = if config.mode == Mode::Hardened { held? } else { held.unwrap_or_default() } {
+        if config.mode == Mode::Hardened {
+            return Err(HookError::Open { path, hold });
+        }
+        tracing::warn!(
+            "init hook {path} runs as root, and Claude could change it ({hold}): make it root's alone, or mount {} read-only",
+            policy::HOOKS
+        );
+    }
+    let of_old = hooks::find(&old);
+    if of_old.is_empty() {
+        return Ok(found);
+    }
+    if config.mode == Mode::Hardened {
+        tracing::warn!(
+            "the init hooks in {} were not run, because {} is on: move them to {}",
+            old.display(),
+            name::HARDENED,
+            policy::HOOKS
+        );
+        return Ok(found);
+    }
+    if let Ok(Some((path, hold))) = changeable(&old, &of_old, &agent) {
+        tracing::warn!(
+            "init hook {path} runs as root, and Claude could change it ({hold}): it is safe in {}, mounted read-only",
+            policy::HOOKS
+        );
+    }
+    let is_new = |hook: &Hook| !found.iter().any(|known| known.name == hook.name);
+    let of_old: Vec<Hook> = of_old.into_iter().filter(is_new).collect();
+    found.extend(of_old);
+    Ok(found)
+}
+
+/// The first of these hooks that Claude could change, by itself or by their folder, and how.
+fn changeable(folder: &Path, found: &[Hook], agent: &Agent) -> io::Result<Option<(String, Hold)>> {
+    let Some(first) = found.first() else { return Ok(None) };
+    let named = |hook: &Hook, hold| Some((hook.path.display().to_string(), hold));
+    if let Some(hold) = hold::of_folder(folder, agent)? {
+        return Ok(named(first, hold));
+    }
+    for hook in found {
+        if let Some(hold) = hold::open(&hook.path, agent)?.1 {
+            return Ok(named(hook, hold));
+        }
+    }
+    Ok(None)
+}
+
+/// Where older boxes have them.
+fn old_place(booted: &Booted) -> PathBuf {
+    booted.config_dir.join("init.d")
+}
+
 /// Says that there are hooks that cannot run, in a box that was not started as root.
 pub fn skip(booted: &Booted) {
-    if !hooks::find(&booted.config_dir.join("init.d")).is_empty() {
+    if [Path::new(policy::HOOKS), &old_place(booted)].iter().any(|place| !hooks::find(place).is_empty()) {
         tracing::warn!("init hooks run as root, and this box was started as {}: none runs", booted.identity.name);
     }
 }

@@ -6,8 +6,9 @@
 
 pub mod packet;
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -220,6 +221,14 @@ pub fn forget_code() {
     }
     // SAFETY: the function keeps nothing of what it is given.
     unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
+}
+
+/// Whether what is open, by its path alone perhaps, has a list of who may access it beside its mode.
+pub fn has_access_list(fd: BorrowedFd<'_>) -> bool {
+    let Ok(path) = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())) else { return false };
+    let name = c"system.posix_acl_access";
+    // SAFETY: both are strings with their ends; nothing is written to a buffer without a length.
+    unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
 /// A random number, 0.0 to 1.0; 0.5 where the kernel has none yet (a machine that is just starting).

@@ -54,13 +54,14 @@ pub(crate) const ROOMS: &[Room] = &[
             "turn",
             "worker",
             "workspace",
+            "policy",
         ],
     },
     Room { path: "doors", what: "the ways in, each thin: what a door is", may_use: &[] },
     Room {
         path: "doors::web",
         what: "the HTTP ground of the doors that speak it: connections, tokens, origins, limits, bodies, the log",
-        may_use: &["backoff", "config", "desk", "store", "workspace"],
+        may_use: &["backoff", "config", "desk", "policy", "store", "workspace"],
     },
     Room {
         path: "doors::http",
@@ -80,7 +81,18 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "doors::telegram",
         what: "a bot; the Bot API behind the trait `api`",
-        may_use: &["atomic_file", "backoff", "claude", "config", "desk", "doors", "runs", "store", "workspace"],
+        may_use: &[
+            "atomic_file",
+            "backoff",
+            "claude",
+            "config",
+            "desk",
+            "doors",
+            "policy",
+            "runs",
+            "store",
+            "workspace",
+        ],
     },
     Room {
         path: "doors::cron",
@@ -93,6 +105,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "desk",
             "doors",
             "fetch",
+            "policy",
             "runs",
             "store",
             "workspace",
@@ -181,6 +194,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "broker::protocol",
             "config",
             "exit_code",
+            "policy",
             "privilege",
             "process",
             "sys",
@@ -200,7 +214,7 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "boot",
         what: "the box before Claude: accounts, ids, ownership, hooks, environment, git and SSH",
-        may_use: &["atomic_file", "config", "privilege", "privilege::files", "sys"],
+        may_use: &["atomic_file", "config", "privilege", "privilege::files", "sys", "policy"],
     },
     Room {
         path: "process",
@@ -221,11 +235,16 @@ pub(crate) const ROOMS: &[Room] = &[
     Room {
         path: "config",
         what: "settings: defined once (`settings`), and read into types once, before any side effect",
-        may_use: &[],
+        may_use: &["plain_file"],
     },
     Room { path: "offline_model", what: "the scripted Messages API", may_use: &[] },
     Room { path: "json_file", what: "JSON files shared between processes", may_use: &["atomic_file", "json_text"] },
     Room { path: "json_text", what: "reading JSON as the CLI writes it", may_use: &[] },
+    Room {
+        path: "policy",
+        what: "files that decide, and who could change them",
+        may_use: &["config", "plain_file", "sys"],
+    },
     Room { path: "plain_file", what: "reading a file that may be none, to a limit", may_use: &[] },
     Room { path: "backoff", what: "how long to wait before another try: one rule for everybody", may_use: &[] },
     Room { path: "atomic_file", what: "replacing a file whole, or in place where that cannot be", may_use: &[] },

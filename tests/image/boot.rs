@@ -113,7 +113,7 @@ fn an_unmounted_workspace_changes_nothing() {
 #[case::hardened("-e CLAUDEBOX_HARDENED=1", None)]
 #[case::hardened_without_setpcap(
     "-e CLAUDEBOX_HARDENED=1 --cap-drop SETPCAP",
-    Some("this box runs as root without the capability CAP_SETPCAP")
+    Some("CLAUDEBOX_HARDENED is on, and this box has no CAP_SETPCAP")
 )]
 fn a_restricted_container_boots_or_says_why_not(#[case] options: &str, #[case] refusal: Option<&str>) {
     let Some(image) = image() else { return };

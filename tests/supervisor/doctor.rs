@@ -63,27 +63,45 @@ fn check(launch: Launch<'_>, name: &str) -> (String, String) {
 #[case::hardened("1", r#"exec "$@""#, ("ok", "hardened: no process of claude can gain privileges"))]
 #[case::default("0", r#"exec "$@""#, ("ok", "sudo: Claude can become root in this box"))]
 #[case::engine("0", r#"exec setpriv --no-new-privs "$@""#, ("note", "CLAUDEBOX_HARDENED is off, and a process of claude cannot gain privileges all the same"))]
-#[case::user("1", r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#, ("ok", "hardened: no process of claude can gain privileges"))]
+#[case::user("1", r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#, ("wrong", "CLAUDEBOX_HARDENED is on, and PID 1 is claude: no box starts so"))]
 fn the_mode_is_that_of_a_process(#[case] hardened: &str, #[case] tail: &str, #[case] expected: (&str, &str)) {
     let Some(testbox) = TestBox::new() else { return };
     let (state, found) = check(doctor(&testbox, &["--json"]).env("CLAUDEBOX_HARDENED", hardened).tail(tail), "mode");
     assert_eq!((state.as_str(), found.as_str()), expected);
 }
 
-/// In a box that Claude shares its user with.
+/// In a box that Claude shares its user with: hardened, it would not have started.
 #[test]
 fn a_supervisor_of_claudes_user_is_told() {
     let Some(testbox) = TestBox::new() else { return };
     let version = claudebox::claude::PINNED_VERSION;
     let program = testbox.program();
-    let doctor = format!("#!/bin/sh\n[ $1 = auth ] || exec echo {version}\n{} doctor --json\n", program.display());
-    let launch = testbox.main_child(&doctor).env("CLAUDEBOX_HARDENED", "1");
-    let (state, found) = check(launch.tail(r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#), "mode");
-    assert_eq!(state, "note");
-    assert!(
-        found.starts_with("hardened: no process of claude can gain privileges, but PID 1 has the same user"),
-        "{found}"
+    let doctor = format!(
+        "#!/bin/sh\n[ $1 = auth ] || exec echo {version}\nCLAUDEBOX_HARDENED=1 {} doctor --json\n",
+        program.display()
     );
+    let launch = testbox.main_child(&doctor);
+    let (state, found) = check(launch.tail(r#"exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@""#), "mode");
+    assert_eq!(
+        (state.as_str(), found.as_str()),
+        ("wrong", "CLAUDEBOX_HARDENED is on, and PID 1 is claude: no box starts so")
+    );
+}
+
+/// The files that the box would read, and its hooks.
+#[test]
+fn a_file_that_claude_could_change_is_told() {
+    let Some(testbox) = TestBox::new() else { return };
+    let file = testbox.path("work/tokens.yml");
+    std::fs::write(&file, "").unwrap();
+    for (hardened, state) in [("0", "note"), ("1", "wrong")] {
+        let launch = doctor(&testbox, &["--json"]).env("CLAUDEBOX_HARDENED", hardened).env("CLAUDEBOX_MODE_API", "1");
+        let launch = launch.env("CLAUDEBOX_WORKSPACES_DIR", testbox.path("work").to_str().unwrap());
+        let found = check(launch.env("CLAUDEBOX_MODE_API_TOKENS_FILE", file.to_str().unwrap()), "policy");
+        let said =
+            format!("Claude could change {} ({} belongs to its user)", file.display(), testbox.path("work").display());
+        assert!(found.0 == state && found.1.starts_with(&said), "{found:?}");
+    }
 }
 
 /// The doctor may be root, and Claude's own folder comes first on its PATH.

@@ -26,23 +26,70 @@ fn hardened_leaves_nothing_to_gain(#[case] args: &[&str], #[case] terminal: bool
     }
 }
 
-/// `docker run --user`: nobody changes the user, and a capability that the engine gave is given up.
+/// `docker run --user`: three users cannot be, and one would not keep what hardened promises.
 #[rstest]
-#[case::utility(&["init", "--", "auth"], false)]
-#[case::prompt(&["init", "--", "hello", "there"], false)]
-#[case::interactive(&["init"], true)]
-fn hardened_without_root_leaves_nothing_to_gain(#[case] args: &[&str], #[case] terminal: bool) {
+#[case::utility(&["init", "--", "auth"])]
+#[case::prompt(&["init", "--", "hello", "there"])]
+#[case::interactive(&["init"])]
+fn hardened_without_root_is_refused(#[case] args: &[&str]) {
     let user = "setpriv --reuid 1000 --regid 1000 --clear-groups";
     for options in ["", "--inh-caps=+kill,+setuid --ambient-caps=+kill,+setuid"] {
         let Some(testbox) = TestBox::new() else { return };
-        let path = testbox.script("cli", &cli("grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)' /proc/self/status"));
+        let path = testbox.script("cli", &cli("echo ran"));
         let launch = testbox.claudebox(args).env("CLAUDEBOX_CLAUDE_BIN", &path).env("CLAUDEBOX_HARDENED", "1");
-        let setsid = if terminal { "setsid --ctty" } else { "" };
-        let launch = if terminal { launch.on_terminal() } else { launch };
-        launch.tail(&format!(r#"exec {setsid} {user} {options} "$@""#)).start().finish().exits(0);
-        let none = "0".repeat(16);
-        let expected = format!("CapInh:\t{none}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\nNoNewPrivs:\t1\n");
-        assert_eq!(testbox.note(), expected, "{options}");
+        let finished = launch.tail(&format!(r#"exec {user} {options} "$@""#)).start().finish().exits(78);
+        let why = "claudebox: CLAUDEBOX_HARDENED is on, and the box starts as user 1000: ";
+        assert!(finished.err.starts_with(why) && finished.err.lines().count() == 1, "{}", finished.err);
+        assert!(!testbox.path("work/note").exists());
+    }
+}
+
+/// Each by its name, all that are missing.
+#[rstest]
+#[case("-kill", "no CAP_KILL:", "add KILL (")]
+#[case("-setpcap", "no CAP_SETPCAP:", "add SETPCAP (")]
+#[case("-setuid,-setgid", "no CAP_SETUID, CAP_SETGID:", "add SETUID, SETGID (")]
+fn hardened_without_a_capability_is_refused(#[case] dropped: &str, #[case] missing: &str, #[case] remedy: &str) {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = testbox.main_child("#!/bin/sh\necho main child\n").env("CLAUDEBOX_HARDENED", "1");
+    let tail = format!(r#"exec setpriv --bounding-set {dropped} "$@""#);
+    let finished = launch.tail(&tail).start().finish().exits(78);
+    let said = &finished.err;
+    assert!(
+        said.starts_with("claudebox: CLAUDEBOX_HARDENED is on, and this box has ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(said.contains(missing) && said.contains(remedy), "{said}");
+    assert_eq!(finished.out, "");
+}
+
+/// Without them Claude would have the user of those who look after it, silently.
+#[test]
+fn hardened_without_a_user_for_the_servers_is_refused() {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = testbox.claudebox(&["init", "--"]).env("CLAUDEBOX_MODE_API", "1").env("CLAUDEBOX_HARDENED", "1");
+    let launch = launch.env("CLAUDEBOX_WORKSPACES_DIR", testbox.path("work").to_str().unwrap());
+    let closed = testbox.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let finished = launch.env("CLAUDEBOX_STATE_DIR", closed.join("state").to_str().unwrap()).start().finish().exits(78);
+    let why = "claudebox: CLAUDEBOX_HARDENED is on, and Claude could not be kept from its servers: ";
+    assert!(finished.err.lines().last().unwrap().starts_with(why), "{}", finished.err);
+}
+
+/// What lets Claude be root goes; what cannot go is told, and is void.
+#[test]
+fn hardened_takes_the_rule_of_sudo_away() {
+    let Some(testbox) = TestBox::new() else { return };
+    let rules = testbox.path("etc/sudoers.d");
+    std::fs::create_dir(&rules).unwrap();
+    for (hardened, expected) in [("0", "claude\n"), ("1", "")] {
+        std::fs::write(rules.join("claude"), "claude ALL=(ALL) NOPASSWD: ALL\n").unwrap();
+        let launch = testbox.main_child("#!/bin/sh\nls /etc/sudoers.d | grep '^claude$'\nexit 0\n");
+        let finished = launch.env("CLAUDEBOX_HARDENED", hardened).start().finish().exits(0);
+        assert_eq!(finished.out, expected, "{}", finished.err);
+        // The boxes of these tests have the machine's programs, read-only.
+        assert_eq!(finished.err.contains("could not be taken away"), hardened == "1", "{}", finished.err);
     }
 }
 
@@ -92,6 +139,15 @@ perl -e 'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_u
     // `/var/run` is `/run`.
     let why = format!("{named} is mounted: whoever reaches it is root on the host");
     assert!(finished.err.contains(&why) && finished.err.lines().count() == 1, "{}", finished.err);
+    assert!(finished.err.contains("CLAUDEBOX_DOCKER_SOCKET=1"), "{}", finished.err);
+}
+
+#[test]
+fn an_engines_socket_that_is_asked_for_is_let_in() {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = testbox.main_child("#!/bin/sh\necho main child\n").before(&docker_socket(4242));
+    let launch = launch.env("CLAUDEBOX_HARDENED", "1").env("CLAUDEBOX_DOCKER_SOCKET", "1");
+    assert_eq!(launch.start().finish().exits(0).out, "main child\n");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod local;
 mod local_edges;
 mod log;
 mod manifest;
+mod policy;
 mod privilege;
 mod ready_worker;
 mod real_cli;

@@ -22,7 +22,14 @@ CLI_VOLUME = "type=volume,source=claudebox-cli,target=/var/lib/claudebox/cli"
 # A path cannot hold everything.
 PATHS = [text for text in HOSTILE if "/" not in text and len(os.fsencode(text)) < 200 and text not in ("--", "~")]
 # What goes with a call, and needs no other box.
-OF_CALL = re.compile("ANTHROPIC_API_KEY|CLAUDE_CODE_OAUTH_TOKEN|TZ|(CLAUDEBOX|CLAUDE)_(ENV_.*|GIT_NAME|GIT_EMAIL|SYSTEM_HINT)")
+OF_CALL = re.compile("ANTHROPIC_API_KEY|ANTHROPIC_AUTH_TOKEN|CLAUDE_CODE_OAUTH_TOKEN|TZ|(CLAUDEBOX|CLAUDE)_(ENV_.*|GIT_NAME|GIT_EMAIL|SYSTEM_HINT)")
+# What a hardened box has of root's capabilities, and where it may write.
+HARDENED = (
+    ["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
+    + [word for capability in "SETUID SETGID SETPCAP KILL CHOWN DAC_OVERRIDE".split() for word in ("--cap-add", capability)]
+    + ["--pids-limit", "4096", "--read-only", "--tmpfs", "/tmp:exec", "--tmpfs", "/var/tmp:exec", "--tmpfs", "/run:mode=755"]
+    + ["--tmpfs", "/home/claude:exec,mode=755,uid=1000,gid=1000", "--tmpfs", "/var/lib/claudebox:mode=755"]
+)
 OPTIONS = ["--model", "--system-prompt", "--append-system-prompt", "--json-schema", "--effort", "--resume", "--output-format"]
 
 
@@ -356,7 +363,8 @@ setting_case("cpus", {"CLAUDEBOX_CPUS": "1.5"}, more=["--cpus", "1.5"])
 setting_case("memory", {"CLAUDEBOX_MEMORY": "2g"}, more=["--memory", "2g"])
 setting_case("all_limits", {"CLAUDEBOX_MEMORY": "2g", "CLAUDEBOX_CPUS": "2", "CLAUDEBOX_NETWORK": "x"}, more=["--network", "x", "--cpus", "2", "--memory", "2g"])
 setting_case("a_limit_that_looks_like_an_option", {"CLAUDEBOX_MEMORY": "--privileged"}, more=["--memory", "--privileged"])
-setting_case("hardened", {"CLAUDEBOX_HARDENED": "1"}, env=["CLAUDEBOX_HARDENED"], more=["--security-opt", "no-new-privileges"])
+setting_case("hardened", {"CLAUDEBOX_HARDENED": "1"}, env=["CLAUDEBOX_HARDENED"], more=HARDENED, data="ROOT/h/.claude-hardened")
+setting_case("hardened_with_a_folder_of_its_own", {"CLAUDEBOX_HARDENED": "1", "CLAUDEBOX_DATA_DIR": "ROOT/data"}, env=["CLAUDEBOX_HARDENED"], more=HARDENED, data="ROOT/data")
 setting_case("idle", {"CLAUDEBOX_IDLE_EXIT_SECONDS": "5"}, service=["--env", "CLAUDEBOX_MODE_LOCAL=1", "--env", "CLAUDEBOX_IDLE_EXIT_SECONDS=5"])
 setting_case("debug", {"DEBUG": "true"}, env=["DEBUG"])
 setting_case("somebody_elses_debug", {"DEBUG": "express:*"})
@@ -385,6 +393,95 @@ def _(self):
         for off in {"CLAUDEBOX_NO_DOCKER_SOCKET": "1"}, {"CLAUDEBOX_HARDENED": "1"}, {"DOCKER_HOST": "tcp://127.0.0.1:1"}:
             shell = place.run("x", env={**env, **off, "CLAUDEBOX_DRY_RUN": "1"})
             self.assertNotIn("docker.sock", shell.out)
+        asked = {**env, "CLAUDEBOX_HARDENED": "1", "CLAUDEBOX_DOCKER_SOCKET": "1"}
+        shell = place.run("x", env={**asked, "CLAUDEBOX_DRY_RUN": "1"})
+        self.assertIn("target=/var/run/docker.sock --", shell.out)
+        self.assertIn("--env CLAUDEBOX_DOCKER_SOCKET", shell.out)
+        call = place.run("x", env={**asked, "CLAUDEBOX_NO_DOCKER_SOCKET": "1"})
+        self.assertEqual((call.code, call.err), (78, "claudebox: error: CLAUDEBOX_DOCKER_SOCKET and CLAUDEBOX_NO_DOCKER_SOCKET are both on: leave one of them out\n"))
+
+
+@case(Settings, "hardened_is_an_option_of_every_command")
+def _(self):
+    for words, kind in (["--hardened", "x"], "prog"), (["x", "--hardened"], "prog"), (["x", "--hardened", "--model", "opus"], "prog"):
+        place = self.place()
+        call = place.run(*words)
+        self.assertEqual(call.code, 0, call.err)
+        self.created(place, call, kind=kind, env=["CLAUDEBOX_HARDENED"], more=HARDENED, data=place.home / ".claude-hardened")
+        self.assertNotIn("--hardened", [word for vector in call.engine for word in vector])
+    place = self.place()
+    call = place.run("up", "api", "--hardened", env={"CLAUDEBOX_MODE_API_TOKEN": "x"})
+    self.created(place, call, kind="api", env=["CLAUDEBOX_HARDENED", "CLAUDEBOX_MODE_API_TOKEN"], data=place.home / ".claude-hardened",
+                 service=["--restart", "unless-stopped", "--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"], more=HARDENED)
+    # After -- it is a word.
+    place = self.place()
+    self.created(place, place.run("--", "x", "--hardened"))
+
+
+@case(Settings, "what_decides_is_in_a_folder_of_its_own")
+def _(self):
+    place = self.place()
+    folder = place.home / ".config" / "claudebox" / "policy"
+    folder.mkdir(parents=True)
+    self.created(place, place.run("x"), mounts=bind(folder, "/etc/claudebox", read_only=True))
+    # A file of tokens there makes up for one that is made up, and a file of jobs for the setting.
+    (folder / "tokens.yml").touch()
+    (folder / "cron.yaml").touch()
+    service = ["--restart", "unless-stopped", "--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"]
+    self.created(place, place.run("up", "api"), kind="api", mounts=bind(folder, "/etc/claudebox", read_only=True), service=service)
+    self.created(place, place.run("up", "cron"), kind="cron", mounts=bind(folder, "/etc/claudebox", read_only=True), service=["--restart", "unless-stopped", "--env", "CLAUDEBOX_MODE_CRON=1"])
+    place = self.place()
+    (place.root / "p").mkdir()
+    self.created(place, place.run("x", env={"CLAUDEBOX_POLICY_DIR": str(place.root / "p")}), mounts=bind(place.root / "p", "/etc/claudebox", read_only=True))
+    for value, why in ("p", "it must be an absolute path"), ("/no/where", "there is no such folder"):
+        call = place.run("x", env={"CLAUDEBOX_POLICY_DIR": value})
+        self.assertEqual((call.code, call.err), (78, f"claudebox: error: CLAUDEBOX_POLICY_DIR={value} is not usable: {why}\n"))
+
+
+def secret_mounts(path, name):
+    return bind(path, f"/run/secrets/{name}", read_only=True) + ["--env", f"{name}_FILE=/run/secrets/{name}"]
+
+
+@case(Settings, "secrets_are_mounted_as_files")
+def _(self):
+    for text in "{}/h/key", "~/key", "../h/key":
+        place = self.place()
+        key = place.home / "key"
+        key.write_text("s3cret-of-a-file")
+        given = text.format(place.root)
+        call = place.run("x", env={"ANTHROPIC_API_KEY_FILE": given, "CLAUDEBOX_MODE_API_TOKEN_FILE": str(key)})
+        path = place.workspace / given if given.startswith("..") else key
+        self.assertEqual(call.code, 0, call.err)
+        # The token is the services', and nothing beside the file is in the box.
+        self.created(place, call, mounts=[word.replace(str(path), os.path.join(str(place.workspace), given)) if given.startswith("..") else word for word in secret_mounts(path, "ANTHROPIC_API_KEY")])
+        self.assertNotIn("s3cret-of-a-file", repr(call.engine) + call.err)
+
+
+@case(Settings, "services_have_their_own_secrets_as_files")
+def _(self):
+    place = self.place()
+    for name in "token", "hook":
+        (place.home / name).write_text("x")
+    env = {"CLAUDE_MODE_API_TOKEN_FILE": str(place.home / "token"), "CLAUDEBOX_WEBHOOK_SECRET_FILE": str(place.home / "hook")}
+    call = place.run("up", "api", env=env)
+    service = ["--restart", "unless-stopped", "--env", "CLAUDEBOX_MODE_API=1", "--publish", "127.0.0.1:8080:8080"]
+    mounts = secret_mounts(place.home / "token", "CLAUDEBOX_MODE_API_TOKEN") + secret_mounts(place.home / "hook", "CLAUDEBOX_WEBHOOK_SECRET")
+    self.created(place, call, kind="api", mounts=mounts, service=service)
+    self.assertNotIn("its token", call.out)
+    bot = place.run("up", "telegram", env={"CLAUDEBOX_TELEGRAM_BOT_TOKEN_FILE": str(place.home / "token")})
+    self.assertEqual(bot.code, 0, bot.err)
+
+
+for title, given, why in (
+    ("twice", {"ANTHROPIC_API_KEY": "a", "ANTHROPIC_API_KEY_FILE": "/etc/hostname"}, "ANTHROPIC_API_KEY and ANTHROPIC_API_KEY_FILE are both set, and are one secret: leave one of them out"),
+    ("missing", {"ANTHROPIC_AUTH_TOKEN_FILE": "/no/where"}, "ANTHROPIC_AUTH_TOKEN_FILE: there is no file /no/where"),
+    ("folder", {"CLAUDE_CODE_OAUTH_TOKEN_FILE": "/"}, "CLAUDE_CODE_OAUTH_TOKEN_FILE: there is no file /"),
+):
+    def _secret(self, given=given, why=why):
+        call = self.place().run("x", env=given)
+        self.assertEqual((call.code, call.err, call.engine), (78, f"claudebox: error: {why}\n", []))
+
+    case(Settings, f"a_secret_{title}")(_secret)
 
 
 @case(Settings, "keys_of_root_are_copied_for_the_boxs_user")

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::geteuid;
 
 use super::super::cron;
 use super::probe::{self, Seen};
@@ -21,7 +22,9 @@ use crate::claude::store::{CliStore, Unfit};
 use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::mode::Mode;
+use crate::config::server::ServerConfig;
 use crate::config::{Config, name, spelling, unknown};
+use crate::policy::{self, hold};
 use crate::process::spawn::own_executable;
 
 const API_HOST: &str = "api.anthropic.com";
@@ -31,7 +34,7 @@ const DNS_PATIENCE: Duration = Duration::from_secs(5);
 const LEAST_FREE_BYTES: u64 = 500 << 20;
 
 /// Every check, as far as one can be made without the one before.
-pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
+pub(super) fn all(config: &Config, servers: Option<&ServerConfig>, env: &impl Environment) -> Vec<Check> {
     let unknown = unknown::complaints(env);
     let mut checks = vec![if unknown.is_empty() {
         Check::ok("settings", "readable")
@@ -72,6 +75,7 @@ pub(super) fn all(config: &Config, env: &impl Environment) -> Vec<Check> {
     checks.push(Check::ok("user", format!("{} ({}:{})", booted.identity.name, ids.uid, ids.gid)));
     checks.push(folder("workspace", &booted.workspace, &booted, &seen));
     checks.push(folder("claude files", &booted.config_dir, &booted, &seen));
+    checks.push(policy(config, servers, &booted));
     checks.push(docker(config, &booted, env, &seen));
     checks.push(cli(config, &booted, env));
     checks.push(credentials(config, &booted, env));
@@ -114,15 +118,13 @@ fn mode(config: &Config, booted: &Booted, seen: &Seen) -> Check {
             format!("{var} is on, and a process of {user} could still gain privileges: {seen:?}"),
             "start the container anew, as root",
         ),
-        Mode::Hardened if !seen.is_supervisors_user => {
+        // As such a box would start, this process is its PID 1.
+        Mode::Hardened if !seen.is_supervisors_user && (std::process::id() != 1 || geteuid().is_root()) => {
             Check::ok("mode", format!("hardened: no process of {user} can gain privileges"))
         }
-        Mode::Hardened => Check::note(
-            "mode",
-            format!(
-                "hardened: no process of {user} can gain privileges, but PID 1 has the same user: {secrets_remedy}"
-            ),
-        ),
+        Mode::Hardened => {
+            Check::wrong("mode", format!("{var} is on, and PID 1 is {user}: no box starts so"), secrets_remedy)
+        }
         Mode::Sudo if !seen.can_gain_privileges() => {
             Check::note("mode", format!("{var} is off, and a process of {user} cannot gain privileges all the same"))
         }
@@ -158,8 +160,36 @@ fn folder(name: &'static str, path: &Path, booted: &Booted, seen: &Seen) -> Chec
     Check::wrong(name, format!("{owner} cannot be written to by {}", user.name), remedy)
 }
 
+/// Whether Claude could change what decides what it may do.
+fn policy(config: &Config, servers: Option<&ServerConfig>, booted: &Booted) -> Check {
+    const NAME: &str = "policy";
+    let hooks = [Path::new(policy::HOOKS), &booted.config_dir.join("init.d")].map(boot::hooks::find);
+    let telegram = servers.and_then(|servers| servers.telegram.as_ref());
+    let old = telegram.filter(|door| door.file.is_none()).map(|_| booted.config_dir.join("telegram.yml"));
+    let files = [
+        servers.and_then(|servers| servers.http.as_ref()?.tokens_file.clone()),
+        servers.and_then(|servers| Some(servers.cron.as_ref()?.file.clone())),
+        telegram.and_then(|door| door.file.clone()).or(old),
+    ];
+    let agent = booted.agent();
+    let all: Vec<PathBuf> =
+        files.into_iter().flatten().chain(hooks.into_iter().flatten().map(|hook| hook.path)).collect();
+    // What cannot be opened is the business of whoever reads it.
+    let changeable = all.iter().find_map(|path| Some((path, hold::open(path, &agent).ok()?.1?)));
+    let Some((path, hold)) = changeable else {
+        return Check::ok(NAME, format!("Claude can change none of {} files that decide", all.len()));
+    };
+    let found = format!("Claude could change {} ({hold})", path.display());
+    if config.mode == Mode::Hardened {
+        Check::wrong(NAME, found, "put it below /etc/claudebox, as root's or mounted read-only")
+    } else {
+        Check::note(NAME, format!("{found}: it is safe below /etc/claudebox, mounted read-only"))
+    }
+}
+
 fn docker(config: &Config, booted: &Booted, env: &impl Environment, seen: &Seen) -> Check {
     if config.mode == Mode::Hardened
+        && !config.docker_socket
         && let Some(socket) = engines::sockets(env).first()
     {
         let found = format!("{} is mounted in a hardened box", socket.display());

@@ -11,6 +11,7 @@ use super::configure::find_root;
 use super::failure::Failure;
 use crate::config::Config;
 use crate::config::environment::Environment;
+use crate::config::secret_files::{Both, WithFiles};
 use crate::exit_code::ExitCode;
 
 /// Checks the box and prints what was found, as lines for a person or as one JSON object. Exit code 0 if nothing is
@@ -20,13 +21,14 @@ pub(super) fn run(
     env: &impl Environment,
     out: &mut (impl Write + IsTerminal),
 ) -> Result<ExitCode, Failure> {
-    let checks = match Config::read_with_servers(env) {
-        Ok((mut config, _)) => {
-            find_root(&mut config);
-            checks::all(&config, env)
-        }
-        Err(errors) => errors.iter().map(checks::setting).collect(),
-    };
+    // Of a box that is up, whoever asks may bring a value along.
+    let both = if std::process::id() == 1 { Both::Refused } else { Both::ValueWins };
+    let checked = WithFiles::read(env, both).and_then(|env| {
+        let (mut config, servers) = Config::read_with_servers(&env)?;
+        find_root(&mut config);
+        Ok(checks::all(&config, servers.as_ref(), &env))
+    });
+    let checks = checked.unwrap_or_else(|errors| errors.iter().map(checks::setting).collect());
     let healthy = checks.iter().all(|check| check.state != CheckState::Wrong);
     let text = if json { report::as_json(&checks, healthy) } else { report::as_lines(&checks, out.is_terminal()) };
     out.write_all(text.as_bytes()).map_err(Failure::internal)?;

@@ -12,6 +12,7 @@ use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, WorkingFolder, mounts};
 use crate::claude::binary::CliSource;
 use crate::config::environment::Environment;
+use crate::config::secret_files::{Both, WithFiles};
 use crate::config::{Config, unknown};
 use crate::exit_code::ExitCode;
 use crate::init::broker::BrokerError;
@@ -28,6 +29,7 @@ pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Resul
     if let Some(json) = intent::asks_for_doctor(args) {
         return check_up(json, env);
     }
+    let env = &WithFiles::read(env, Both::Refused).map_err(|errors| Failure::of_settings(&errors))?;
     // What is wrong with the servers' settings is said before the box is booted for them.
     let config = if args.is_empty() { configure_servers(env)?.0 } else { configure_box(env)? };
     for complaint in unknown::complaints(env) {
@@ -43,8 +45,9 @@ pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Resul
 /// `init doctor`: the box is prepared as for a run, without its hooks, and then looked at. What keeps it from being prepared
 /// is among what is found.
 fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
-    if let Ok(config) = configure(env)
-        && let Err(error) = boot::prepare(&config, env, WorkingFolder::of(&config))
+    if let Ok(with_files) = WithFiles::read(env, Both::Refused)
+        && let Ok(config) = configure(&with_files)
+        && let Err(error) = boot::prepare(&config, &with_files, WorkingFolder::of(&config))
     {
         tracing::debug!("{error}");
     }
@@ -53,12 +56,18 @@ fn check_up(json: bool, env: &impl Environment) -> Result<ExitCode, Failure> {
 
 /// `run`: the same for one prompt, in a box that is already up. Where its servers run, the prompt is theirs.
 pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
+    // They were the box's to read; whoever calls may have brought a value along.
+    let env = &WithFiles::read(env, Both::ValueWins).map_err(|errors| Failure::of_settings(&errors))?;
+    run_with(args, env)
+}
+
+fn run_with(args: &[OsString], env: &impl Environment) -> Result<ExitCode, Failure> {
     let config = configure(env)?;
     match classify(args, io::stdin().is_terminal()) {
         Ok(Intent::Prompt(_)) if !is_installed(&config, env) => {
             // Where the box is installing it, this waits for that.
             claude_cli::ensure(&[], env)?;
-            run(args, env)
+            run_with(args, env)
         }
         Ok(Intent::Prompt(run)) if let Some(servers) = local::connect(&config, env) => {
             local::run(run, servers, &config, env)

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use nix::unistd::{Gid, getgid, getgroups, getuid};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -34,6 +35,7 @@ use crate::boot::workspaces::why_none_is_writable;
 use crate::claude::binary::CliSource;
 use crate::claude::sessions::Sessions;
 use crate::config::environment::{Environment, ProcessEnvironment};
+use crate::config::secret_files::{Both, WithFiles};
 use crate::config::server::{EngineConfig, ServerConfig};
 use crate::config::spelling::door_secrets;
 use crate::config::{Config, DOOR_MODES, name};
@@ -46,6 +48,7 @@ use crate::doors::{Closed, Door};
 use crate::exit_code::ExitCode;
 use crate::fetch::Fetcher;
 use crate::init::leftovers::{self, Scope};
+use crate::policy::{self, hold::Agent};
 use crate::privilege::files;
 use crate::privilege::plan::Kept;
 use crate::process::link::{Link, Message};
@@ -73,11 +76,16 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// `serve`: the servers, until it is told to stop.
 pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     take_place(Kept::Nothing, env)?;
+    // PID 1 has read them already, where there is one.
+    let env = &WithFiles::read(env, Both::Refused).map_err(|errors| Failure::of_settings(&errors))?;
     let (config, server) = configure_servers(env)?;
     let Some(server) = server else {
         let detail = format!("there is nothing to serve: set {} or {} to 1", DOOR_MODES.join(", "), name::MODE_LOCAL);
         return Err(Failure::config(detail));
     };
+    if let Some(agent) = agent() {
+        policy::judge_by(policy::Rule { agent, mode: config.mode });
+    }
     // What Claude runs may have the same user: it must not find the doors' secrets in this process's environment or memory.
     nix::sys::prctl::set_dumpable(false).map_err(Failure::internal)?;
     let link = Link::from_stdin().map_err(Failure::internal)?.map(Arc::new);
@@ -92,6 +100,22 @@ pub(super) fn run(env: &impl Environment) -> Result<ExitCode, Failure> {
     // A lookup that hangs must not hold the end up.
     runtime.shutdown_background();
     result
+}
+
+/// Whose hands the files that decide are to be out of: Claude, and this process. `None` where this is root without a Claude,
+/// which no box has.
+fn agent() -> Option<Agent> {
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    let claude = files::claude();
+    if claude.is_none() && uid == 0 {
+        return None;
+    }
+    let own = getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).chain([gid]);
+    let groups = claude.into_iter().flat_map(|claude| claude.groups.iter().copied().chain([claude.gid]));
+    Some(Agent {
+        uids: claude.map(|claude| claude.uid).into_iter().chain([uid]).collect(),
+        gids: groups.chain(own).collect(),
+    })
 }
 
 fn open_workspaces(config: &Config) -> Result<Workspaces, Failure> {

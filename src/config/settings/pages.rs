@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::super::secret_files;
 use super::{ALL, HandedOn, Part, Secrecy, Setting};
 
 const PARTS: [(Part, &str); 10] = [
@@ -59,6 +60,8 @@ fn table(part: Part) -> String {
             HandedOn::No | HandedOn::ByHost => "",
         };
         let more = if more.is_empty() { String::new() } else { format!(" {}", more.trim_ascii()) };
+        let file = format!(" Or `{name}{}`, a file.", secret_files::SUFFIX);
+        let more = more + if setting.secret == Secrecy::Public { "" } else { &file };
         let default = if default.is_empty() { " ".to_owned() } else { format!(" {default} ") };
         writeln!(text, "| `{name}{x}`{alone}{star} | {meaning}{more} |{default}|").unwrap();
     }
@@ -105,6 +108,16 @@ fn of_others() -> String {
     format!("            plain = \"{}\"\n", names.join("|"))
 }
 
+/// The secrets that each box gets and those of services, as the shell's lists of names.
+fn secrets() -> String {
+    let names = |to_services: bool| {
+        let of = ALL.iter().filter(|setting| setting.secret != Secrecy::Public);
+        let of = of.filter(|setting| (setting.handed_on == HandedOn::ToServices) == to_services);
+        of.map(|setting| setting.name).collect::<Vec<_>>().join(" ")
+    };
+    format!("secrets='{}'\nsecrets_of_services='{}'\n", names(false), names(true))
+}
+
 #[test]
 fn the_host_command_hands_them_on() {
     let lists = [
@@ -116,7 +129,8 @@ fn the_host_command_hands_them_on() {
     ];
     hold("scripts/claudebox", |script| {
         let begin = "            # From src/config/settings.rs, by tests/docs/settings --write:\n";
-        filled(script, begin, "            # (end)\n", &lists.concat())
+        let script = filled(script, begin, "            # (end)\n", &lists.concat());
+        filled(&script, "# Secrets that a file may hold, from the same:\n", "# (end)\n", &secrets())
     });
 }
 

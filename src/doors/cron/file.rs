@@ -15,6 +15,7 @@ use super::values::{
 };
 use crate::claude::arguments::Effort;
 use crate::config::yaml;
+use crate::policy;
 
 /// A job that takes longer is ended, if nothing else is set.
 pub const USUAL_TIMEOUT: Duration = Duration::from_hours(6);
@@ -92,7 +93,7 @@ pub enum FileError {
 ///
 /// `zone`: by whose clocks, where the file does not say.
 pub fn read(path: &Path, zone: Tz) -> Result<Vec<Job>, FileError> {
-    let text = std::fs::read_to_string(path)
+    let text = policy::read(path, policy::CRON)
         .map_err(|error| FileError::Unreadable { path: path.to_owned(), why: error.to_string() })?;
     parse(&text, zone).map_err(|(at, why)| FileError::Wrong { path: path.to_owned(), at, why })
 }

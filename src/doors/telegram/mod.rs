@@ -35,7 +35,7 @@ mod tests;
 mod text;
 mod wording;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,6 +64,7 @@ use self::shell::{Sendings, Shells};
 use crate::config::server::TelegramConfig;
 use crate::desk::chats::{ChatError, ChatReport, Chats};
 use crate::doors::{self, Door, Serving};
+use crate::policy;
 use crate::runs::engine::Engine;
 use crate::workspace::Workspaces;
 
@@ -90,6 +91,15 @@ pub enum NotOpened {
     Bot(#[from] UnusableBot),
 }
 
+/// The file to read: the one that is named, or `old`, where older boxes have it, if it is there.
+fn settings_file(named: Option<&Path>, old: &Path) -> PathBuf {
+    let place = Path::new(policy::TELEGRAM);
+    if named == Some(place) && old.exists() {
+        tracing::info!("{} is not read: there is {}", old.display(), place.display());
+    }
+    named.or_else(|| Some(old).filter(|old| old.exists())).unwrap_or(place).to_owned()
+}
+
 /// A service with clones of what it needs, and what is its own.
 macro_rules! service {
     ($service:ident { $($needs:ident),* } $($own:ident: $value:expr),*) => {
@@ -106,8 +116,7 @@ impl Telegram {
         workspaces: Workspaces,
     ) -> Result<Self, NotOpened> {
         let api: Arc<dyn BotApi> = Arc::new(TelegramBot::new(config)?);
-        let settings = config.file.clone().unwrap_or_else(|| config_dir.join(FILE));
-        let settings = ChatSettings::open(settings)?;
+        let settings = ChatSettings::open(settings_file(config.file.as_deref(), &config_dir.join(FILE)))?;
         let notes = Notes::new(engine.notes_to_keep());
         let sender = Sender::new(Arc::clone(&api));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -12,6 +12,7 @@ use crate::claude::arguments::Effort;
 use crate::config::yaml;
 use crate::desk::options::Field;
 use crate::desk::options::form::{self, Wrong};
+use crate::policy;
 use crate::runs::submission::Busy;
 
 /// How long a shell command may take if nothing else is set.
@@ -162,7 +163,7 @@ pub enum SettingsError {
 
 impl SettingsFile {
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        let text = policy::read(path, policy::TELEGRAM).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SettingsError::Missing { path: path.to_owned() },
             _ => SettingsError::Unreadable { path: path.to_owned(), why: error.to_string() },
         })?;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::name::MODE_API_TOKENS_FILE;
 use crate::config::yaml;
 use crate::desk::caller::{self, Caller};
+use crate::policy;
 use crate::store::record::DoorName;
 
 /// Doors that a token can be limited to.
@@ -75,7 +76,7 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
 
 /// Reads and checks the whole file. `.json` is JSON, everything else YAML.
 pub(super) fn read(path: &Path) -> Result<Vec<Token>, TokensError> {
-    let text = fs::read_to_string(path).map_err(|source| TokensError::Read { path: path.into(), source })?;
+    let text = policy::read(path, policy::TOKENS).map_err(|source| TokensError::Read { path: path.into(), source })?;
     let malformed = |message| TokensError::Malformed { path: path.into(), message };
     let entries = parse(&text, path.extension().is_some_and(|kind| kind == "json")).map_err(malformed)?;
     if entries.is_empty() {
