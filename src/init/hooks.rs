@@ -16,6 +16,7 @@ use crate::config::{Config, OnError, name};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Kept;
+use crate::privilege::walls::Walls;
 use crate::process::spawn::{Spawn, Streams, spawn};
 use crate::process::status::ChildStatus;
 use crate::process::table;
@@ -116,6 +117,7 @@ fn run_one(
         mode: Mode::Sudo,
         group: Group::Session,
         parent_death_signal: None,
+        walls: Walls::default(),
     };
     // Standard output belongs to the main child's answer; what a hook prints is log. A hook may leave a daemon behind
     // that goes on writing, so it gets the log itself rather than a pipe that ends with it.

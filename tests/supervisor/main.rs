@@ -33,3 +33,4 @@ mod shutdown;
 mod signals;
 mod stubs;
 mod terminal;
+mod walls;
