@@ -7,7 +7,7 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::local::{launch, make_workspace, run, says};
+use crate::local::{launch, make_workspace, run, run_by, says};
 use crate::real_cli::{answer, claude};
 use crate::stubs::{cli, ready};
 use crate::support::{Launch, TestBox, UID};
@@ -81,8 +81,7 @@ fn attack(settings: &[(&str, &str)]) -> Option<(TestBox, Vec<String>)> {
         make_workspace(&testbox, name);
     }
     write(&testbox, "workspaces/b/secret", "");
-    let mut neighbour =
-        run(&running, &testbox, &["exec sleep 4242"]).current_dir("/").arg("--workspace").arg("b").spawn().unwrap();
+    let mut neighbour = run_by(&running, &testbox, r#"cd ../b && exec "$@""#, &["exec sleep 4242"]).spawn().unwrap();
     running.until("the neighbour works", |all| all.iter().any(|process| process.command() == ["sleep", "4242"]));
     let attacks = [FILES, PROCESSES, CALLS, WORK].concat();
     let said = says(&run(&running, &testbox, &[&attacks]).output().unwrap());
@@ -256,7 +255,7 @@ perl -MIO::Socket::INET -e '
         }
     }' &
 "#;
-    let path = testbox.script("cli", &cli("getent ahostsv4 name.test | head -1 | cut -d' ' -f1"));
+    let path = testbox.script("cli", &cli("getent hosts name.test | cut -d' ' -f1"));
     let launch = testbox.claudebox(&["init", "--", "hello"]).env("CLAUDEBOX_CLAUDE_BIN", &path).before(server);
     launch.env("CLAUDEBOX_SECCOMP", "1").start().finish().exits(0);
     assert_eq!(testbox.note(), "192.0.2.7\n");
