@@ -125,8 +125,8 @@ fn plan(spawn: &Spawn) -> Plan {
 
 /// This process's environment with these changes, as `NAME=VALUE`.
 pub fn environment(changes: &[(String, Option<OsString>)]) -> io::Result<Vec<CString>> {
-    let changed = |name: &OsString| changes.iter().any(|(change, _)| name == change.as_str());
-    let kept = std::env::vars_os().filter(|(name, _)| !changed(name));
+    let is_set = |name: &OsString| changes.iter().any(|(change, _)| name == change.as_str());
+    let kept = std::env::vars_os().filter(|(name, _)| !is_set(name));
     let set = changes.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
     let variables = kept.chain(set).map(|(mut variable, value)| {
         variable.push("=");

@@ -80,11 +80,11 @@ impl Fence {
 
 /// Collects what is to be seen at and below `path`; `in_hidden`: only what is shown.
 fn see(path: &Path, in_hidden: bool, hidden: &[&Path], shown: &[&Path], seen: &mut Vec<PathBuf>) {
-    let is_hidden = if shown.contains(&path) { false } else { in_hidden || hidden.contains(&path) };
+    let closed = !shown.contains(&path) && (in_hidden || hidden.contains(&path));
     let below = |all: &[&Path]| all.iter().any(|one| *one != path && one.starts_with(path));
-    if !is_hidden && !below(hidden) {
+    if !closed && !below(hidden) {
         seen.push(path.to_owned());
-    } else if is_hidden {
+    } else if closed {
         // Whoever may not list a folder can still name what is in it.
         let next: std::collections::BTreeSet<PathBuf> = shown.iter().filter_map(|one| step(path, one)).collect();
         next.iter().for_each(|next| see(next, true, hidden, shown, seen));
