@@ -48,7 +48,6 @@ strace -o trace true 2>/dev/null && won "ptrace"
 perl -MSocket -e 'exit !socket(S, PF_INET, SOCK_DGRAM, 0)' && won "UDP"
 perl -MSocket -e 'exit !socket(S, PF_INET6, SOCK_DGRAM, 0)' && won "UDP 6"
 perl -MSocket -e 'exit !socket(S, 40, SOCK_STREAM, 0)' && won "vsock"
-perl -e 'exit(syscall(248, "user", "name", "x", 1, -3) == -1 && $!{EPERM})' && [ "$(uname -m)" = x86_64 ] && won "keys"
 true
 "#;
 
@@ -158,7 +157,7 @@ fn behind_both_walls_no_attack_works_and_everything_else_does() {
 /// Each wall keeps out what it is there for, and no more.
 #[test]
 fn without_a_wall_its_attacks_work() {
-    const FILTERED: [&str; 6] = ["UDP", "UDP 6", "keys", "ptrace", "unshare", "unshare with a process"];
+    const FILTERED: [&str; 5] = ["UDP", "UDP 6", "ptrace", "unshare", "unshare with a process"];
     let Some((_, won)) = attack(&[("LANDLOCK", "1")]) else { return };
     // Whether there are sockets of virtual machines is the machine's business.
     let won: Vec<String> = won.into_iter().filter(|way| way != "vsock").collect();
@@ -300,5 +299,4 @@ fn the_real_clis_terminal_works_behind_both_walls() {
     running.expect("model]");
     running.signal(libc::SIGTERM);
     running.finish().exits(143);
-    assert!(fs::read_to_string(testbox.path("home/.claude/history.jsonl")).unwrap().contains("interactive"));
 }

@@ -87,10 +87,14 @@ fn see(path: &Path, in_hidden: bool, hidden: &[&Path], shown: &[&Path], seen: &m
     } else if closed {
         // Whoever may not list a folder can still name what is in it.
         let next: std::collections::BTreeSet<PathBuf> = shown.iter().filter_map(|one| step(path, one)).collect();
-        next.iter().for_each(|next| see(next, true, hidden, shown, seen));
+        for next in &next {
+            see(next, true, hidden, shown, seen);
+        }
     } else {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.for_each(|entry| see(&entry.path(), false, hidden, shown, seen));
+        for entry in entries {
+            see(&entry.path(), false, hidden, shown, seen);
+        }
     }
 }
 
