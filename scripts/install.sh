@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=2f8c419bb0140fd54f5f9c4af54c3d8a733264affe8054d00531e3063086d84d
+checksum=a2ec0debf9db08b7b248fafce03925fd191fadabfa57b7eb30067aaf336fb307
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

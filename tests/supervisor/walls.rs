@@ -190,8 +190,8 @@ fn every_way_to_the_cli_is_walled(#[case] args: &[&str], #[case] terminal: bool)
     for (hardened, expected) in [("1", ""), ("0", "policy\nUDP\n")] {
         let Some(testbox) = TestBox::new() else { return };
         furnish(&testbox);
-        let tries = r#"cat /etc/claudebox/tokens.yml 2>/dev/null && echo policy
-perl -MSocket -e 'exit !socket(S, PF_INET, SOCK_DGRAM, 0)' && echo UDP"#;
+        let tries = r"cat /etc/claudebox/tokens.yml 2>/dev/null && echo policy
+perl -MSocket -e 'exit !socket(S, PF_INET, SOCK_DGRAM, 0)' && echo UDP";
         let path = testbox.script("cli", &cli(tries));
         let launch = testbox.claudebox(args).env("CLAUDEBOX_CLAUDE_BIN", &path).env("CLAUDEBOX_HARDENED", hardened);
         let launch = if terminal { launch.on_terminal() } else { launch };
