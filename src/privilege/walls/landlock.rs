@@ -10,14 +10,12 @@ use landlock::{
 };
 
 use super::fence::Fence;
-use super::give_up_privileges;
 
 /// The newest version that is asked for: `verdict::WHOLE`.
 const VERSION: ABI = ABI::V6;
 
 /// Puts `fence` around the calling thread; `strict`: all of it.
 pub(super) fn put_up(fence: &Fence, strict: bool) -> Result<(), String> {
-    give_up_privileges()?;
     let level = if strict { CompatLevel::HardRequirement } else { CompatLevel::BestEffort };
     build(fence, level).map_err(|error| error.to_string())
 }

@@ -10,8 +10,6 @@ mod landlock;
 mod seccomp;
 pub mod verdict;
 
-use std::io;
-
 use serde::{Deserialize, Serialize};
 
 use self::fence::Fence;
@@ -39,7 +37,7 @@ pub enum WallError {
 }
 
 impl Walls {
-    /// Puts them up around the calling thread, and so around the program that it becomes.
+    /// Puts them up around the calling thread, and so around the program that it becomes. Either sets `no_new_privs` first.
     pub fn put_up(&self) -> Result<(), WallError> {
         if let Some(fence) = &self.fence {
             landlock::put_up(fence, self.strict).map_err(WallError::Landlock)?;
@@ -66,9 +64,4 @@ impl Kernel {
     pub fn of_machine() -> Self {
         Self { landlock: sys::landlock_version(), has_seccomp: sys::has_seccomp() }
     }
-}
-
-/// `no_new_privs`, which both walls stand on.
-fn give_up_privileges() -> Result<(), String> {
-    nix::sys::prctl::set_no_new_privs().map_err(|error| io::Error::from(error).to_string())
 }

@@ -12,8 +12,6 @@ use seccompiler::{
     TargetArch, apply_filter, sock_filter,
 };
 
-use super::give_up_privileges;
-
 /// The first system call that this filter does not know. Those of x32, which have a bit of their own, are beyond it.
 const UNKNOWN: u32 = 470;
 /// `open_tree_attr`, younger than the C library's list.
@@ -116,7 +114,6 @@ const KIND: u64 = 0xf;
 
 /// Puts the filter around the calling thread.
 pub(super) fn put_up() -> Result<(), String> {
-    give_up_privileges()?;
     // The first one decides over unknown numbers, so what a later one says of them does not matter.
     [Ok(known_alone()), without_clone3(), refusals()]
         .into_iter()
