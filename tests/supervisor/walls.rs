@@ -34,7 +34,7 @@ cat "$claude/claudebox/other/note" >/dev/null 2>&1 && won "read another box's no
 "#;
 
 const PROCESSES: &str = r#"
-neighbour=$(pgrep -f 'sleep 4242' | head -1)
+neighbour=$(pgrep -x sleep)
 kill -0 "$neighbour" 2>/dev/null && won "signal the neighbour"
 tr '\0' '\n' <"/proc/$neighbour/environ" 2>/dev/null | grep -q . && won "read the neighbour's environment"
 perl -MIO::Socket::UNIX -e 'exit !IO::Socket::UNIX->new(Peer => "\0outside")' && won "abstract socket"
@@ -72,7 +72,7 @@ fn attack(settings: &[(&str, &str)]) -> Option<(TestBox, Vec<String>)> {
     fs::create_dir(testbox.path("workspaces")).unwrap();
     chown(testbox.path("workspaces"), Some(UID), Some(UID)).unwrap();
     furnish(&testbox);
-    let outside = r"perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => chr(0) . q(outside), Listen => 9) or die; sleep' &";
+    let outside = r"perl -MIO::Socket::UNIX -e 'our $door = IO::Socket::UNIX->new(Local => chr(0) . q(outside), Listen => 9) or die; sleep' &";
     let launch = set(launch(&testbox), settings).before(outside);
     let mut running = launch.start();
     running.until("serve is ready", ready);
