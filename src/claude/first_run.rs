@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::PINNED_VERSION;
 use crate::json_file::{self, JsonFileError};
 
 /// How much of an API key the CLI remembers when it has been approved.
@@ -36,6 +37,8 @@ pub fn settle(config_dir: &Path, workspace: &Path, api_key: Option<&str>) -> Res
 
 fn settle_state(state: &mut Map<String, Value>, workspace: &Path, api_key: Option<&str>) {
     state.insert("hasCompletedOnboarding".into(), true.into());
+    // Where the CLI may not write this file, it would ask about its news each time.
+    state.entry("firstStartVersion").or_insert_with(|| PINNED_VERSION.into());
     let projects = object_in(state, "projects");
     // Trust in a folder covers those below it, and the user has put the CLI into this box to work anywhere in it.
     for folder in ["/", &workspace.to_string_lossy()] {
@@ -92,6 +95,7 @@ mod tests {
         settle(&config, Path::new("/work"), Some(KEY)).unwrap();
         let expected = json!({
             "hasCompletedOnboarding": true,
+            "firstStartVersion": PINNED_VERSION,
             "projects": {"/": {"hasTrustDialogAccepted": true}, "/work": {"hasTrustDialogAccepted": true}},
             "customApiKeyResponses": {"approved": ["3456789-abcdefghij".to_owned()], "rejected": []},
         });

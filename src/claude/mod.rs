@@ -15,6 +15,7 @@ pub mod model;
 pub mod outcome;
 pub mod price;
 pub mod prompt_files;
+pub mod reach;
 pub mod schema;
 pub mod sessions;
 pub mod settings;

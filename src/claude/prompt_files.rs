@@ -49,6 +49,11 @@ impl PromptFiles {
         self.append.as_deref().or(standing)
     }
 
+    /// What was written.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.system.iter().chain(&self.append).map(PathBuf::as_path)
+    }
+
     /// The arguments that name the system prompt's file.
     pub fn arguments(&self) -> Vec<OsString> {
         self.system.iter().flat_map(|file| ["--system-prompt-file".into(), file.into()]).collect()

@@ -86,6 +86,10 @@ pub struct Config {
     pub mode: Mode,
     /// Whether an engine's socket may be there although nothing is to gain privileges.
     pub docker_socket: bool,
+    /// Whether Claude is fenced in with Landlock, if it was said.
+    pub landlock: Option<bool>,
+    /// Whether Claude's system calls are filtered, if it was said.
+    pub seccomp: Option<bool>,
     /// What a failing init hook does to the start.
     pub hooks_on_error: OnError,
     /// Longest an init hook may take; `None` is for ever.
@@ -135,6 +139,16 @@ impl OnError {
 }
 
 impl Config {
+    /// Whether Claude is fenced in, as far as the kernel can.
+    pub fn has_fence(&self) -> bool {
+        self.landlock.unwrap_or(self.mode == Mode::Hardened)
+    }
+
+    /// Whether Claude's system calls are filtered, if the kernel can.
+    pub fn has_filter(&self) -> bool {
+        self.seccomp.unwrap_or(self.mode == Mode::Hardened)
+    }
+
     /// Where the servers' state is: one folder for each container. `config_dir` is the CLI's own folder.
     pub fn state_folder(&self, config_dir: &Path) -> PathBuf {
         let sealed = || Some(self.sealed_folder()).filter(|sealed| sealed.join(".").exists());
@@ -190,6 +204,8 @@ impl Config {
             grace: reader.seconds(name::GRACE_SECONDS, LONGEST_GRACE_SECONDS).unwrap_or(DEFAULT_GRACE),
             mode: if reader.flag(name::HARDENED) { Mode::Hardened } else { Mode::Sudo },
             docker_socket: reader.flag(name::DOCKER_SOCKET),
+            landlock: reader.switch(name::LANDLOCK),
+            seccomp: reader.switch(name::SECCOMP),
             hooks_on_error: reader.choice(name::HOOKS_ON_ERROR, OnError::ALLOWED).unwrap_or_default(),
             hook_timeout: reader
                 .seconds(name::HOOK_TIMEOUT, LONGEST_HOOK_SECONDS)

@@ -15,9 +15,16 @@ use super::spelling::lookup;
 use super::{name, places, zone};
 
 const DAY: Duration = Duration::from_hours(24);
+const DEFAULT_PORT: u16 = 8080;
 const MEGABYTE: u64 = 1 << 20;
 const LONGEST_DAYS: u64 = 36_500;
 const LONGEST_IDLE_SECONDS: u64 = 30 * 86_400;
+
+/// The port of the HTTP door, from an environment that may lack the door's secrets.
+pub fn port(env: &impl Environment) -> u16 {
+    let named = lookup(env, name::MODE_API_PORT).and_then(|(_, value)| value.to_str()?.parse().ok());
+    named.unwrap_or(DEFAULT_PORT)
+}
 
 /// All settings of `serve`.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,7 +179,7 @@ impl HttpConfig {
     fn from(reader: &mut Reader<'_, impl Environment>) -> Self {
         Self {
             bind: reader.address(name::MODE_API_BIND).unwrap_or(IpAddr::from([0, 0, 0, 0])),
-            port: reader.port(name::MODE_API_PORT).unwrap_or(8080),
+            port: reader.port(name::MODE_API_PORT).unwrap_or(DEFAULT_PORT),
             token: reader.text(name::MODE_API_TOKEN).map(Secret::new),
             tokens_file: reader.absolute_path(name::MODE_API_TOKENS_FILE).or_else(|| places::taken(places::TOKENS)),
             hosts: reader.list(name::MODE_API_HOSTS),

@@ -220,6 +220,14 @@ settings! {
         ///
         /// Whoever reaches it is root on the host. The host command mounts it in a hardened box only with this.
         DOCKER_SOCKET = "CLAUDEBOX_DOCKER_SOCKET" { default: "off", has_old_name: false, handed_on: Always }
+        /// Whether Claude, and all that it starts, reaches its own workspace and no other (Landlock); `sudo` does not work then.
+        ///
+        /// See [security.md](security.md#the-walls).
+        LANDLOCK = "CLAUDEBOX_LANDLOCK" { default: "on in a hardened box", has_old_name: false, handed_on: Always }
+        /// Whether the system calls of Claude, and of all that it starts, are filtered (seccomp); `sudo` does not work then.
+        ///
+        /// See [security.md](security.md#the-walls).
+        SECCOMP = "CLAUDEBOX_SECCOMP" { default: "on in a hardened box", has_old_name: false, handed_on: Always }
         /// What a failing init hook does to the start: `stop` or `continue`.
         HOOKS_ON_ERROR = "CLAUDEBOX_HOOKS_ON_ERROR" { default: "`stop`", has_old_name: false, handed_on: Always }
         /// Seconds that an init hook may take; 0 is for ever.

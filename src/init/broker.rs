@@ -21,6 +21,7 @@ use crate::config::mode::Mode;
 use crate::config::{Config, name, offline};
 use crate::privilege::helper::Group;
 use crate::privilege::plan::{Credentials, Kept};
+use crate::privilege::walls::Walls;
 use crate::process::spawn::{Spawn, own_executable};
 use crate::sys;
 
@@ -156,6 +157,7 @@ impl Broker {
             mode: config.mode,
             group: Group::Session,
             parent_death_signal: Some(libc::SIGTERM),
+            walls: Walls::default(),
         };
         Ok((Self { plan, folder, standing, credential }, listener))
     }

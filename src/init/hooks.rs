@@ -18,6 +18,7 @@ use crate::policy;
 use crate::policy::hold::{self, Agent, Hold};
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Kept;
+use crate::privilege::walls::Walls;
 use crate::process::spawn::{Spawn, Streams, spawn};
 use crate::process::status::ChildStatus;
 use crate::process::table;
@@ -185,6 +186,7 @@ fn run_one(
         mode: Mode::Sudo,
         group: Group::Session,
         parent_death_signal: None,
+        walls: Walls::default(),
     };
     // Standard output belongs to the main child's answer; what a hook prints is log. A hook may leave a daemon behind
     // that goes on writing, so it gets the log itself rather than a pipe that ends with it.

@@ -9,6 +9,7 @@ use crate::config::spelling::spellings;
 use crate::config::{Config, name};
 use crate::privilege::helper::Group;
 use crate::privilege::plan::{Credentials, Kept};
+use crate::privilege::walls::Walls;
 use crate::process::spawn::Spawn;
 
 /// Changes of an environment: a value sets, `None` removes.
@@ -52,6 +53,7 @@ pub(super) fn child_of_box(
         group,
         // PID 1 takes its whole namespace with it; anybody else leaves the child to itself unless it asks for this.
         parent_death_signal: (!supervisor.is_pid1()).then_some(libc::SIGTERM),
+        walls: Walls::default(),
     }
 }
 
@@ -77,6 +79,7 @@ pub(super) fn plan_of_roots(booted: &Booted, command: Vec<OsString>) -> Spawn {
         mode: Mode::Sudo,
         group: Group::Session,
         parent_death_signal: None,
+        walls: Walls::default(),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::environment::Environment;
 use crate::config::{Config, offline};
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
+use crate::privilege::walls::Walls;
 use crate::process::events;
 use crate::process::spawn::{Streams, own_executable, spawn};
 use crate::process::status::ChildStatus;
@@ -35,8 +36,8 @@ pub enum MainChild {
     Role(&'static str, Vec<OsString>),
     /// claudebox itself in the role that looks after one prompt, with these arguments.
     Worker(&'static str, Vec<OsString>),
-    /// The CLI, as the command names it, with these arguments.
-    Claude(OsString, Vec<OsString>),
+    /// The CLI, as the command names it, with these arguments, and what stands around it.
+    Claude(OsString, Vec<OsString>, Box<Walls>),
 }
 
 /// Why the box did not get to its main child.
@@ -75,12 +76,13 @@ pub fn start(
         MainChild::Role(role, args) | MainChild::Worker(role, args) => {
             [own_executable().into_os_string(), (*role).into()].into_iter().chain(args.iter().cloned()).collect()
         }
-        MainChild::Claude(program, args) => std::iter::once(program).chain(args).cloned().collect(),
+        MainChild::Claude(program, args, _) => std::iter::once(program).chain(args).cloned().collect(),
     };
-    let child = spawn(
-        &child_of_box(supervisor, config, booted, side, command, environment, Group::Foreground),
-        Streams::inherited(),
-    )?;
+    let mut plan = child_of_box(supervisor, config, booted, side, command, environment, Group::Foreground);
+    if let MainChild::Claude(_, _, walls) = main {
+        plan.walls = Walls::clone(walls);
+    }
+    let child = spawn(&plan, Streams::inherited())?;
     Ok(supervisor.run(child.id().cast_signed(), Machine::new(config.grace), sidecars)?)
 }
 

@@ -109,7 +109,11 @@ pub fn gather(config: &Config, env: &impl Environment, workspace: &Path, config_
     let socket = fs::canonicalize(DOCKER_SOCKET).ok();
     let mounts = mounts::from_outside().into_iter().filter(|mount| Some(&mount.path) != socket.as_ref()).collect();
     Facts {
-        sudo: sudo(config.mode, &status, is_installed, name.as_deref()),
+        sudo: match sudo(config.mode, &status, is_installed, name.as_deref()) {
+            // This process is on the other side of the walls.
+            Sudo::Works if config.has_fence() || config.has_filter() => Sudo::NoNewPrivileges,
+            sudo => sudo,
+        },
         user: name.unwrap_or_else(|| uid.to_string()),
         uid,
         is_hardened: config.mode == Mode::Hardened,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::{DropError, Kernel, drop_to, harden};
 use super::exec::{self, ExecError};
 use super::plan::{Credentials, Kept};
+use super::walls::{WallError, Walls};
 use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::sys::{self, SignalState};
@@ -44,6 +45,9 @@ pub struct Plan {
     pub signals: SignalState,
     /// Its working directory, entered as its user.
     pub directory: PathBuf,
+    /// What stands around the program.
+    #[serde(default)]
+    pub walls: Walls,
 }
 
 /// Session and process group of a child.
@@ -72,6 +76,8 @@ pub enum HelperError {
     Orphaned,
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Wall(#[from] WallError),
     #[error("cannot prepare the child process: {0}")]
     System(#[from] Errno),
 }
@@ -81,7 +87,7 @@ impl HelperError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::BadPlan(_) => ExitCode::Usage,
-            Self::Directory { .. } | Self::Drop(_) => ExitCode::Config,
+            Self::Directory { .. } | Self::Drop(_) | Self::Wall(_) => ExitCode::Config,
             Self::Exec(error) => error.exit_code(),
             Self::Orphaned | Self::System(_) => ExitCode::Internal,
         }
@@ -119,6 +125,7 @@ pub fn carry_out(plan: &Plan, program: &[CString], environment: Option<&[CString
     }
     std::env::set_current_dir(&plan.directory)
         .map_err(|source| HelperError::Directory { path: plan.directory.clone(), source })?;
+    plan.walls.put_up()?;
     execute(program, environment, plan.signals)
 }
 
@@ -171,6 +178,7 @@ fn enter_group(group: Group) -> Result<(), HelperError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::walls::fence::Fence;
     use super::*;
 
     fn arg(text: &str) -> OsString {
@@ -188,6 +196,11 @@ mod tests {
             parent: 1,
             signals: SignalState { blocked: 1 << 63, ignored: 1 << 12 },
             directory: "/work space".into(),
+            walls: Walls {
+                fence: Some(Fence { write: vec!["/w".into()], ..Fence::default() }),
+                filter: true,
+                strict: true,
+            },
         };
         let json = serde_json::to_string(&plan).unwrap();
         let (parsed, program) = parse([arg(&json), arg("claude"), arg("-p")]).unwrap();

@@ -11,3 +11,4 @@ pub mod files;
 pub mod helper;
 pub mod keep;
 pub mod plan;
+pub mod walls;

@@ -13,6 +13,7 @@ use crate::config::mode::Mode;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::{self, Group, Plan};
 use crate::privilege::plan::{Credentials, Kept};
+use crate::privilege::walls::Walls;
 use crate::sys;
 
 /// A child to start.
@@ -34,6 +35,8 @@ pub struct Spawn {
     pub group: Group,
     /// Signal the child gets when this process dies first.
     pub parent_death_signal: Option<i32>,
+    /// What stands around it.
+    pub walls: Walls,
 }
 
 /// Standard streams of a child.
@@ -85,9 +88,8 @@ pub fn spawn(spawn: &Spawn, streams: Streams) -> io::Result<Child> {
 /// helper's own process image then, and a millisecond faster. It is reaped by `process::reaper`.
 pub fn fork(spawn: &Spawn) -> io::Result<Forked> {
     let plan = plan(spawn);
-    let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
     let program: Vec<CString> = spawn.command.iter().cloned().map(text).collect::<io::Result<_>>()?;
-    let environment: Vec<CString> = environment(spawn).map(text).collect::<io::Result<_>>()?;
+    let environment = environment(&spawn.environment)?;
     let ((input, stdin), (stdout, output), (stderr, errors)) = (io::pipe()?, io::pipe()?, io::pipe()?);
     if let Some(pid) = sys::fork()? {
         return Ok(Forked { pid, stdin, stdout, stderr });
@@ -117,19 +119,25 @@ fn plan(spawn: &Spawn) -> Plan {
         parent: std::process::id().cast_signed(),
         signals: sys::inherited_signals(),
         directory: spawn.directory.clone(),
+        walls: spawn.walls.clone(),
     }
 }
 
-/// This process's environment with the child's changes, as `NAME=VALUE`.
-fn environment(spawn: &Spawn) -> impl Iterator<Item = OsString> {
-    let changed = |name: &OsString| spawn.environment.iter().any(|(change, _)| name == change.as_str());
-    let kept = std::env::vars_os().filter(move |(name, _)| !changed(name));
-    let set = spawn.environment.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
-    kept.chain(set).map(|(mut variable, value)| {
+/// This process's environment with these changes, as `NAME=VALUE`.
+pub fn environment(changes: &[(String, Option<OsString>)]) -> io::Result<Vec<CString>> {
+    let is_set = |name: &OsString| changes.iter().any(|(change, _)| name == change.as_str());
+    let kept = std::env::vars_os().filter(|(name, _)| !is_set(name));
+    let set = changes.iter().filter_map(|(name, value)| Some((name.into(), value.clone()?)));
+    let variables = kept.chain(set).map(|(mut variable, value)| {
         variable.push("=");
         variable.push(value);
-        variable
-    })
+        text(variable)
+    });
+    variables.collect()
+}
+
+fn text(text: OsString) -> io::Result<CString> {
+    CString::new(text.into_vec()).map_err(io::Error::other)
 }
 
 /// This program's path, for starting itself in another role.

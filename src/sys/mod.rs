@@ -175,6 +175,23 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The version of the kernel's Landlock; 0: it has none, or it is off.
+pub fn landlock_version() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: no attributes are read where the version is asked for.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0_usize, VERSION) };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// Whether the kernel filters system calls.
+pub fn has_seccomp() -> bool {
+    // SAFETY: a filter that is not there is refused, and nothing is changed: with EFAULT where there are filters.
+    let refused =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::null::<libc::c_void>()) };
+    refused == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// `fork(2)`: the child's pid, or `None` in the child.
 ///
 /// Only for a process with one thread, which is checked: in the child of any other, a lock that another thread held at

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use crate::claude::transcript::{Rest, Transcript};
 use crate::config::call::Variables;
 use crate::config::{name, offline};
 use crate::privilege::files;
+use crate::privilege::walls::Walls;
 use crate::process::events::Signals;
 
 /// The broker answers within a millisecond; one that has gone is started again within a second.
@@ -65,6 +66,10 @@ pub struct OneShot {
     pub offline: bool,
     /// Variables of its environment that are its own.
     pub variables: Variables,
+    /// What stands around the CLI.
+    pub walls: Walls,
+    /// What its environment has for that.
+    pub behind_walls: Vec<(String, Option<OsString>)>,
 }
 
 /// Carries `request` out and prints it to `out`; what a person who waits should know meanwhile goes to standard error, if it
@@ -161,6 +166,7 @@ impl Attempt<'_> {
         });
         let mut environment: Vec<(String, Option<OsString>)> =
             own.map(|(name, value)| (name.into(), value.map(Into::into))).collect();
+        environment.extend(request.behind_walls.iter().cloned());
         environment.extend([
             (name::RUN_ID.into(), Some(run_id.to_string().into())),
             // Says when nothing is left to do.
@@ -171,6 +177,10 @@ impl Attempt<'_> {
             environment.retain(|(name, _)| leading.iter().all(|(leading, _)| name != leading));
             environment.extend(leading.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
+        let mut walls = request.walls.clone();
+        if let Some(fence) = &mut walls.fence {
+            fence.shown.extend(files.paths().chain(standing).map(Path::to_owned));
+        }
         let launch = Launch {
             command,
             workspace: request.workspace.clone(),
@@ -180,6 +190,7 @@ impl Attempt<'_> {
             silence: request.silence,
             background: request.background,
             memory: request.memory,
+            walls,
         };
         tracing::debug!("run {run_id}: {:?} in {}", session, request.workspace.display());
         let schema = request.options.json_schema.as_deref().and_then(|schema| Schema::parse(schema).ok());

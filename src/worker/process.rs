@@ -20,6 +20,7 @@ use crate::config::name;
 use crate::privilege::files;
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Kept;
+use crate::privilege::walls::Walls;
 use crate::process::events::{self, Interest, Signals};
 use crate::process::reaper::{self, Children};
 use crate::process::spawn::{self, Spawn};
@@ -62,6 +63,8 @@ pub struct Launch {
     pub background: Duration,
     /// Most memory that it and everything it started may take, bytes.
     pub memory: Option<u64>,
+    /// What stands around it.
+    pub walls: Walls,
 }
 
 /// Who reads what the CLI prints.
@@ -204,6 +207,7 @@ impl<'run> Running<'run> {
             mode: Mode::Sudo,
             group: Group::Session,
             parent_death_signal: Some(libc::SIGTERM),
+            walls: launch.walls.clone(),
         };
         let child = spawn::fork(&plan)?;
         set_nonblocking(&child.stdin)?;

@@ -229,7 +229,7 @@ pub(crate) const ROOMS: &[Room] = &[
     },
     Room {
         path: "privilege",
-        what: "the drop: plan (pure), apply and verify, the helper",
+        what: "the drop: plan (pure), apply and verify, the helper; the walls around the CLI",
         may_use: &["config", "exit_code", "sys"],
     },
     Room {

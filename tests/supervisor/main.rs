@@ -34,3 +34,4 @@ mod shutdown;
 mod signals;
 mod stubs;
 mod terminal;
+mod walls;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::super::arguments::Session;
 use super::file::{is_damaged, is_resumable, modified, recorded_cwd};
 
 /// The CLI cuts a folder's name at this many UTF-16 units and appends a hash.
@@ -36,6 +37,27 @@ impl Sessions {
     /// Whether there is a file of session `id`.
     pub fn exists(&self, id: &str) -> bool {
         self.find(id).is_some()
+    }
+
+    /// The folder of what is begun in `workspace`, unless its name is one that the CLI alone can tell, and what of `session` is
+    /// elsewhere.
+    pub(in super::super) fn transcripts(&self, workspace: &Path, session: &Session) -> (Option<PathBuf>, Vec<PathBuf>) {
+        let slug = slug(workspace);
+        let own = (!slug.cut).then(|| self.projects().join(&slug.text));
+        let ids = match session {
+            Session::Fresh | Session::Picked(_) => vec![],
+            Session::Begin(id) | Session::Resume(id) | Session::Continue(id) => vec![id],
+            Session::Fork { from, into, .. } => vec![from, into],
+        };
+        let files = ids.into_iter().filter_map(|id| self.find(id));
+        let elsewhere = files.filter(|file| file.parent() != own.as_deref());
+        let elsewhere = elsewhere.flat_map(|file| [file.with_extension(""), file]);
+        let mut others: Vec<PathBuf> = elsewhere.collect();
+        if slug.cut {
+            // One for each of its sessions, in a folder that is there.
+            others.extend(self.files(workspace).into_iter().filter_map(|(_, _, file)| Some(file.parent()?.to_owned())));
+        }
+        (own, others)
     }
 
     /// The file of session `id`; it may lie in any folder, a session can change its cwd.

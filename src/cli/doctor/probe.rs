@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper::Group;
 use crate::privilege::plan::Kept;
+use crate::privilege::walls::Walls;
 use crate::process::spawn::{Spawn, Streams, own_executable, spawn};
 
 /// Hidden role: says what this process is and may do.
@@ -113,6 +114,7 @@ pub(super) fn output(
         mode: config.mode,
         group: Group::Session,
         parent_death_signal: None,
+        walls: Walls::default(),
     };
     let streams = Streams { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::null() };
     let output = spawn(&plan, streams).and_then(Child::wait_with_output)?;

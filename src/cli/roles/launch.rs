@@ -10,12 +10,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::configure::configure;
 use super::super::failure::Failure;
+use super::scratch::Scratch;
 use super::surroundings::{Surroundings, run_of, say_unwritable, settings_of};
+use super::walls::{Enclosure, around_claude};
+use crate::claude::reach::For;
 use crate::claude::sessions::Side;
 use crate::claude::{arguments, binary};
 use crate::config::environment::Environment;
 use crate::exit_code::ExitCode;
 use crate::privilege::helper;
+use crate::process::spawn;
 use crate::sys;
 
 /// Hidden role: prepares the CLI's files and becomes the interactive CLI.
@@ -36,12 +40,22 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
     if unwritable || opened.choice.tells_of_loss {
         await_reader();
     }
+    let session = &opened.choice.session;
+    let Enclosure { mut walls, environment, scratch } =
+        around_claude(&config, &place.sessions, &place.workspace, session, For::APerson, env)
+            .map_err(Failure::config)?;
+    if let Some(fence) = &mut walls.fence {
+        fence.shown.extend(standing.clone());
+    }
     opened.outlive_exec().map_err(Failure::internal)?;
+    scratch.map_or(Ok(()), Scratch::outlive_exec).map_err(Failure::internal)?;
     let mut command = vec![program.into_os_string()];
     command.extend(arguments::interactive(&run.options, &opened.choice.session, standing.as_deref(), &settings));
     let command: Result<Vec<CString>, _> = command.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
     let command = command.map_err(Failure::usage)?;
-    match helper::execute(&command, None, sys::inherited_signals()) {
+    let environment = spawn::environment(&environment).map_err(Failure::internal)?;
+    walls.put_up().map_err(Failure::config)?;
+    match helper::execute(&command, Some(&environment), sys::inherited_signals()) {
         Ok(never) => match never {},
         Err(error) => Err(Failure::new(error.exit_code(), error)),
     }

@@ -2,9 +2,11 @@
 
 pub(super) mod broker;
 pub(super) mod launch;
+mod scratch;
 pub(super) mod supervise;
 mod surroundings;
 pub(super) mod turn;
+mod walls;
 pub(super) mod worker;
 
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ use super::super::configure::{configure, configure_box, configure_servers};
 use super::super::failure::Failure;
 use super::super::intent::{self, Intent, classify};
 use super::super::{claude_cli, doctor, local};
+use super::walls::around_settings;
 use super::{launch, worker};
 use crate::boot::identity::IdentityError;
 use crate::boot::{self, BootError, Booted, WorkingFolder, mounts};
@@ -19,6 +20,7 @@ use crate::init::broker::BrokerError;
 use crate::init::start::{MainChild, StartError, see_to_the_cli, start};
 use crate::init::supervise::Supervisor;
 use crate::init::{hooks, serving};
+use crate::privilege::walls::{Kernel, verdict};
 use crate::process::spawn::own_executable;
 use crate::runs::child;
 
@@ -36,6 +38,9 @@ pub(in super::super) fn init(args: &[OsString], env: &impl Environment) -> Resul
         tracing::warn!("{complaint}");
     }
     say_other_homes();
+    for said in verdict::of(&config, Kernel::of_machine()).map_err(Failure::config)? {
+        tracing::warn!("{said}");
+    }
     if args.is_empty() && !config.server_modes.is_empty() {
         return supervise_servers(&config, env);
     }
@@ -111,7 +116,10 @@ fn supervise(args: &[OsString], config: &Config, env: &impl Environment, stage: 
         }
     }
     let main = match intent {
-        Intent::Passthrough(args) => MainChild::Claude(program(&source), args),
+        Intent::Passthrough(args) => {
+            let walls = around_settings(config, &booted.workspace, &booted.config_dir, env);
+            MainChild::Claude(program(&source), args, Box::new(walls))
+        }
         Intent::Interactive(_) => MainChild::Role(launch::ROLE, args.to_vec()),
         Intent::Prompt(_) => MainChild::Worker(worker::ROLE, args.to_vec()),
     };

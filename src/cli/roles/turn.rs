@@ -11,9 +11,12 @@ use uuid::Uuid;
 
 use super::super::configure::configure_box;
 use super::super::failure::Failure;
+use super::scratch::Scratch;
 use super::surroundings::{Surroundings, time_left};
 use super::take_place;
+use super::walls::{Enclosure, around_claude, around_command};
 use crate::claude::outcome::Outcome;
+use crate::claude::reach::For;
 use crate::claude::sessions::OpenError;
 use crate::claude::{binary, settings};
 use crate::config::Config;
@@ -64,13 +67,21 @@ pub(in super::super) fn run(env: &impl Environment) -> Result<ExitCode, Failure>
                 Err(NotBegun::Refused(refusal)) => return refuse(refusal),
                 Err(NotBegun::Failed(failure)) => return Err(failure),
             };
+            let (request, _scratch) = request;
             let finished = job::run(&request, verbose, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
             if let Some(notice) = finished.notice() {
                 tracing::warn!("run {run_id}: {notice}");
             }
         }
         ToWorker::Shell(shell) => {
-            shell::carry_out(&shell, &signals, &mut inbox, out.lock()).map_err(Failure::internal)?;
+            let place = Surroundings::of_child(&config)?;
+            let around = match around_command(&config, &place.sessions, &shell.workspace, env) {
+                Ok(around) => around,
+                Err(why) => return Err(Failure::config(why)),
+            };
+            let Enclosure { walls, environment, scratch: _scratch } = around;
+            shell::carry_out(&shell, &signals, &mut inbox, out.lock(), walls, &environment)
+                .map_err(Failure::internal)?;
         }
         ToWorker::Cancel => {}
     }
@@ -124,7 +135,7 @@ fn is_real(workspace: &Path) -> bool {
 }
 
 /// What the CLI is started with to answer `prompt`.
-fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<OneShot, NotBegun> {
+fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<(OneShot, Option<Scratch>), NotBegun> {
     // What its call has brought along is part of its settings, too.
     let variables = prompt.variables.clone();
     let env = &variables.over(env);
@@ -143,7 +154,10 @@ fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<One
     let standing = place.settle(&config, env);
     let opened = place.take(prompt.session)?;
     let options = place.with_model(time_left(prompt.options, began), &opened, &settings, env);
-    Ok(OneShot {
+    let session = &opened.choice.session;
+    let Enclosure { walls, environment, scratch } =
+        around_claude(&config, &place.sessions, &place.workspace, session, For::APrompt, env).map_err(Unstarted::of)?;
+    let request = OneShot {
         run_id: prompt.run_id,
         claude_bin: program.to_string_lossy().into_owned(),
         prompt: prompt.text,
@@ -160,5 +174,8 @@ fn prepare(prompt: Prompt, config: Config, env: &impl Environment) -> Result<One
         broker: config.broker_control,
         offline: config.offline,
         variables: prompt.variables,
-    })
+        walls,
+        behind_walls: environment,
+    };
+    Ok((request, scratch))
 }

@@ -11,7 +11,9 @@ use super::super::failure::Failure;
 use super::super::run_args::RunArgs;
 use super::surroundings::{Surroundings, run_of, say_unwritable, settings_of, time_left};
 use super::take_place;
+use super::walls::{Enclosure, around_claude};
 use crate::claude::arguments::FromDoor;
+use crate::claude::reach::For;
 use crate::claude::sessions::Side;
 use crate::claude::{binary, cli_options};
 use crate::config::call::Variables;
@@ -45,6 +47,10 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
     say_unwritable(&place.workspace);
     let opened = place.open(&run.options, Side::Prompt).map_err(|error| Failure::of_session(&error))?;
     let options = place.with_model(time_left(run.options, began), &opened, &settings, env);
+    let session = &opened.choice.session;
+    let Enclosure { walls, environment, scratch: _scratch } =
+        around_claude(&config, &place.sessions, &place.workspace, session, For::APrompt, env)
+            .map_err(Failure::config)?;
     let request = OneShot {
         run_id: Uuid::now_v7(),
         claude_bin: program.to_string_lossy().into_owned(),
@@ -62,6 +68,8 @@ pub(in super::super) fn run(args: &[OsString], env: &impl Environment) -> Result
         broker: config.broker_control.clone(),
         offline: config.offline,
         variables: Variables::default(),
+        walls,
+        behind_walls: environment,
     };
     let is_watched = is_watched(&config, env);
     let finished = one_shot::print(&request, output_format, is_watched, &signals, io::stdout().lock())
