@@ -33,6 +33,7 @@ class Case:
         self.suite, self.box, self.world, self.attack = suite, suite.box, suite.world, attack
         self.secrets, self.neighbour = suite.home.secrets, suite.neighbour_home
         self.nonce = secrets.token_hex(16)
+        suite.marks.add(self.nonce[:8])
         self.output, self.pid, self.workspace = "", None, attack.kind
         self.guards_before = self.box.all()
         self.before = {role: self.box.role(role) for role in ("serve", "broker")}
@@ -162,14 +163,13 @@ class Suite:
         self.chosen = chosen
         self.session = "11111111-2222-4333-8444-555555555555"
         self.policy_taken = False
-        self.engine_heard = []
+        self.engine_heard, self.marks = [], set()
         own = folder / setup.name
         own.mkdir()
         self.home = stand.Home(own)
         self.neighbour_home = stand.Home(folder / f"{setup.name}-neighbour", shared=own)
         self.world = world.World(binary)
         self.network = stand.Network(setup.engine, folder / "image")
-        self.world.attach(self.network.pid)
         self.box = self.neighbour = None
 
     def of(self, phase):
@@ -187,6 +187,7 @@ class Suite:
 
     def run(self):
         try:
+            self.world.attach(self.network.pid)
             try:
                 self.box = self.start()
             except stand.Refused as refusal:
@@ -210,6 +211,15 @@ class Suite:
                 box.kill()
         self.network.close()
         self.world.close()
+        # What the attack on control groups has made where it could.
+        groups = self.folder / self.setup.name / "groups"
+        groups.mkdir()
+        # This process has mounts of its own.
+        subprocess.run(["mount", "-t", "cgroup2", "none", groups], capture_output=True, check=False)
+        for group in groups.glob("x-*"):
+            if group.name[2:] in self.marks:
+                group.rmdir()
+        subprocess.run(["umount", groups], capture_output=True, check=False)
 
     # --- pieces ---------------------------------------------------------------------------------------------------------
 
