@@ -10,7 +10,7 @@
 
 set -uf
 # Of scripts/claudebox beside this file; tests/wrapper/run seal writes it.
-checksum=ceef4304119d9e4dfd8c239c8eca0f2f7bc1dd8a9e33ed2c0f8bd89593cc863d
+checksum=d9c96f553d3eab63fcb928919d07c1f69ef4f152bcae364421dce298902d9161
 source_url=${CLAUDEBOX_SOURCE_URL:-https://raw.githubusercontent.com/psyb0t/docker-claudebox/master/scripts}
 # A line that every version of the host command has had.
 ours='psyb0t/claude'

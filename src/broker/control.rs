@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::account::{Account, MOST_WAITING};
+use super::audit::Audit;
 use super::forward::{Gate, Run};
-use super::protocol::{FromBroker, Lines, Open, ToBroker, encode};
-use crate::sys;
+use super::protocol::{Door, FromBroker, Lines, Open, ToBroker, encode};
 
 /// Connections of one run's socket at once; more are closed.
 const MOST_CONNECTIONS: usize = 128;
@@ -36,7 +36,9 @@ pub(super) const NAME_LENGTH: usize = 32;
 /// The side of the control socket.
 #[derive(Debug)]
 pub(super) struct Control {
-    gate: Arc<Gate>,
+    /// How requests go on. `None`: the broker has no credential.
+    gate: Option<Arc<Gate>>,
+    audit: Audit,
     /// Where the runs' sockets are.
     folder: PathBuf,
     /// What the gate was made of.
@@ -75,27 +77,26 @@ pub(super) fn remove_left_over(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A name that nobody can guess.
-pub(super) fn random_name() -> io::Result<String> {
-    let bytes = sys::random_bytes::<16>()?;
-    Ok(bytes.iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}")))
-}
-
 /// Whether this is the name of a run's socket.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() == NAME_LENGTH && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Control {
-    pub(super) fn new(gate: Gate, environment: HashMap<String, OsString>, folder: PathBuf) -> Self {
-        Self { gate: Arc::new(gate), folder, environment, open: Mutex::default() }
+    pub(super) fn new(
+        gate: Option<Gate>,
+        audit: Audit,
+        environment: HashMap<String, OsString>,
+        folder: PathBuf,
+    ) -> Self {
+        Self { gate: gate.map(Arc::new), audit, folder, environment, open: Mutex::default() }
     }
 
-    /// Keeps a run open, at the socket of this name, for as long as the broker lives.
-    pub(super) async fn keep_open(self: Arc<Self>, socket: String) -> io::Result<()> {
+    /// Keeps a run open, at this door, for as long as the broker lives.
+    pub(super) async fn keep_open(self: Arc<Self>, door: Door) -> io::Result<()> {
         let (mut owner, stream) = UnixStream::pair()?;
         tokio::spawn(self.serve(stream));
-        let open = Open { run: Uuid::now_v7(), socket: Some(socket), ..Open::default() };
+        let open = Open { run: Uuid::now_v7(), door: Some(door), ..Open::default() };
         owner.write_all(&encode(&ToBroker::Open(open)).map_err(io::Error::other)?).await?;
         tokio::io::copy(&mut owner, &mut tokio::io::sink()).await.map(drop)
     }
@@ -126,27 +127,27 @@ impl Control {
     }
 
     async fn follow(&self, stream: &mut UnixStream, lines: &mut Lines) -> Result<Infallible, Ended> {
-        let ToBroker::Open(Open { run: id, budget_usd, socket, environment }) = next(stream, lines).await? else {
+        let ToBroker::Open(Open { run: id, budget_usd, door, environment }) = next(stream, lines).await? else {
             return Err(Ended::Refused("the first message must be open".into()));
         };
         let budget = budget(budget_usd)?;
         let _entry = self.enter(id)?;
         let gate = self.gate_in(environment)?;
         let failed = |error: io::Error| Ended::Refused(format!("the run's socket cannot be made: {error}"));
-        let name = match socket {
-            Some(name) if is_name(&name) => name,
-            Some(_) => return Err(Ended::Refused("that is no name of a run's socket".into())),
-            None => random_name().map_err(failed)?,
+        let Door { socket, stand_in } = match door {
+            Some(door) if is_name(&door.socket) && !door.stand_in.is_empty() => door,
+            Some(_) => return Err(Ended::Refused("that is no name of a run's socket, or no stand-in".into())),
+            None => Door::new().map_err(failed)?,
         };
-        let path = self.folder.join(name);
+        let path = self.folder.join(socket);
         let (listener, _file) = listen(path.clone(), 0o666).map_err(failed)?;
         let (owner, mut told) = mpsc::channel(MOST_WAITING);
         let ended = CancellationToken::new();
         let _guard = ended.clone().drop_guard();
         let credential = gate.credential.kind();
-        let run = Arc::new(Run::new(id, gate, Account::new(budget, owner), ended));
+        let run = Arc::new(Run::new(id, gate, Account::new(budget, owner), stand_in.clone(), ended));
         tokio::spawn(accept(Arc::clone(&run), listener));
-        send(stream, &FromBroker::Opened { socket: path, credential }).await?;
+        send(stream, &FromBroker::Opened { socket: path, credential, stand_in }).await?;
         loop {
             tokio::select! {
                 message = next(stream, lines) => match message? {
@@ -160,8 +161,8 @@ impl Control {
 
     /// How the requests of a run go on that has these variables.
     fn gate_in(&self, environment: BTreeMap<String, Option<String>>) -> Result<Arc<Gate>, Ended> {
-        if environment.is_empty() {
-            return Ok(Arc::clone(&self.gate));
+        if let Some(gate) = self.gate.as_ref().filter(|_| environment.is_empty()) {
+            return Ok(Arc::clone(gate));
         }
         let mut env = self.environment.clone();
         for (name, value) in environment {
@@ -170,7 +171,7 @@ impl Control {
                 None => env.remove(&name),
             };
         }
-        let gate = Gate::of(&env, self.gate.audit.clone()).map_err(|error| Ended::Refused(error.to_string()))?;
+        let gate = Gate::of(&env, self.audit.clone()).map_err(|error| Ended::Refused(error.to_string()))?;
         Ok(Arc::new(gate))
     }
 

@@ -63,6 +63,11 @@ struct Answer {
     why: String,
 }
 
+/// Whether the list at `path` can be used.
+pub(super) fn check(path: &Path, user: u32) -> Result<(), RulesError> {
+    Rules::read(path, user).map(drop)
+}
+
 impl Egress {
     /// Reads the list at `path`; `user` is who may own it besides root.
     pub(super) fn new(path: &Path, user: u32, audit: Audit) -> Result<Self, RulesError> {

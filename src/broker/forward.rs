@@ -80,20 +80,27 @@ pub(super) struct Run {
     id: Uuid,
     gate: Arc<Gate>,
     pub(super) account: Account,
+    /// What its CLI has in place of the credential.
+    stand_in: String,
     /// The run is over: whatever goes on for it is cut.
     pub(super) ended: CancellationToken,
     places: Arc<Semaphore>,
 }
 
 impl Run {
-    pub(super) fn new(id: Uuid, gate: Arc<Gate>, account: Account, ended: CancellationToken) -> Self {
-        Self { id, gate, account, ended, places: Arc::new(Semaphore::new(MOST_REQUESTS)) }
+    pub(super) fn new(id: Uuid, gate: Arc<Gate>, account: Account, stand_in: String, ended: CancellationToken) -> Self {
+        Self { id, gate, account, stand_in, ended, places: Arc::new(Semaphore::new(MOST_REQUESTS)) }
     }
 
     /// Answers a request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
         let path = request.uri().path();
         let answer = match (request.method(), path) {
+            (&Method::POST, _) if !headers::have(request.headers(), &self.stand_in) => {
+                self.gate.audit.write("refused", json!({"run": self.id, "why": "another key"}));
+                drain(request.into_body()).await;
+                Err(Refused::another_key())
+            }
             (&Method::POST, MESSAGES) => self.forward(request, MESSAGES).await,
             (&Method::POST, COUNT_TOKENS) => self.forward(request, COUNT_TOKENS).await,
             (&Method::GET, POLICY_LIMITS) => Err(Refused::not_found()),

@@ -3,7 +3,8 @@
 //! A request's are an allow-list: what is not known might carry a credential of the agent's own, and with it what the agent
 //! knows into somebody else's account. An answer's are kept, but for those that belong to one connection.
 
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use subtle::ConstantTimeEq as _;
 
 use super::credential::Credential;
 
@@ -72,6 +73,13 @@ fn is_passed(name: &HeaderName) -> bool {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// Whether a request's headers have this in place of a credential.
+pub(super) fn have(headers: &HeaderMap, stand_in: &str) -> bool {
+    let key = headers.get("x-api-key").map(HeaderValue::as_bytes);
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    [key, bearer].into_iter().flatten().any(|given| given.ct_eq(stand_in.as_bytes()).into())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ use self::egress::Egress;
 pub use self::egress::RulesError;
 use self::forward::Gate;
 pub use self::forward::GateError;
-use self::protocol::CredentialKind;
+use self::protocol::{CredentialKind, Door};
 use crate::config::environment::Environment;
 
 /// Names are looked up in threads.
@@ -66,6 +66,15 @@ const MOST_DESCRIPTORS: u64 = 65_536;
 /// Longest path of a socket, bytes: the kernel's limit without the closing NUL.
 const LONGEST_SOCKET: usize = 107;
 
+/// Where the egress proxy listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// At this address.
+    At(SocketAddr),
+    /// Standard output is the socket, and listens already.
+    HandedOver,
+}
+
 /// How to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -73,10 +82,10 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// The folder of the runs' sockets.
     pub sockets: PathBuf,
-    /// The name of a socket for a CLI whose run nobody opens: it is there as long as the broker.
-    pub standing: Option<String>,
-    /// Where the egress proxy listens, and its allow-list.
-    pub egress: Option<(SocketAddr, PathBuf)>,
+    /// For a CLI whose run nobody opens: it is there as long as the broker.
+    pub standing: Option<Door>,
+    /// Where the egress proxy listens, and its allow-list. With it the broker needs no credential.
+    pub egress: Option<(Listen, PathBuf)>,
     /// The audit log.
     pub audit: Option<PathBuf>,
 }
@@ -121,13 +130,22 @@ pub fn check(env: &impl Environment) -> Result<CredentialKind, EnvironmentError>
     Upstream::read(env).map(|_| credential.kind())
 }
 
+/// Whether the list at `path` can be used by a broker of the user `uid`.
+pub fn check_list(path: &Path, uid: u32) -> Result<(), RulesError> {
+    egress::check(path, uid)
+}
+
 /// Serves until SIGTERM or SIGINT. Writes the line `ready` to standard output when it listens.
 ///
 /// Both signals must be unblocked in the calling thread. Builds its own single-threaded runtime, so it must not be called from
 /// one. Sets the process's file mode mask.
 pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
     let environment = credential::variables(env);
-    check(&environment)?;
+    match check(&environment) {
+        // Nobody can open a run then.
+        Err(EnvironmentError::NoCredential) if options.egress.is_some() => {}
+        checked => drop(checked?),
+    }
     let run_socket = options.sockets.as_os_str().len() + 1 + NAME_LENGTH;
     let control = options.control.iter().map(|control| (control, control.as_os_str().len()));
     for (path, length) in control.chain([(&options.sockets, run_socket)]) {
@@ -164,7 +182,10 @@ async fn until_signal(options: &Options, environment: HashMap<String, OsString>)
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
     let audit = Audit::open(options.audit.as_deref())?;
-    let gate = Gate::of(&environment, audit.clone())?;
+    let gate = match check(&environment) {
+        Ok(_) => Some(Gate::of(&environment, audit.clone())?),
+        Err(_) => None,
+    };
     let failed = |at: &Path| {
         let at = at.display().to_string();
         move |source| Error::Listen { at, source }
@@ -178,19 +199,23 @@ async fn until_signal(options: &Options, environment: HashMap<String, OsString>)
         }
         None => (handed_over().map_err(failed(Path::new("standard input")))?, None),
     };
-    if let Some((address, allow)) = &options.egress {
+    if let Some((listen, allow)) = &options.egress {
         let user = nix::unistd::geteuid().as_raw();
         let egress = Arc::new(Egress::new(allow, user, audit.clone())?);
-        let listen = |source| Error::Listen { at: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = match listen {
+            Listen::At(address) => TcpListener::bind(address).await.map_err(failed(Path::new(&address.to_string())))?,
+            Listen::HandedOver => proxy_handed_over().map_err(failed(Path::new("standard output")))?,
+        };
         tokio::spawn(egress.run(listener));
     }
-    let control = Arc::new(Control::new(gate, environment, options.sockets.clone()));
-    if let Some(socket) = options.standing.clone() {
-        tokio::spawn(Arc::clone(&control).keep_open(socket));
+    let control = Arc::new(Control::new(gate, audit, environment, options.sockets.clone()));
+    if let Some(door) = options.standing.clone() {
+        tokio::spawn(Arc::clone(&control).keep_open(door));
     }
     tokio::spawn(control.run(listener));
-    announce().map_err(Error::Announce)?;
+    if !matches!(options.egress, Some((Listen::HandedOver, _))) {
+        announce().map_err(Error::Announce)?;
+    }
     either(&mut terminate, &mut interrupt).await;
     Ok(())
 }
@@ -200,6 +225,13 @@ fn handed_over() -> io::Result<UnixListener> {
     let listener = std::os::unix::net::UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
+}
+
+/// The same for the proxy's.
+fn proxy_handed_over() -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(io::stdout().as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// Makes the folder, which all may pass through and nobody else may list, and removes what an earlier broker has left.

@@ -7,12 +7,15 @@ mod lease;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use lease::{Lease, LeaseError};
+
+use crate::sys;
 
 /// Longest message, bytes, its line feed counted.
 pub const LONGEST: usize = 64 * 1024;
@@ -38,12 +41,34 @@ pub struct Open {
     pub run: Uuid,
     /// What it may cost, US dollars. `None`: no bound.
     pub budget_usd: Option<f64>,
-    /// The name of the socket it had at a broker that has gone. `None`: a new one.
+    /// What it had at a broker that has gone. `None`: it gets something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub socket: Option<String>,
+    pub door: Option<Door>,
     /// What it has instead of the broker's own environment: a credential of its own, for one. `None` is one that is not set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Option<String>>,
+}
+
+/// How a run's CLI comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Door {
+    /// The name of the run's socket.
+    pub socket: String,
+    /// What the CLI has in place of the credential. A socket's name is no secret: the kernel lists those that are open.
+    pub stand_in: String,
+}
+
+impl Door {
+    /// One that nobody can guess. The end of the stand-in, which the CLI remembers of a key, is always the same.
+    pub fn new() -> io::Result<Self> {
+        let (socket, secret) = (sys::random_bytes::<16>()?, sys::random_bytes::<16>()?);
+        Ok(Self { socket: hex(&socket), stand_in: format!("sk-ant-{}-claudebox-stand-in", hex(&secret)) })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// What the broker says.
@@ -54,8 +79,10 @@ pub enum FromBroker {
     Opened {
         /// Where the CLI finds it (`ANTHROPIC_UNIX_SOCKET`).
         socket: PathBuf,
-        /// Which kind of stand-in the CLI must be given, so that it asks for what the true credential may have.
+        /// Of which kind the stand-in has to be, so that the CLI asks for what the true credential may have.
         credential: CredentialKind,
+        /// What the CLI has in place of the credential.
+        stand_in: String,
     },
     /// What one message of the model has used so far.
     Usage(Usage),
@@ -87,9 +114,6 @@ pub enum CredentialKind {
     OauthToken,
 }
 
-/// What stands in for the credential: of its kind, so that the CLI asks for what that may have, and worth nothing.
-const STAND_IN: &str = "sk-ant-claudebox-stand-in-the-broker-has-the-true-one";
-
 impl CredentialKind {
     const fn variable(self) -> &'static str {
         match self {
@@ -116,11 +140,11 @@ pub const VARIABLES: [&str; 9] = [
 pub const SECRETS: [&str; 4] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"];
 
-/// Changes to the environment of a CLI that has its run's `socket` in the API's place, and nothing of the credential.
-pub fn environment(socket: &Path, kind: CredentialKind) -> Vec<(&'static str, Option<OsString>)> {
+/// Changes to the environment of a CLI that has its run's `socket` in the API's place, and `stand_in` in place of the credential.
+pub fn environment(socket: &Path, kind: CredentialKind, stand_in: &str) -> Vec<(&'static str, Option<OsString>)> {
     let mut changes: Vec<(&'static str, Option<OsString>)> = SECRETS.map(|name| (name, None)).into();
     changes.extend([
-        (kind.variable(), Some(STAND_IN.into())),
+        (kind.variable(), Some(stand_in.into())),
         ("ANTHROPIC_UNIX_SOCKET", Some(socket.into())),
         // The CLI speaks no TLS over such a socket. Under the API's own name it would ask that for policies and settings besides,
         // past the socket and with the stand-in, and wait up to 20 s for them where there is no way out.
@@ -244,8 +268,8 @@ mod tests {
 
     #[rstest]
     #[case(
-        FromBroker::Opened { socket: "/run/x".into(), credential: CredentialKind::OauthToken },
-        r#"{"opened":{"socket":"/run/x","credential":"oauthToken"}}"#
+        FromBroker::Opened { socket: "/run/x".into(), credential: CredentialKind::OauthToken, stand_in: "s".into() },
+        r#"{"opened":{"socket":"/run/x","credential":"oauthToken","standIn":"s"}}"#
     )]
     #[case(FromBroker::Refused { why: "no".into() }, r#"{"refused":{"why":"no"}}"#)]
     #[case(FromBroker::OverBudget { cost_usd: 1.5, budget_usd: 1.0 }, r#"{"overBudget":{"costUsd":1.5,"budgetUsd":1.0}}"#)]

@@ -26,6 +26,12 @@ impl Refused {
         Self { status: StatusCode::FORBIDDEN, kind: "permission_error", why }
     }
 
+    pub(super) fn another_key() -> Self {
+        let why =
+            "this socket takes the stand-in of its run and no other key (an apiKeyHelper, or a key in settings.json?)";
+        Self { status: StatusCode::UNAUTHORIZED, kind: "authentication_error", why: why.into() }
+    }
+
     /// A status that the CLI does not retry.
     pub(super) fn over_budget(why: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "invalid_request_error", why }

@@ -108,6 +108,12 @@ pub struct Config {
     pub offline: bool,
     /// Whether the broker is to keep the credential from Claude. `None`: where it can.
     pub broker: Option<bool>,
+    /// Which hosts Claude reaches, if it was said.
+    pub egress: Option<Egress>,
+    /// The list of them, if it was given.
+    pub egress_allow: Option<String>,
+    /// The ports that Claude may connect to; `None`: all.
+    pub egress_ports: Option<Vec<u16>>,
     /// The socket at which runs are opened, if there is a broker.
     pub broker_control: Option<PathBuf>,
     /// How long background shells and wake-ups of a run may go on after the answer.
@@ -122,6 +128,19 @@ pub struct Config {
     pub log_time: LogTime,
     /// The server modes that were asked for, by the name of their setting.
     pub server_modes: Vec<&'static str>,
+}
+
+/// Which hosts Claude reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Egress {
+    /// Every one.
+    Open,
+    /// Those of the allow-list.
+    List,
+}
+
+impl Egress {
+    const ALLOWED: &[(&str, Self)] = &[("open", Self::Open), ("list", Self::List)];
 }
 
 /// What a failing init hook does.
@@ -168,6 +187,12 @@ impl Config {
     /// Where both are in boxes without a guard, unless told otherwise.
     pub fn shared_folder(&self, config_dir: &Path) -> PathBuf {
         config_dir.join("claudebox").join(&self.container_name)
+    }
+
+    /// Whether Claude reaches the hosts of a list alone.
+    pub fn has_egress_list(&self) -> bool {
+        let unsaid = || self.mode == Mode::Hardened || self.egress_allow.is_some();
+        self.egress.map_or_else(unsaid, |egress| egress == Egress::List)
     }
 
     /// Lets the servers work below `/workspace` where something is mounted there and nothing at `/workspaces`: later versions
@@ -219,6 +244,9 @@ impl Config {
             system_hint: reader.text(name::SYSTEM_HINT),
             offline: reader.flag(name::OFFLINE),
             broker: reader.switch(name::BROKER),
+            egress: reader.choice(name::EGRESS, Egress::ALLOWED),
+            egress_allow: reader.text(name::EGRESS_ALLOW),
+            egress_ports: reader.text(name::EGRESS_PORTS).map(|ports| ports.split(',').flat_map(str::parse).collect()),
             broker_control: reader.absolute_path(name::BROKER_CONTROL),
             background: reader
                 .seconds(name::BACKGROUND_SECONDS, LONGEST_BACKGROUND_SECONDS)

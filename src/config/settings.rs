@@ -228,6 +228,14 @@ settings! {
         ///
         /// See [security.md](security.md#the-walls).
         SECCOMP = "CLAUDEBOX_SECCOMP" { default: "on in a hardened box", has_old_name: false, handed_on: Always }
+        /// Which hosts Claude reaches: `open` for every one, `list` for those of an allow-list.
+        ///
+        /// See [security.md](security.md#the-way-out).
+        EGRESS = "CLAUDEBOX_EGRESS" { default: "`list` in a hardened box and with an allow-list, else `open`", has_old_name: false, handed_on: Always }
+        /// The allow-list: `NAME[:PORT]`, `*.NAME[:PORT]`, addresses and networks, with commas or blanks between them.
+        ///
+        /// Without it the file `/etc/claudebox/egress` is the list, a line for each, if it is there.
+        EGRESS_ALLOW = "CLAUDEBOX_EGRESS_ALLOW" { has_old_name: false, handed_on: Always }
         /// What a failing init hook does to the start: `stop` or `continue`.
         HOOKS_ON_ERROR = "CLAUDEBOX_HOOKS_ON_ERROR" { default: "`stop`", has_old_name: false, handed_on: Always }
         /// Seconds that an init hook may take; 0 is for ever.
@@ -417,6 +425,10 @@ settings! {
         CLAUDE_IDS = "CLAUDEBOX_CLAUDE_IDS" { }
         /// The socket at which a process opens its run at the broker; PID 1 tells it.
         BROKER_CONTROL = "CLAUDEBOX_BROKER_CONTROL" { }
+        /// How a CLI comes to the broker whose run nobody opens, `SOCKET:STAND-IN`; PID 1 tells the broker.
+        BROKER_STANDING = "CLAUDEBOX_BROKER_STANDING" { }
+        /// The ports that Claude may connect to, where it reaches a list of hosts; PID 1 tells them.
+        EGRESS_PORTS = "CLAUDEBOX_EGRESS_PORTS" { }
         /// How often `serve` was started again since the box's start; PID 1 tells it.
         RESTARTS = "CLAUDEBOX_RESTARTS" { }
     }

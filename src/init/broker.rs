@@ -3,9 +3,12 @@
 //! PID 1 makes the socket at which runs are opened and hands it over as standard input. It stays when a broker ends: whoever
 //! asks meanwhile waits for the next one.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +17,8 @@ use nix::unistd::{Gid, Uid, chown};
 use super::plan::Changes;
 use crate::boot::Booted;
 use crate::boot::guard::Guard;
-use crate::broker::protocol::{self, CredentialKind, SECRETS};
-use crate::broker::{self, EnvironmentError};
+use crate::broker::protocol::{self, CredentialKind, Door, SECRETS};
+use crate::broker::{self, EnvironmentError, RulesError};
 use crate::config::environment::Environment;
 use crate::config::mode::Mode;
 use crate::config::{Config, name, offline};
@@ -46,6 +49,11 @@ pub enum BrokerError {
     Environment(#[from] EnvironmentError),
     #[error("the broker's socket cannot be made in {}: {source}", .folder.display())]
     Folder { folder: PathBuf, source: io::Error },
+    #[error("{by} is on, and {no_guard}: nothing would keep Claude to the list; {what}",
+        by = name::EGRESS, no_guard = Why::NoGuard.text(), what = Why::NoGuard.advice())]
+    NoGuard,
+    #[error(transparent)]
+    Rules(#[from] RulesError),
 }
 
 /// Why a box has no broker.
@@ -123,34 +131,81 @@ fn find_why(config: &Config, booted: &Booted, env: &impl Environment) -> Option<
     }
 }
 
-/// A broker that is to be started.
+/// What the broker of a box is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Duties {
+    /// It holds the credential.
+    credential: bool,
+    /// It is the way to the hosts of the allow-list.
+    egress: bool,
+}
+
+/// What there is for a broker to do in this box; `None`: nothing. What was asked for and cannot be is an error.
+pub(super) fn duties(config: &Config, booted: &Booted, env: &impl Environment) -> Result<Option<Duties>, BrokerError> {
+    let (credential, egress) = (why_none(config, booted, env)?.is_none(), config.has_egress_list());
+    if egress && booted.guard.is_none() {
+        return Err(BrokerError::NoGuard);
+    }
+    Ok((credential || egress).then_some(Duties { credential, egress }))
+}
+
+/// The place of a broker. Dropped, it is gone.
 pub(super) struct Broker {
     plan: Spawn,
-    /// Its folder, for whoever opens runs and for the CLI.
+    /// For whoever opens runs and for the CLI.
     folder: PathBuf,
-    /// The name of the socket that is always there.
-    standing: String,
-    credential: CredentialKind,
+    /// The kind of credential that it holds, and the door that is always there for it.
+    standing: Option<(CredentialKind, Door)>,
+    /// The port of the way out.
+    proxy: Option<u16>,
 }
 
 impl Broker {
-    /// Makes the place of a broker that is to hold the credential in `env` in `guard`'s name, and what it gets as standard input.
+    /// Makes the place of a broker in `guard`'s name, and what it gets as standard input and output. `is_standing`: there is a
+    /// CLI whose run nobody opens.
     pub(super) fn prepare(
+        duties: Duties,
+        is_standing: bool,
         config: &Config,
         booted: &Booted,
         guard: &Guard,
         env: &impl Environment,
-    ) -> Result<(Self, UnixListener), BrokerError> {
+    ) -> Result<(Self, [Option<OwnedFd>; 2]), BrokerError> {
         let seen = protocol::VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), booted.variable(name, env)?)));
-        let credential = broker::check(&seen.collect::<std::collections::HashMap<_, _>>())?;
+        let kind = || broker::check(&seen.collect::<HashMap<_, _>>());
+        let kind = duties.credential.then(kind).transpose()?;
         let (folder, listener) = place(guard)?;
-        let standing = hex(&random().map_err(|source| BrokerError::Folder { folder: folder.clone(), source })?);
+        let failed = |source| BrokerError::Folder { folder: folder.clone(), source };
         let mut command = vec![own_executable().into_os_string(), ROLE.into()];
         command.extend(["--sockets".into(), folder.clone().into()]);
-        command.extend(["--standing".into(), standing.clone().into()]);
+        let standing = match kind {
+            Some(kind) => Some((kind, Door::new().map_err(failed)?)),
+            None => None,
+        };
+        if guard.state_dir.is_dir() {
+            command.extend(["--audit".into(), guard.state_dir.join(AUDIT).into()]);
+        }
+        let mut output = None;
+        let mut proxy = None;
+        if duties.egress {
+            let list = list(config, &folder, guard.uid)?;
+            command.extend(["--egress".into(), "stdout".into(), "--allow".into(), list.into()]);
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+            proxy = Some(listener.local_addr().map_err(failed)?.port());
+            output = Some(listener.into());
+        }
+        let mut environment = booted.environment.clone();
+        if let Some((_, door)) = standing.as_ref().filter(|_| is_standing) {
+            let door = format!("{}:{}", door.socket, door.stand_in);
+            environment.push((name::BROKER_STANDING.to_owned(), Some(door.into())));
+        }
+        if !duties.credential {
+            // It has none to hold.
+            environment.extend(SECRETS.map(|name| (name.to_owned(), None)));
+        }
         let plan = Spawn {
             command,
-            environment: booted.environment.clone(),
+            environment,
             directory: "/".into(),
             credentials: Some(Credentials { uid: guard.uid, gid: guard.gid, groups: Vec::new() }),
             kept: Kept::Nothing,
@@ -159,7 +214,7 @@ impl Broker {
             parent_death_signal: Some(libc::SIGTERM),
             walls: Walls::default(),
         };
-        Ok((Self { plan, folder, standing, credential }, listener))
+        Ok((Self { plan, folder, standing, proxy }, [Some(listener.into()), output]))
     }
 
     /// How it is started.
@@ -167,17 +222,65 @@ impl Broker {
         self.plan.clone()
     }
 
-    /// For a CLI whose run nobody opens.
-    pub(super) fn environment_of_cli(&self) -> Changes {
-        let changes = protocol::environment(&self.folder.join(&self.standing), self.credential);
-        changes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    /// For a CLI whose run nobody opens. `open`: further ports that it may connect to.
+    pub(super) fn environment_of_cli(&self, open: Option<u16>) -> Changes {
+        let standing = self.standing.as_ref();
+        let changes =
+            standing.map(|(kind, door)| protocol::environment(&self.folder.join(&door.socket), *kind, &door.stand_in));
+        let changes = changes.into_iter().flatten().map(|(name, value)| (name.to_owned(), value));
+        changes.chain(self.way_out(open)).collect()
     }
 
     /// For who starts a CLI and opens its run.
-    pub(super) fn environment_of_worker(&self) -> Changes {
-        let secrets = SECRETS.iter().map(|&name| (name.to_owned(), None));
-        secrets.chain([(name::BROKER_CONTROL.to_owned(), Some(self.folder.join(CONTROL).into()))]).collect()
+    pub(super) fn environment_of_worker(&self, open: Option<u16>) -> Changes {
+        let mut changes = self.way_out(open);
+        if self.standing.is_some() {
+            changes.extend(SECRETS.map(|name| (name.to_owned(), None)));
+            changes.push((name::BROKER_CONTROL.to_owned(), Some(self.folder.join(CONTROL).into())));
+        }
+        changes
     }
+
+    /// What leads to the proxy, where there is one.
+    fn way_out(&self, open: Option<u16>) -> Changes {
+        let Some(port) = self.proxy else { return Vec::new() };
+        let proxy = format!("http://127.0.0.1:{port}");
+        let ports: Vec<String> = [port].into_iter().chain(open).map(|port| port.to_string()).collect();
+        let mut changes: Changes = vec![(name::EGRESS_PORTS.to_owned(), Some(ports.join(",").into()))];
+        changes.extend(LEADING.map(|name| (name.to_owned(), Some(proxy.clone().into()))));
+        changes.extend(PAST_IT.map(|name| (name.to_owned(), Some("127.0.0.1,localhost".into()))));
+        // Node goes its own way otherwise.
+        changes.push(("NODE_USE_ENV_PROXY".to_owned(), Some("1".into())));
+        changes
+    }
+}
+
+/// Variables that name a proxy, and those that name who is not asked by it.
+const LEADING: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const PAST_IT: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// The log of verdicts, in the servers' state.
+const AUDIT: &str = "audit.jsonl";
+/// The allow-list of a box whose settings have none. It may be changed while the box runs.
+const LIST: &str = "/etc/claudebox/egress";
+
+/// The file with the allow-list. `folder`: where that of the settings is written to.
+fn list(config: &Config, folder: &Path, uid: u32) -> Result<PathBuf, BrokerError> {
+    let named = Path::new(LIST);
+    let file = if config.egress_allow.is_none() && named.exists() { named.to_owned() } else { folder.join("allow") };
+    if file != named {
+        let rules = config.egress_allow.iter().flat_map(|rules| rules.split([',', ' ', '\t', '\n']));
+        let text = rules.collect::<Vec<_>>().join("\n");
+        let failed = |source| BrokerError::Folder { folder: folder.to_owned(), source };
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&file)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(failed)?;
+    }
+    broker::check_list(&file, uid)?;
+    Ok(file)
 }
 
 /// The socket's name in the broker's folder.

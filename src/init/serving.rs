@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::broker::Broker;
 use super::installer::Installer;
 use super::leftovers::Scope;
 use super::plan::{Changes, Side, child_of_box, plan_of_installer, plan_of_roots};
@@ -68,7 +67,7 @@ pub fn serve(
     installer: Option<Vec<OsString>>,
     worker: Vec<OsString>,
 ) -> Result<ExitCode, StartError> {
-    let Between { sidecars, broker, leading } = between(supervisor, config, booted, env)?;
+    let Between { sidecars, broker, leading, model } = between(supervisor, config, booted, env, false)?;
     let with = |environment: Changes| [environment, leading.clone()].concat();
     keep::drop_the_rest().map_err(io::Error::other)?;
     let command = vec![own_executable().into_os_string(), SERVE.into()];
@@ -92,7 +91,7 @@ pub fn serve(
         Group::Session,
     );
     worker.environment.push(("PWD".into(), None));
-    worker.environment.extend(broker.iter().flat_map(Broker::environment_of_worker));
+    worker.environment.extend(broker.iter().flat_map(|broker| broker.environment_of_worker(model)));
     worker.directory = "/".into();
     let (service, first) = Service::begin(config.grace);
     let mut serving = Serving {

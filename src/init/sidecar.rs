@@ -15,8 +15,8 @@ pub(super) struct Sidecar {
     /// How it is called in the log.
     name: &'static str,
     plan: Spawn,
-    /// What each one gets as standard input.
-    input: Option<OwnedFd>,
+    /// What each one gets as standard input and output.
+    sockets: [Option<OwnedFd>; 2],
     /// Its pid, while it lives.
     pid: Option<i32>,
     began: Instant,
@@ -27,14 +27,14 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// One that was started already; the next ones are started with `plan`.
     pub(super) fn started(name: &'static str, pid: i32, began: Instant, plan: Spawn) -> Self {
-        Self { name, plan, input: None, pid: Some(pid), began, backoff: Restarts::default(), due: None }
+        Self { name, plan, sockets: [None, None], pid: Some(pid), began, backoff: Restarts::default(), due: None }
     }
 
     /// Starts one. What keeps the first from starting may pass: it is tried again.
-    pub(super) fn start(name: &'static str, plan: Spawn, input: OwnedFd) -> Self {
+    pub(super) fn start(name: &'static str, plan: Spawn, sockets: [Option<OwnedFd>; 2]) -> Self {
         let now = Instant::now();
-        let (input, backoff) = (Some(input), Restarts::default());
-        let mut sidecar = Self { name, plan, input, pid: None, began: now, backoff, due: Some(now) };
+        let backoff = Restarts::default();
+        let mut sidecar = Self { name, plan, sockets, pid: None, began: now, backoff, due: Some(now) };
         sidecar.start_if_due();
         sidecar
     }
@@ -73,13 +73,13 @@ impl Sidecar {
     }
 
     fn start_now(&self) -> io::Result<i32> {
-        let input = self.input.as_ref().map(OwnedFd::try_clone).transpose()?;
-        // Nobody waits for its first line any more.
-        let streams = Streams {
-            stdin: input.map_or_else(Stdio::null, Into::into),
-            stdout: Stdio::null(),
-            stderr: Stdio::inherit(),
+        let [stdin, stdout] = &self.sockets;
+        let stream = |socket: &Option<OwnedFd>| {
+            let socket = socket.as_ref().map(OwnedFd::try_clone).transpose();
+            // Nobody waits for its first line any more.
+            socket.map(|socket| socket.map_or_else(Stdio::null, Into::into))
         };
+        let streams = Streams { stdin: stream(stdin)?, stdout: stream(stdout)?, stderr: Stdio::inherit() };
         Ok(spawn(&self.plan, streams)?.id().cast_signed())
     }
 

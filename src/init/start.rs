@@ -65,11 +65,11 @@ pub fn start(
     booted: &Booted,
     env: &impl Environment,
 ) -> Result<ExitCode, StartError> {
-    let Between { sidecars, broker, leading } = between(supervisor, config, booted, env)?;
     let side = if matches!(main, MainChild::Worker(..)) { Side::Worker } else { Side::Claude };
+    let Between { sidecars, broker, leading, model } = between(supervisor, config, booted, env, side == Side::Claude)?;
     let of_broker = broker.as_ref().map(|broker| match side {
-        Side::Worker => broker.environment_of_worker(),
-        _ => broker.environment_of_cli(),
+        Side::Worker => broker.environment_of_worker(model),
+        _ => broker.environment_of_cli(model),
     });
     let environment = [booted.environment.clone(), leading, of_broker.unwrap_or_default()].concat();
     let command = match main {
@@ -118,25 +118,26 @@ pub(super) struct Between {
     pub(super) broker: Option<Broker>,
     /// What leads the CLI to the offline model, where it was asked for.
     pub(super) leading: Changes,
+    /// The port of the offline model.
+    pub(super) model: Option<u16>,
 }
 
-/// Starts it.
+/// Starts it. `is_standing`: for a CLI whose run nobody opens.
 pub(super) fn between(
     supervisor: &Supervisor,
     config: &Config,
     booted: &Booted,
     env: &impl Environment,
+    is_standing: bool,
 ) -> Result<Between, StartError> {
-    if config.offline {
-        return with_offline_model(supervisor, config, booted, env);
-    }
-    let Some(guard) = &booted.guard else { return Ok(Between::default()) };
-    if broker::why_none(config, booted, env)?.is_some() {
-        return Ok(Between::default());
-    }
-    let (broker, listener) = Broker::prepare(config, booted, guard, env)?;
-    let sidecar = Sidecar::start(broker::NAME, broker.plan(), listener.into());
-    Ok(Between { sidecars: vec![sidecar], broker: Some(broker), leading: Vec::new() })
+    let mut between =
+        if config.offline { with_offline_model(supervisor, config, booted, env)? } else { Between::default() };
+    let Some(duties) = broker::duties(config, booted, env)? else { return Ok(between) };
+    let Some(guard) = &booted.guard else { return Ok(between) };
+    let (broker, sockets) = Broker::prepare(duties, is_standing, config, booted, guard, env)?;
+    between.sidecars.push(Sidecar::start(broker::NAME, broker.plan(), sockets));
+    between.broker = Some(broker);
+    Ok(between)
 }
 
 fn with_offline_model(
@@ -155,7 +156,9 @@ fn with_offline_model(
             "CLAUDEBOX_OFFLINE is on: the offline model answers, this box's credentials ({place}) are not used"
         );
     }
-    Ok(Between { sidecars: vec![model], broker: None, leading: offline_environment(&url, booted, env) })
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok());
+    let leading = offline_environment(&url, booted, env);
+    Ok(Between { sidecars: vec![model], broker: None, leading, model: port })
 }
 
 /// Starts the offline model as the box's user; it prints its URL once it accepts connections.

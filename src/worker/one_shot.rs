@@ -173,7 +173,7 @@ impl Attempt<'_> {
             ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS".into(), Some("1".into())),
         ]);
         if let Some(lease) = &self.broker {
-            let leading = protocol::environment(lease.socket(), lease.credential());
+            let leading = lease.environment();
             environment.retain(|(name, _)| leading.iter().all(|(leading, _)| name != leading));
             environment.extend(leading.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }

@@ -133,7 +133,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     let lease = broker.open(Some(0.0));
     let body = "x".repeat(4 << 20);
     for (request, status) in [("POST /v1/messages", "400"), ("POST /v1/files", "403")] {
-        assert_eq!(answer(send(lease.socket(), request, "", &body)).status(), status);
+        assert_eq!(answer(send(&lease, request, "", &body)).status(), status);
     }
 }
 

@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use crate::api::Api;
 use crate::stand::{
-    Broker, KEY, answer, delta, event, eventually, final_usage, post, read_until, send, start, text, told,
+    Broker, KEY, answer, delta, event, eventually, final_usage, post, read_until, send, send_as, start, text, told,
 };
 
 #[test]
@@ -17,7 +17,7 @@ fn a_stream_comes_back_byte_by_byte_and_is_read_on_the_way() {
     let body = r#"{"model":"unknown-model","stream":true,"text":"ü"}"#;
     let headers = "Authorization: Bearer of-the-agent\r\nCookie: of-the-agent\r\nX-Other-Key: of-the-agent\r\n\
                    anthropic-version: 2023-06-01\r\nX-Stainless-Lang: js\r\n";
-    let stream = send(lease.socket(), "POST /v1/messages?beta=true", headers, body);
+    let stream = send(&lease, "POST /v1/messages?beta=true", headers, body);
     let mut asked = api.asked();
     assert!(asked.head.starts_with("POST /prefix/v1/messages?beta=true HTTP/1.1\n"), "{}", asked.head);
     assert_eq!(asked.body, body.as_bytes());
@@ -89,8 +89,8 @@ fn a_large_request_and_answer_come_whole() {
     let broker = Broker::start(&api.url());
     let mut lease = broker.open(None);
     let body = "x".repeat(8 << 20);
-    let socket = lease.socket().to_owned();
-    let sent = std::thread::spawn(move || answer(send(&socket, "POST /v1/messages", "", &body)));
+    let (socket, key) = (lease.socket().to_owned(), lease.stand_in().to_owned());
+    let sent = std::thread::spawn(move || answer(send_as(&key, &socket, "POST /v1/messages", "", &body)));
     let mut asked = api.asked();
     assert_eq!(asked.body.len(), 8 << 20);
     let long = "y".repeat(3 << 20);
@@ -124,7 +124,7 @@ fn other_paths_are_refused(#[case] request: &str) {
     let api = Api::start();
     let broker = Broker::start(&api.url());
     let lease = broker.open(None);
-    let answer = answer(send(lease.socket(), request, "", ""));
+    let answer = answer(send(&lease, request, "", ""));
     assert_eq!(answer.status(), "403");
     if !request.starts_with("HEAD") {
         assert!(answer.error("permission_error").starts_with("claudebox: "));
@@ -141,10 +141,10 @@ fn what_the_cli_asks_besides_is_answered_here() {
     let api = Api::start();
     let broker = Broker::start(&api.url());
     let lease = broker.open(None);
-    let limits = answer(send(lease.socket(), "GET /api/claude_code/policy_limits", "", ""));
+    let limits = answer(send(&lease, "GET /api/claude_code/policy_limits", "", ""));
     assert_eq!(limits.status(), "404");
     limits.error("not_found_error");
-    assert_eq!(answer(send(lease.socket(), "HEAD /", "", "")).status(), "200");
+    assert_eq!(answer(send(&lease, "HEAD /", "", "")).status(), "200");
     assert!(broker.audit("refused").is_empty() && api.is_unasked());
 }
 
@@ -153,7 +153,7 @@ fn tokens_are_counted_with_the_credential_too() {
     let api = Api::start();
     let broker = Broker::start(&api.url());
     let mut lease = broker.open(None);
-    let stream = send(lease.socket(), "POST /v1/messages/count_tokens?beta=true", "", "{}");
+    let stream = send(&lease, "POST /v1/messages/count_tokens?beta=true", "", "{}");
     let mut asked = api.asked();
     assert_eq!(asked.header("x-api-key"), Some(KEY));
     let limits = "Retry-After: 30\r\nanthropic-ratelimit-unified-status: rejected\r\n\
@@ -177,7 +177,7 @@ fn an_oauth_token_is_sent_with_its_beta() {
     let broker = Broker::with(&[("ANTHROPIC_BASE_URL", &api.url()), ("CLAUDE_CODE_OAUTH_TOKEN", "the-true-token")]);
     let lease = broker.open(None);
     assert_eq!(lease.credential(), CredentialKind::OauthToken);
-    let _stream = send(lease.socket(), "POST /v1/messages", "anthropic-beta: one,two\r\n", "{}");
+    let _stream = send(&lease, "POST /v1/messages", "anthropic-beta: one,two\r\n", "{}");
     let asked = api.asked();
     assert_eq!(asked.header("authorization"), Some("Bearer the-true-token"));
     assert_eq!(asked.header("anthropic-beta"), Some("one,two,oauth-2025-04-20"));
@@ -282,4 +282,21 @@ fn https_goes_through_a_proxy() {
     let answer = answer(stream);
     assert_eq!(answer.status(), "502");
     assert!(!answer.error("api_error").contains("pass@"));
+}
+
+/// Names of sockets are listed by the kernel: whoever finds another run's has not its stand-in.
+#[test]
+fn a_socket_takes_its_own_runs_stand_in_alone() {
+    let api = Api::start();
+    let broker = Broker::start(&api.url());
+    let (own, other) = (broker.open(None), broker.open(None));
+    for key in [own.stand_in(), KEY, ""] {
+        let refused = answer(send_as(key, other.socket(), "POST /v1/messages", "", "{}"));
+        assert_eq!(refused.status(), "401", "{}", refused.head);
+    }
+    assert_eq!(broker.audit("refused").len(), 3);
+    // As a bearer, too.
+    let headers = format!("Authorization: Bearer {}\r\n", other.stand_in());
+    let _stream = send_as("of-the-agent", other.socket(), "POST /v1/messages", &headers, "{}");
+    assert_eq!(api.asked().header("x-api-key"), Some(KEY));
 }

@@ -163,13 +163,18 @@ pub(crate) fn final_usage(lease: &mut Lease) -> Usage {
 }
 
 /// Sends a request as the CLI does, with its own stand-in for a key.
-pub(crate) fn send(socket: &Path, request: &str, headers: &str, body: &str) -> UnixStream {
+pub(crate) fn send(lease: &Lease, request: &str, headers: &str, body: &str) -> UnixStream {
+    send_as(lease.stand_in(), lease.socket(), request, headers, body)
+}
+
+/// The same with this key.
+pub(crate) fn send_as(key: &str, socket: &Path, request: &str, headers: &str, body: &str) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.1\r\nHost: anything\r\nx-api-key: of-the-agent\r\nAccept-Encoding: gzip, br\r\n\
+        "{request} HTTP/1.1\r\nHost: anything\r\nx-api-key: {key}\r\nAccept-Encoding: gzip, br\r\n\
          Content-Type: application/json\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .unwrap();
@@ -177,7 +182,7 @@ pub(crate) fn send(socket: &Path, request: &str, headers: &str, body: &str) -> U
 }
 
 pub(crate) fn post(lease: &Lease) -> UnixStream {
-    send(lease.socket(), "POST /v1/messages?beta=true", "", "{}")
+    send(lease, "POST /v1/messages?beta=true", "", "{}")
 }
 
 /// Reads until exactly these bytes of the body have come: what was read.

@@ -16,7 +16,7 @@ use crate::support::{Launch, TestBox};
 
 /// The credential. Nothing else in a box says this.
 const TRUE_KEY: &str = "sk-ant-the-true-credential-0123456789";
-const STAND_IN: &str = "sk-ant-claudebox-stand-in";
+const STAND_IN: &str = "-claudebox-stand-in";
 
 /// The offline model as the API of a box, and what it was asked.
 pub(crate) struct Api {
@@ -131,12 +131,13 @@ fn the_interactive_cli_has_a_socket_and_a_stand_in() {
     let settings = [("ANTHROPIC_API_KEY", TRUE_KEY), ("ANTHROPIC_CUSTOM_HEADERS", "x-secret: 1")];
     let finished = shown(&testbox, &settings).start().finish().exits(0);
     let seen = &finished.out;
-    assert!(seen.contains(&format!("ANTHROPIC_API_KEY={STAND_IN}")) && seen.contains("\nthere\n"), "{seen}");
+    let is_one = |line: &str, name| line.starts_with(name) && line.ends_with(STAND_IN);
+    assert!(seen.lines().any(|line| is_one(line, "ANTHROPIC_API_KEY=sk-ant-")) && seen.contains("\nthere\n"), "{seen}");
     assert!(!seen.contains(TRUE_KEY) && !seen.contains("x-secret"), "{seen}");
     // Its variable for the CLI alone.
     let forwarded = [("CLAUDEBOX_ENV_ANTHROPIC_AUTH_TOKEN", TRUE_KEY)];
     let finished = shown(&testbox, &forwarded).start().finish().exits(0);
-    assert!(finished.out.contains(&format!("ANTHROPIC_AUTH_TOKEN={STAND_IN}")), "{}", finished.out);
+    assert!(finished.out.lines().any(|line| is_one(line, "ANTHROPIC_AUTH_TOKEN=sk-ant-")), "{}", finished.out);
     assert!(!finished.out.contains(TRUE_KEY), "{}", finished.out);
 }
 
@@ -156,6 +157,35 @@ fn it_stays_out_of_the_way(#[case] settings: &[(&str, &str)]) {
 #[case(&[("CLAUDEBOX_HARDENED", "1"), ("CLAUDE_CODE_USE_VERTEX", "1")], "CLAUDEBOX_HARDENED is on, and CLAUDE_CODE_USE_VERTEX is set")]
 #[case(&[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_BASE_URL", "ftp://x")], "ANTHROPIC_BASE_URL is not usable")]
 fn one_that_cannot_be_is_said(#[case] settings: &[(&str, &str)], #[case] message: &str) {
+    let Some(testbox) = TestBox::new() else { return };
+    let finished = shown(&testbox, settings).start().finish().exits(78);
+    assert!(finished.err.contains(message), "{}", finished.err);
+}
+
+/// What a proxy says first to whoever wants to go to this place.
+const CONNECT: &str = r#"#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/${HTTPS_PROXY##*:}
+printf 'CONNECT not.listed:443 HTTP/1.1\r\nHost: not.listed:443\r\n\r\n' >&3
+head -1 <&3
+echo "$https_proxy $NO_PROXY $NODE_USE_ENV_PROXY $CLAUDEBOX_EGRESS_PORTS ${ANTHROPIC_UNIX_SOCKET-no socket}"
+"#;
+
+#[test]
+fn with_an_allow_list_there_is_one_way_out() {
+    let Some(testbox) = TestBox::new() else { return };
+    let launch = testbox.main_child(CONNECT).env("CLAUDEBOX_EGRESS_ALLOW", "example.com, *.example.org:8443");
+    let finished = launch.start().finish().exits(0);
+    assert!(finished.out.starts_with("HTTP/1.1 403 "), "{}{}", finished.out, finished.err);
+    assert!(finished.out.contains(" 127.0.0.1,localhost 1 ") && finished.out.contains("no socket"), "{}", finished.out);
+    let open = testbox.main_child("#!/bin/sh\nenv").start().finish().exits(0);
+    assert!(!open.out.contains("PROXY"), "{}", open.out);
+}
+
+#[rstest]
+#[case(&[("CLAUDEBOX_EGRESS_ALLOW", "*.com")], "*.com")]
+#[case(&[("CLAUDEBOX_EGRESS_ALLOW", "not a name!")], "allowed")]
+#[case(&[("CLAUDEBOX_EGRESS", "closed")], "allowed are open and list")]
+fn a_list_that_cannot_be_is_said(#[case] settings: &[(&str, &str)], #[case] message: &str) {
     let Some(testbox) = TestBox::new() else { return };
     let finished = shown(&testbox, settings).start().finish().exits(78);
     assert!(finished.err.contains(message), "{}", finished.err);

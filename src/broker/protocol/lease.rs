@@ -1,12 +1,13 @@
 //! A run's hold on the broker, for a process of one thread.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{CredentialKind, FromBroker, Lines, Open, ToBroker, TooLong, encode};
+use super::{CredentialKind, Door, FromBroker, Lines, Open, ToBroker, TooLong, encode};
 
 /// A run that is open at the broker. Dropped, it is over: its socket is gone and what runs through it is cut.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Lease {
     lines: Lines,
     socket: PathBuf,
     credential: CredentialKind,
+    stand_in: String,
     /// What the run has cost at brokers that have gone, US dollars.
     before: f64,
     /// What it has cost at this one.
@@ -80,10 +82,10 @@ impl Lease {
             }
         };
         match first {
-            FromBroker::Opened { socket, credential } => {
+            FromBroker::Opened { socket, credential, stand_in } => {
                 stream.set_nonblocking(true)?;
                 let control = control.to_owned();
-                Ok(Self { control, open, stream, lines, socket, credential, before: 0.0, cost: 0.0 })
+                Ok(Self { control, open, stream, lines, socket, credential, stand_in, before: 0.0, cost: 0.0 })
             }
             FromBroker::Refused { why } => Err(LeaseError::Refused(why)),
             other => Err(LeaseError::Unreadable(format!("{other:?} is no answer"))),
@@ -93,6 +95,16 @@ impl Lease {
     /// What `ANTHROPIC_UNIX_SOCKET` of the CLI has to be.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Changes to the environment of the run's CLI.
+    pub fn environment(&self) -> Vec<(&'static str, Option<OsString>)> {
+        super::environment(&self.socket, self.credential, &self.stand_in)
+    }
+
+    /// What the CLI has in place of the credential.
+    pub fn stand_in(&self) -> &str {
+        &self.stand_in
     }
 
     /// Which kind of stand-in the CLI must have.
@@ -109,9 +121,10 @@ impl Lease {
     /// its answer. What the CLI asks meanwhile fails, and is asked again by the CLI.
     pub fn renew(&mut self) -> Result<(), LeaseError> {
         (self.before, self.cost) = (self.before + self.cost, 0.0);
-        let socket = self.socket.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let socket = self.socket.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let door = Some(Door { socket, stand_in: self.stand_in.clone() });
         let budget_usd = self.open.budget_usd.map(|usd| (usd - self.before).max(0.0));
-        let open = Open { budget_usd, socket, ..self.open.clone() };
+        let open = Open { budget_usd, door, ..self.open.clone() };
         self.lines = Lines::default();
         self.stream = ask(&self.control, &open)?;
         Ok(self.stream.set_nonblocking(true)?)
@@ -213,7 +226,7 @@ mod tests {
 
     #[test]
     fn messages_come_one_by_one_and_the_end_is_an_error() {
-        let said = "{\"opened\":{\"socket\":\"/s\",\"credential\":\"apiKey\"}}\n{\"overBudget\":{\"costUsd\":2,\"budgetUsd\":1}}\n";
+        let said = "{\"opened\":{\"socket\":\"/s\",\"credential\":\"apiKey\",\"standIn\":\"x\"}}\n{\"overBudget\":{\"costUsd\":2,\"budgetUsd\":1}}\n";
         let mut lease = opened(said).unwrap();
         assert_eq!((lease.socket(), lease.credential()), (Path::new("/s"), CredentialKind::ApiKey));
         let message = lease.next_message().unwrap().unwrap();

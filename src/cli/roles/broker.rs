@@ -1,7 +1,7 @@
 //! `broker`: holds the credential, and is the way out. A process that the box looks after.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::AddrParseError;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -9,8 +9,10 @@ use clap::Parser;
 use super::super::failure::Failure;
 use super::super::log;
 use super::super::misread::Misread;
-use crate::broker::{self, Error, Options};
+use crate::broker::protocol::Door;
+use crate::broker::{self, Error, Listen, Options};
 use crate::config::environment::Environment;
+use crate::config::name;
 use crate::exit_code::ExitCode;
 
 /// The first argument.
@@ -29,18 +31,19 @@ struct Arguments {
     /// The folder of the runs' sockets
     #[arg(long, value_name = "FOLDER")]
     sockets: PathBuf,
-    /// Keep a socket of this name there, for a CLI whose run nobody opens
-    #[arg(long, value_name = "NAME")]
-    standing: Option<String>,
-    /// Serve a proxy for CONNECT at this address
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "allow")]
-    egress: Option<SocketAddr>,
+    /// Serve a proxy for CONNECT at this address, or with the socket that standard output is
+    #[arg(long, value_name = "ADDRESS:PORT|stdout", requires = "allow", value_parser = listen)]
+    egress: Option<Listen>,
     /// The list of hosts that the proxy lets through
     #[arg(long, value_name = "FILE", requires = "egress")]
     allow: Option<PathBuf>,
     /// Write each verdict to this file
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+}
+
+fn listen(value: &str) -> Result<Listen, AddrParseError> {
+    if value == "stdout" { Ok(Listen::HandedOver) } else { value.parse().map(Listen::At) }
 }
 
 /// Whether this role is meant, rather than a prompt that begins with its name.
@@ -58,7 +61,12 @@ pub(in super::super) fn run(rest: &[OsString], env: &impl Environment) -> Result
         Err(error) => return Misread::from(error).answer(),
     };
     log::start(false, log::Style::of_box(env));
-    let Arguments { control, sockets, standing, egress, allow, audit } = arguments;
+    let Arguments { control, sockets, egress, allow, audit } = arguments;
+    // Not on the command line, which everybody in the box can read.
+    let standing = env.get(name::BROKER_STANDING).and_then(|door| {
+        let (socket, stand_in) = door.to_str()?.split_once(':')?;
+        Some(Door { socket: socket.to_owned(), stand_in: stand_in.to_owned() })
+    });
     let options = Options { control, sockets, standing, egress: egress.zip(allow), audit };
     match broker::serve(&options, env) {
         Ok(()) => Ok(ExitCode::Ok),

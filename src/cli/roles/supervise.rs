@@ -211,9 +211,7 @@ fn ended(supervisor: &Supervisor, ended: Result<ExitCode, StartError>) -> Result
         supervisor.give_up();
         match error {
             StartError::Stopped(signal) => Ok(ExitCode::from_signal(signal)),
-            StartError::Broker(error @ (BrokerError::Impossible { .. } | BrokerError::Environment(_))) => {
-                Err(Failure::config(error))
-            }
+            StartError::Broker(error) if !matches!(error, BrokerError::Folder { .. }) => Err(Failure::config(error)),
             error => Err(Failure::internal(error)),
         }
     })

@@ -131,7 +131,7 @@ impl Enclosure {
             hidden,
             shown: Vec::new(),
             closed_ports: doors.into_iter().collect(),
-            connect_ports: None,
+            connect_ports: config.egress_ports.clone(),
         };
         self.scratch = Some(scratch);
         Ok(self.walls.fence.insert(fence))
