@@ -4,6 +4,7 @@
 //! else. The list is looked at again with each request; one that has become invalid changes nothing but the log.
 
 mod head;
+mod hello;
 mod relay;
 mod rules;
 
@@ -25,6 +26,8 @@ pub use self::rules::RulesError;
 use self::rules::{Host, Rules};
 use super::audit::Audit;
 
+/// The port of https.
+const TLS: u16 = 443;
 const MOST_CONNECTIONS: usize = 256;
 const LONGEST_HEAD: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,20 +109,32 @@ impl Egress {
 
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         let _ = client.set_nodelay(true);
-        let (answer, rest) = match timeout(HEAD_TIMEOUT, read_head(&mut client)).await {
+        let (answer, rest, name) = match timeout(HEAD_TIMEOUT, read_head(&mut client)).await {
             Err(_) => return Ok(()),
             Ok(head) => match head? {
-                Ok((head, rest)) => (self.connect(&head).await, rest),
+                Ok((head, rest)) => (self.connect(&head).await, rest, name_in_tls(&head)),
                 Err(malformed) => {
                     let answer = Answer { status: malformed.status(), why: malformed.to_string() };
                     self.audit.write("egress", json!({"verdict": "refused", "why": answer.why}));
-                    (Err(answer), Vec::new())
+                    (Err(answer), Vec::new(), None)
                 }
             },
         };
         match answer {
             Ok(mut server) => {
                 client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+                let rest = match &name {
+                    None => rest,
+                    Some(name) => match hello::expect(name, &mut client, rest).await? {
+                        Ok(said) => said,
+                        Err(why) => {
+                            let (host, why) = (name, why.to_string());
+                            self.audit
+                                .write("egress", json!({"verdict": "denied", "host": host, "port": TLS, "why": why}));
+                            return Ok(());
+                        }
+                    },
+                };
                 server.write_all(&rest).await?;
                 relay::relay(&mut client, &mut server, IDLE_TIMEOUT).await
             }
@@ -135,7 +150,7 @@ impl Egress {
         let (host, port) = (head.host.as_str(), head.port);
         let deny = |why: &str| {
             self.audit.write("egress", json!({"verdict": "denied", "host": host, "port": port, "why": why}));
-            let why = format!("{host}:{port} {why}; the list is {}", self.path.display());
+            let why = format!("{host}:{port} {why}; the list is CLAUDEBOX_EGRESS_ALLOW, or /etc/claudebox/egress");
             Answer { status: "403 Forbidden", why }
         };
         let fail = |why: &str| {
@@ -203,6 +218,14 @@ impl Answer {
         format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\nConnection: close\r\n\r\nclaudebox: {why}\n"
         )
+    }
+}
+
+/// The name that a tunnel to this place has to ask for: at TLS's own port what comes is TLS.
+fn name_in_tls(head: &Head) -> Option<String> {
+    match Host::parse(&head.host) {
+        Some(Host::Name(name)) if head.port == TLS => Some(name),
+        _ => None,
     }
 }
 

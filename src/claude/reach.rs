@@ -18,7 +18,7 @@ const OF_A_PERSON: [&str; 4] = ["file-history", "plans", "paste-cache", "image-c
 /// The same: what was typed.
 const TYPED: &str = "history.jsonl";
 /// A sign-in, which the CLI renews.
-const SIGN_IN: &str = ".credentials.json";
+pub const SIGN_IN: &str = ".credentials.json";
 /// Everybody's sessions.
 const TRANSCRIPTS: &str = "projects";
 /// Ours: notes, locks, in some boxes the servers' state.

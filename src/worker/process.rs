@@ -197,7 +197,8 @@ struct Running<'run> {
 impl<'run> Running<'run> {
     fn start(launch: &'run Launch, control: Peer<'run>, broker: Broker<'run>) -> io::Result<Self> {
         let mut environment = launch.environment.clone();
-        environment.push((name::CLAUDE_IDS.into(), None));
+        // Its own affair.
+        environment.extend([name::CLAUDE_IDS, name::BROKER_CONTROL].map(|name| (name.to_owned(), None)));
         let plan = Spawn {
             command: launch.command.clone(),
             environment,

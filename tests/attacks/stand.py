@@ -158,7 +158,7 @@ class Box:
             "CLAUDEBOX_MODE_API_TOKENS_FILE": "/etc/claudebox/tokens.yml",
             "CLAUDEBOX_WEBHOOK_SECRET": home.secrets["webhook"], "CLAUDEBOX_USER_IDS": f"{UID}:{UID}",
             "CLAUDEBOX_TELEGRAM_BOT_TOKEN": home.secrets["bot-token"], "CLAUDEBOX_HARDENED": str(int(hardened)),
-            "CLAUDEBOX_EGRESS_ALLOW": world.ALLOWED, "CLAUDEBOX_MODE_API_HOSTS": f"localhost,{world.BOX}", "CLAUDEBOX_MAX_RUNS": "16", "CLAUDEBOX_LOG_TIME": "never",
+            **({} if user or not hardened else {"CLAUDEBOX_EGRESS_ALLOW": world.ALLOWED}), "CLAUDEBOX_MODE_API_HOSTS": f"localhost,{world.BOX}", "CLAUDEBOX_MAX_RUNS": "16", "CLAUDEBOX_LOG_TIME": "never",
             **(env or {}),
         }
         start = self._docker if engine == "docker" else self._unshare

@@ -151,7 +151,9 @@ fn secrets_are_in_files(#[values("0", "1")] hardened: &str) {
     let read = |name: &str| fs::read_to_string(testbox.path("workspaces/a").join(name)).unwrap();
     assert_eq!(read("read"), "");
     let environment = read("environment");
-    assert!(environment.lines().any(|line| line == "ANTHROPIC_API_KEY=the-api-key"), "{environment}");
+    // Which the broker has.
+    let is_one = |line: &str| line.starts_with("ANTHROPIC_API_KEY=") && line.ends_with("-claudebox-stand-in");
+    assert!(environment.lines().any(is_one) && !environment.contains("the-api-key"), "{environment}");
     assert!(!environment.contains("_FILE=") && !environment.contains("the-door-token"), "{environment}");
     running.signal(libc::SIGTERM);
     let err = running.finish().exits(0).err;
@@ -166,6 +168,7 @@ fn a_secret_that_claude_can_read_is_told_and_refused_in_a_hardened_box() {
     let path = file(&testbox, "work/key", "the-api-key");
     for (hardened, code) in [("0", 0), ("1", 78)] {
         let launch = testbox.main_child("#!/bin/sh\necho $ANTHROPIC_API_KEY\n").env("CLAUDEBOX_HARDENED", hardened);
+        let launch = launch.env("CLAUDEBOX_BROKER", "0");
         let finished = launch.env("ANTHROPIC_API_KEY_FILE", path.to_str().unwrap()).start().finish().exits(code);
         let said = format!("Claude can read the secret in {} (ANTHROPIC_API_KEY_FILE): ", path.display());
         assert!(finished.err.contains(&said), "{}", finished.err);

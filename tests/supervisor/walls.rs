@@ -129,7 +129,11 @@ fn furnish(testbox: &TestBox) {
     }
     write(testbox, "home/.claude/settings.json", "{}");
     fs::create_dir_all(testbox.path("etc/claudebox")).unwrap();
-    fs::write(testbox.path("etc/claudebox/tokens.yml"), "").unwrap();
+    fs::write(
+        testbox.path("etc/claudebox/tokens.yml"),
+        "- name: ci\n  sha256: 4dd6e1fcf118af4af362b47ba13a0d2451ac42054705d7b9e10fe38268c36e43\n",
+    )
+    .unwrap();
 }
 
 const ALL_WORK: [&str; 10] = [

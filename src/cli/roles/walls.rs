@@ -53,6 +53,12 @@ pub(super) fn around_claude(
     let fence = around.fence(config, workspace, &sessions, env)?;
     fence.write.extend(reach.write);
     fence.hidden.extend(reach.hidden);
+    if config.broker_control.is_some() || env.get("ANTHROPIC_UNIX_SOCKET").is_some() {
+        // A login that nobody needs.
+        let sign_in = config_dir.join(reach::SIGN_IN);
+        fence.write.retain(|path| *path != sign_in);
+        fence.hidden.push(sign_in);
+    }
     around.check(workspace, &[&config_dir, &config.sealed_folder(), Path::new(POLICY)])?;
     Ok(around)
 }

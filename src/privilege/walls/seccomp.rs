@@ -151,6 +151,11 @@ fn refusals() -> Result<BpfProgram, Error> {
     rules.insert(libc::SYS_personality, vec![all(PERSONALITIES.map(|one| is_not(0, one)))?]);
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, vec![all([is_not(0, family(libc::AF_UNIX))])?]);
+    // Landlock does not see a connection that is made with the first bytes.
+    let fast = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        rules.insert(call, vec![all([masked(flags, fast)])?]);
+    }
     program(rules, SeccompAction::Errno(libc::EPERM.unsigned_abs()))
 }
 

@@ -266,7 +266,7 @@ def _():
     tunnel(f"[{EVIL6}]:443")
 
 
-@attack("proxy-loopback", "H1", after(lambda case: "runId" in case.output or "claudebox" in case.output.split("\r\n\r\n")[-1]))
+@attack("proxy-loopback", "H1", after(lambda case: "HTTP/1.1 200" in case.output))
 def _():
     """CONNECT to the box's own servers, which trust nobody less than themselves."""
     for name in ("127.0.0.1:8080", "localhost:8080", "[::1]:8080", "0.0.0.0:8080"):

@@ -1,6 +1,7 @@
 """What looks after Claude: signals, memory, descriptors, ledger, reports, ports."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -159,8 +160,11 @@ def _():
 
 @attack("local-socket", "C2", after(lambda case: case.says_a_guard()))
 def _():
-    """Every unix socket that a guard listens on: the servers' door for `claudebox run`, the broker's control."""
+    """Every unix socket that a guard listens on, but those of runs: the servers' door for `claudebox run`, the broker's control."""
     for path in sockets():
+        # `socket-of-another-run` tries those.
+        if re.fullmatch("[0-9a-f]{32}", os.path.basename(path)):
+            continue
         try:
             with socket.socket(socket.AF_UNIX) as peer:
                 peer.settimeout(1)
