@@ -74,7 +74,8 @@ pub enum Why {
 }
 
 impl Why {
-    fn text(&self) -> String {
+    /// For a person.
+    pub fn text(&self) -> String {
         match self {
             Self::Offline => format!("{} is on", name::OFFLINE),
             Self::Off => format!("{} is off", name::BROKER),
@@ -314,8 +315,9 @@ fn make(above: &Path, guard: &Guard) -> io::Result<(PathBuf, UnixListener)> {
     let listener = UnixListener::bind(&socket)?;
     fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
     chown(&socket, uid, gid)?;
-    chown(&folder, uid, gid)?;
+    // In this order: what has another owner is not root's to change without FOWNER.
     fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
+    chown(&folder, uid, gid)?;
     Ok((folder, listener))
 }
 

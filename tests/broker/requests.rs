@@ -192,8 +192,10 @@ fn a_request_that_is_too_large_is_refused() {
     let mut stream = std::os::unix::net::UnixStream::connect(lease.socket()).unwrap();
     stream.set_read_timeout(Some(crate::stand::DEADLINE)).unwrap();
     let length = (64 << 20) + 1;
-    let head =
-        format!("POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let key = lease.stand_in();
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: {key}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
     let answer = answer(stream);
     assert_eq!(answer.status(), "413");
@@ -209,7 +211,10 @@ fn a_request_whose_length_is_not_said_is_bounded_too() {
     let mut stream = std::os::unix::net::UnixStream::connect(lease.socket()).unwrap();
     stream.set_read_timeout(Some(crate::stand::DEADLINE)).unwrap();
     let reader = stream.try_clone().unwrap();
-    let head = "POST /v1/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+        lease.stand_in()
+    );
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
     let piece = [b"100000\r\n".as_slice(), &vec![b'x'; 1 << 20], b"\r\n"].concat();
     // The broker stops reading after the 64th.

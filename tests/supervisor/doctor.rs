@@ -141,10 +141,14 @@ fn credentials_are_never_shown() {
     let Some(testbox) = TestBox::new() else { return };
     let finished = doctor(&testbox, &[]).env("CLAUDEBOX_ENV_ANTHROPIC_API_KEY", "sk-secret").start().finish();
     assert!(
-        finished.out.contains("there are some (ANTHROPIC_API_KEY)") && !finished.out.contains("sk-secret"),
+        finished.out.contains("there are some (ANTHROPIC_API_KEY); the broker has them")
+            && !finished.out.contains("sk-secret"),
         "{}",
         finished.out
     );
+    let finished =
+        doctor(&testbox, &[]).env("ANTHROPIC_API_KEY", "sk-secret").env("CLAUDEBOX_BROKER", "0").start().finish();
+    assert!(finished.out.contains("Claude can read them: CLAUDEBOX_BROKER is off"), "{}", finished.out);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::config::error::ConfigError;
 use crate::config::mode::Mode;
 use crate::config::server::ServerConfig;
 use crate::config::{Config, name, spelling, unknown};
+use crate::init::broker;
 use crate::policy::{self, hold};
 use crate::process::spawn::own_executable;
 
@@ -274,7 +275,15 @@ fn credentials(config: &Config, booted: &Booted, env: &impl Environment) -> Chec
         _ if config.offline => {
             Check::note("credentials", format!("not used: {} is on, the offline model answers", name::OFFLINE))
         }
-        Some(place) => Check::ok("credentials", format!("there are some ({place})")),
+        Some(place) => match broker::why_none(config, booted, env) {
+            Ok(None) => {
+                Check::ok("credentials", format!("there are some ({place}); the broker has them, Claude a stand-in"))
+            }
+            Ok(Some(why)) => {
+                Check::ok("credentials", format!("there are some ({place}); Claude can read them: {}", why.text()))
+            }
+            Err(error) => Check::wrong("credentials", format!("there are some ({place})"), error.to_string()),
+        },
         None => Check::wrong(
             "credentials",
             "there are none",
