@@ -330,6 +330,9 @@ class Box:
         if self.engine == "docker":
             docker("rm", "--force", self.container)
         elif self._child.poll() is None:
+            # With another user it has lost the signal that it was to get when `unshare` ends.
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
             self._child.kill()
             self._child.wait()
 
