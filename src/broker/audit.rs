@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// A file of this size is moved to FILE.1, and another one begun; bytes.
+use super::protocol::hex;
 const LARGEST: u64 = 10 * 1024 * 1024;
 /// Longest line that is written or read; bytes. A name of a host has 253 at most, a path is cut.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -174,8 +175,7 @@ fn line(last: &Link, event: &str, facts: impl Serialize) -> io::Result<String> {
 }
 
 fn hash(prev: &str, line: &str) -> String {
-    let digest = Sha256::new().chain_update(prev).chain_update(line).finalize();
-    digest.iter().fold(String::with_capacity(HEX), |text, byte| text + &format!("{byte:02x}"))
+    hex(&Sha256::new().chain_update(prev).chain_update(line).finalize())
 }
 
 /// A line's text without its hash, and the hash.

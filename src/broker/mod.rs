@@ -141,11 +141,11 @@ pub fn check_list(path: &Path, uid: u32) -> Result<(), RulesError> {
 /// one. Sets the process's file mode mask.
 pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
     let environment = credential::variables(env);
-    match check(&environment) {
+    let has_credential = match check(&environment) {
         // Nobody can open a run then.
-        Err(EnvironmentError::NoCredential) if options.egress.is_some() => {}
-        checked => drop(checked?),
-    }
+        Err(EnvironmentError::NoCredential) if options.egress.is_some() => false,
+        checked => checked.map(|_| true)?,
+    };
     let run_socket = options.sockets.as_os_str().len() + 1 + NAME_LENGTH;
     let control = options.control.iter().map(|control| (control, control.as_os_str().len()));
     for (path, length) in control.chain([(&options.sockets, run_socket)]) {
@@ -162,7 +162,7 @@ pub fn serve(options: &Options, env: &impl Environment) -> Result<(), Error> {
         .thread_stack_size(LOOKUP_STACK)
         .build()
         .map_err(Error::Start)?;
-    let served = runtime.block_on(until_signal(options, environment));
+    let served = runtime.block_on(until_signal(options, environment, has_credential));
     // Drops all tasks, and with them the runs' sockets. A name that is being looked up is not waited for.
     runtime.shutdown_background();
     served
@@ -177,15 +177,16 @@ fn raise_descriptors() {
     }
 }
 
-async fn until_signal(options: &Options, environment: HashMap<String, OsString>) -> Result<(), Error> {
+async fn until_signal(
+    options: &Options,
+    environment: HashMap<String, OsString>,
+    has_credential: bool,
+) -> Result<(), Error> {
     // Watched before anything is announced: whoever reads the line may signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
     let audit = Audit::open(options.audit.as_deref())?;
-    let gate = match check(&environment) {
-        Ok(_) => Some(Gate::of(&environment, audit.clone())?),
-        Err(_) => None,
-    };
+    let gate = has_credential.then(|| Gate::of(&environment, audit.clone())).transpose()?;
     let failed = |at: &Path| {
         let at = at.display().to_string();
         move |source| Error::Listen { at, source }

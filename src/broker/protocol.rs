@@ -62,12 +62,17 @@ pub struct Door {
 impl Door {
     /// One that nobody can guess. The end of the stand-in, which the CLI remembers of a key, is always the same.
     pub fn new() -> io::Result<Self> {
-        let (socket, secret) = (sys::random_bytes::<16>()?, sys::random_bytes::<16>()?);
-        Ok(Self { socket: hex(&socket), stand_in: format!("sk-ant-{}-claudebox-stand-in", hex(&secret)) })
+        let (socket, secret) = (random_name()?, random_name()?);
+        Ok(Self { socket, stand_in: format!("sk-ant-{secret}-claudebox-stand-in") })
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// 128 bits in hexadecimal, which nobody can guess.
+pub fn random_name() -> io::Result<String> {
+    Ok(hex(&sys::random_bytes::<16>()?))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 

@@ -26,7 +26,6 @@ use crate::privilege::helper::Group;
 use crate::privilege::plan::{Credentials, Kept};
 use crate::privilege::walls::Walls;
 use crate::process::spawn::{Spawn, own_executable};
-use crate::sys;
 
 /// The role, and how it is called in the log.
 const ROLE: &str = "broker";
@@ -302,7 +301,7 @@ fn place(guard: &Guard) -> Result<(PathBuf, UnixListener), BrokerError> {
 fn make(above: &Path, guard: &Guard) -> io::Result<(PathBuf, UnixListener)> {
     let mut tries = 0;
     let folder = loop {
-        let folder = above.join(format!("claudebox-{}", &hex(&random()?)[..16]));
+        let folder = above.join(format!("claudebox-{}", &protocol::random_name()?[..16]));
         // Nobody but root has anything in it until it is ready.
         match DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => break folder,
@@ -328,12 +327,4 @@ impl Drop for Broker {
             tracing::debug!("{}: {error}", self.folder.display());
         }
     }
-}
-
-fn random() -> io::Result<[u8; 16]> {
-    sys::random_bytes::<16>()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
