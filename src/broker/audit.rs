@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// A file of this size is moved to FILE.1, and another one begun; bytes.
 use super::protocol::hex;
+
+/// A file of this size is moved to FILE.1, and another one begun; bytes.
 const LARGEST: u64 = 10 * 1024 * 1024;
 /// Longest line that is written or read; bytes. A name of a host has 253 at most, a path is cut.
 const LONGEST_LINE: u64 = 64 * 1024;
